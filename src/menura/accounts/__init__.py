@@ -1,0 +1,1 @@
+"""Accounts: API keys, tiers, credits, concurrency leases, single-use tokens."""

@@ -1,0 +1,1 @@
+"""The HTTP and WebSocket surface: thin routes over the services."""

@@ -1,0 +1,1 @@
+"""Noise removal as a streaming stage."""

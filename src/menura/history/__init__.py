@@ -1,0 +1,1 @@
+"""History: what was converted, and its audio."""

@@ -1,0 +1,139 @@
+"""Every knob of the server, from the environment, one settings file, or the defaults.
+
+Order of precedence: command-line flag, environment variable (`MENURA_` and the upper-case name),
+`menura.toml` (in the data folder, or the file that `MENURA_CONFIG` names), default.
+"""
+
+import os
+from pathlib import Path
+
+from pydantic import BaseModel, Field
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+UNLIMITED = 2_147_483_647
+"""What the contract reports as the limit of an account without one."""
+
+
+def default_data_folder() -> Path:
+    """Return the folder used when none is named: `$XDG_DATA_HOME/menura` or its like."""
+    base = os.environ.get("XDG_DATA_HOME")
+    return Path(base) / "menura" if base else Path.home() / ".local" / "share" / "menura"
+
+
+class Tier(BaseModel):
+    """What an account of this tier may do.
+
+    formats_denied: output formats refused with 403. concurrency: parallel requests.
+    credits: per calendar month. zero_retention: may send `enable_logging=false`.
+    """
+
+    concurrency: int = Field(ge=1)
+    credits: int = Field(ge=0, default=UNLIMITED)
+    formats_denied: tuple[str, ...] = ()
+    zero_retention: bool = False
+    voices: int = Field(ge=0, default=UNLIMITED)
+
+
+_HI_PCM = ("pcm_44100", "pcm_48000", "wav_44100", "wav_48000")
+_HI_MP3 = ("mp3_44100_192",)
+
+DEFAULT_TIERS: dict[str, Tier] = {
+    "free": Tier(concurrency=2, credits=10_000, formats_denied=_HI_PCM + _HI_MP3, voices=3),
+    "starter": Tier(concurrency=3, credits=30_000, formats_denied=_HI_PCM + _HI_MP3, voices=10),
+    "creator": Tier(concurrency=5, credits=100_000, formats_denied=_HI_PCM, voices=30),
+    "pro": Tier(concurrency=10, credits=500_000, voices=160),
+    "scale": Tier(concurrency=15, credits=2_000_000, voices=660),
+    "business": Tier(concurrency=15, credits=11_000_000, voices=660),
+    "enterprise": Tier(concurrency=64, zero_retention=True),
+}
+
+
+class Settings(BaseSettings):
+    """The settings of one server process. Each field's description is its documentation."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MENURA_", env_nested_delimiter="__", extra="ignore", frozen=True
+    )
+
+    host: str = Field("127.0.0.1", description="Address to listen on; loopback unless changed.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+    data: Path = Field(
+        default_factory=default_data_folder,
+        description="Data folder: database, audio, the local key.",
+    )
+    database_url: str | None = Field(
+        None, description="SQLAlchemy URL; SQLite in the data folder when not given."
+    )
+    objects_url: str | None = Field(
+        None, description="Object store URL (file, s3, gs, az); the data folder when not given."
+    )
+    base_url: str | None = Field(
+        None, description="Public address for links such as preview_url; else the request's host."
+    )
+    region: str = Field("local", description="Value of the x-region header.")
+    default_tier: str = Field("enterprise", description="Tier of the local account.")
+    tiers: dict[str, Tier] = Field(
+        default_factory=lambda: dict(DEFAULT_TIERS), description="Tiers by name, as data."
+    )
+    max_upload_bytes: int = Field(
+        52_428_800, ge=0, description="Largest upload of one request; 0 lifts the limit."
+    )
+    max_seconds: float = Field(
+        300.5, ge=0, description="Longest audio of one conversion in seconds; 0 lifts the limit."
+    )
+    max_isolation_upload_bytes: int = Field(
+        524_288_000, ge=0, description="Largest upload of audio isolation; 0 lifts the limit."
+    )
+    max_isolation_seconds: float = Field(
+        3600.5, ge=0, description="Longest audio of audio isolation in seconds; 0 lifts the limit."
+    )
+    min_seconds: float = Field(0.1, ge=0, description="Shortest audio of one conversion.")
+    upload_idle_timeout: float = Field(
+        30.0, gt=0, description="Seconds without a byte after which an upload is given up."
+    )
+    upload_min_rate: int = Field(
+        256, ge=0, description="Bytes per second an upload must average after its first minute."
+    )
+    max_streams: int = Field(
+        64, ge=1, description="Conversions at once in this process, all accounts together."
+    )
+    queue_seconds: float = Field(
+        0.5, ge=0, description="How long a request over its concurrency limit waits before 429."
+    )
+    cores: int = Field(
+        default_factory=lambda: os.cpu_count() or 1,
+        ge=1,
+        description="Streams that compute at the same time.",
+    )
+    spool_memory_bytes: int = Field(
+        1_048_576,
+        ge=0,
+        description="Bytes of an upload or answer kept in memory before a temporary file is used.",
+    )
+    default_model: str = Field(
+        "eleven_english_sts_v2", description="Model used when a request names none."
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read flags, then the environment, then the settings file."""
+        named = os.environ.get("MENURA_CONFIG")
+        folder = os.environ.get("MENURA_DATA")
+        path = Path(named) if named else Path(folder or default_data_folder()) / "menura.toml"
+        return (
+            init_settings,
+            env_settings,
+            TomlConfigSettingsSource(settings_cls, toml_file=path),
+        )

@@ -1,0 +1,1 @@
+"""Where things rest: the database and the object store."""

@@ -1,0 +1,1 @@
+"""Voices: the premade set, clones, their settings and samples."""
