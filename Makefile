@@ -1,0 +1,57 @@
+# The two commands a newcomer needs: `make serve` and `make test`. Each sets up what it needs.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+TRAIN := .venv-training
+
+.PHONY: help serve test lint format bench evaluate train-setup clean
+
+help:  ## List the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Menura needs Python 3.11 or newer; set PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.serve: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ $(VENV)/.serve
+
+serve: $(VENV)/.serve  ## Start the server on 127.0.0.1:8000, with an API key and a curl line to paste
+	@$(BIN)/menura serve
+
+test: $(VENV)/.dev  ## Run every test, the official SDKs and a real browser included
+	@sh tests/setup.sh $(BIN)/python
+	$(BIN)/python -m pytest $(PYTEST)
+
+lint: $(VENV)/.dev  ## Types and style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev  ## Put the code into the house's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev  ## Measure speed and memory
+	$(BIN)/python -m benchmarks $(BENCH)
+
+$(TRAIN)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(TRAIN)
+	$(TRAIN)/bin/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0' --extra-index-url https://download.pytorch.org/whl/cpu
+	$(TRAIN)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[training,evaluation]'
+	@touch $@
+
+train-setup: $(TRAIN)/.ready  ## Set up the environment for training and evaluation (needs torch)
+
+evaluate: $(TRAIN)/.ready  ## Judge the engines on unseen speakers
+	$(TRAIN)/bin/python -m evaluation $(EVALUATE)
+
+clean:  ## Remove environments and caches
+	rm -rf $(VENV) $(TRAIN) .venv-sdk-old .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

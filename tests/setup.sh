@@ -1,0 +1,32 @@
+#!/bin/sh
+# What the tests need beside Python packages: Node.js with the official JS SDK, the last official
+# Python SDK with the old path, and Chromium. Installs each where it may, names it where it may not.
+set -eu
+python=$1
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(dirname "$here")
+
+apt_install() {
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        echo "Installing $* with apt-get" >&2
+        { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@"; } \
+            >/dev/null 2>&1 || echo "apt-get could not install $*; tests that need it are skipped" >&2
+    else
+        echo "Not found: $*. Install it to run the tests that need it; they are skipped now." >&2
+    fi
+}
+
+command -v node >/dev/null && command -v npm >/dev/null || apt_install nodejs npm
+command -v chromium >/dev/null || command -v chromium-browser >/dev/null \
+    || command -v google-chrome >/dev/null || apt_install chromium
+
+if command -v npm >/dev/null && [ -f "$here/sdk/js/package.json" ] \
+    && [ ! -d "$here/sdk/js/node_modules/@elevenlabs/elevenlabs-js" ]; then
+    (cd "$here/sdk/js" && npm install --silent --no-audit --no-fund) \
+        || echo "npm could not install the JS SDK; its tests are skipped" >&2
+fi
+
+if [ ! -d "$root/.venv-sdk-old/elevenlabs" ]; then
+    "$python" -m pip install --quiet --disable-pip-version-check --target "$root/.venv-sdk-old" \
+        'elevenlabs==2.74.1' || echo "pip could not install elevenlabs 2.74.1" >&2
+fi
