@@ -1,1 +1,1 @@
-"""The way of the audio: one stream from uploaded bytes to encoded bytes."""
+"""The way of the audio: from the bytes of an upload to the bytes of the answer."""

@@ -1,0 +1,255 @@
+"""`multipart/form-data` parsed while it arrives, from raw ASGI messages.
+
+Nothing waits for the whole body: a field is known as soon as its part ends, and the bytes of a file
+are handed on as they come in. Every dimension has a limit, and an upload that stalls is given up.
+"""
+
+import asyncio
+import codecs
+import time
+from collections.abc import AsyncIterator, Collection
+from dataclasses import dataclass
+
+from multipart import (
+    MultipartError,
+    MultipartSegment,
+    ParserLimitReached,
+    PushMultipartParser,
+    parse_options_header,
+)
+from starlette.types import Receive, Scope
+
+from menura.errors import (
+    BadRequest,
+    InvalidContentType,
+    RequestTooLarge,
+    SchemaViolation,
+)
+from menura.settings import Settings
+
+_NOT_CHARSETS = frozenset(
+    {"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape", "mbcs", "oem"}
+)
+_OVERHEAD = 1_048_576
+_RATE_GRACE = 60.0
+
+
+class ClientGone(Exception):
+    """The client closed the connection before its upload was complete."""
+
+
+@dataclass(frozen=True, slots=True)
+class FormLimits:
+    """What one form may hold.
+
+    file_bytes: all files together; 0 lifts the limit. parts: fields and files. text_bytes: one
+    text field. idle_timeout: seconds without a byte. min_rate: bytes per second on average after
+    the first minute.
+    """
+
+    file_bytes: int
+    parts: int = 128
+    text_bytes: int = 65_536
+    idle_timeout: float = 30.0
+    min_rate: int = 0
+
+    @classmethod
+    def of(cls, settings: Settings, file_bytes: int | None = None) -> "FormLimits":
+        """Return the limits the settings give; `file_bytes` replaces `max_upload_bytes`."""
+        return cls(
+            file_bytes=settings.max_upload_bytes if file_bytes is None else file_bytes,
+            idle_timeout=settings.upload_idle_timeout,
+            min_rate=settings.upload_min_rate,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A whole text field."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileStart:
+    """A file begins. `filename` and `content_type` are what the client claims, or None."""
+
+    name: str
+    filename: str | None
+    content_type: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FileData:
+    """Some bytes of the file that began last, at least one."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FileEnd:
+    """The file that began last is complete."""
+
+    name: str
+
+
+Event = Field | FileStart | FileData | FileEnd
+
+
+async def read_form(
+    scope: Scope, receive: Receive, limits: FormLimits, files: Collection[str]
+) -> AsyncIterator[Event]:
+    """Yield the parts of a form as they arrive.
+
+    files: names of parts that are files even when they come without a filename. A part of another
+    name with a filename is skipped, but counts. An empty body without a content type is an empty
+    form. Each field and each file name may be repeated; the caller decides what that means.
+
+    Raises InvalidContentType, BadRequest (broken or stalled), RequestTooLarge, SchemaViolation (a
+    text that does not decode), and ClientGone.
+    """
+    headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
+    length = _content_length(headers.get(b"content-length"))
+    if limits.file_bytes and length > limits.file_bytes + _OVERHEAD:
+        raise _too_large(length, limits)
+    content_type = headers.get(b"content-type")
+    body = _Body(receive, limits)
+    if not content_type:
+        if await body.read():
+            raise InvalidContentType("The request has no Content-Type; send multipart/form-data.")
+        return
+    parser = _parser(content_type, limits)
+    text = bytearray()
+    part: MultipartSegment | None = None
+    is_file = is_wanted = False
+    received = 0
+    try:
+        while chunk := await body.read():
+            for event in parser.parse(chunk):
+                if isinstance(event, MultipartSegment):
+                    part = event
+                    is_file = _is_file(event) or event.name in files
+                    is_wanted = event.name in files
+                    text.clear()
+                    if is_wanted:
+                        yield FileStart(event.name or "", event.filename, event.content_type)
+                elif event is not None:
+                    if is_file:
+                        received += len(event)
+                        if limits.file_bytes and received > limits.file_bytes:
+                            raise _too_large(received, limits)
+                        if is_wanted:
+                            yield FileData(bytes(event))
+                    else:
+                        text += event
+                        if len(text) > limits.text_bytes:
+                            raise RequestTooLarge(
+                                f"Field {_short(part)} is longer than {limits.text_bytes} bytes.",
+                                param=_short(part),
+                            )
+                elif part is not None:
+                    name = part.name or ""
+                    if is_wanted:
+                        yield FileEnd(name)
+                    elif not is_file:
+                        yield Field(name, _decode(name, bytes(text), part.charset))
+                    part = None
+        parser.close()
+    except ParserLimitReached as error:
+        raise BadRequest(f"The form exceeds a limit: {error}.") from None
+    except MultipartError as error:
+        raise BadRequest(f"The multipart body is broken: {error}.") from None
+
+
+class _Body:
+    """The body of one request, watched for stalls."""
+
+    def __init__(self, receive: Receive, limits: FormLimits) -> None:
+        self._receive = receive
+        self._limits = limits
+        self._began = time.monotonic()
+        self._count = 0
+        self._more = True
+
+    async def read(self) -> bytes:
+        """Return the next bytes, b"" at the end. Raises ClientGone and BadRequest."""
+        while self._more:
+            try:
+                async with asyncio.timeout(self._limits.idle_timeout):
+                    message = await self._receive()
+            except TimeoutError:
+                raise BadRequest(
+                    f"The upload stopped: no byte for {self._limits.idle_timeout:g} seconds."
+                ) from None
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            self._more = message.get("more_body", False)
+            data: bytes = message.get("body", b"")
+            self._count += len(data)
+            if self._limits.file_bytes and self._count > self._limits.file_bytes + _OVERHEAD:
+                raise _too_large(self._count, self._limits)
+            elapsed = time.monotonic() - self._began
+            if self._more and elapsed > _RATE_GRACE:
+                rate = self._count / elapsed
+                if rate < self._limits.min_rate:
+                    raise BadRequest(
+                        f"The upload is too slow: {rate:.0f} bytes per second where at least "
+                        f"{self._limits.min_rate} are needed."
+                    )
+            if data:
+                return data
+        return b""
+
+
+def _content_length(value: str | None) -> int:
+    if value is None:
+        return 0
+    if not (value.isascii() and value.isdigit() and len(value) < 20):
+        raise BadRequest(f"Content-Length {value[:40]!r} is not a number of bytes.")
+    return int(value)
+
+
+def _parser(content_type: str, limits: FormLimits) -> PushMultipartParser:
+    kind, options = parse_options_header(content_type)
+    if kind != "multipart/form-data":
+        raise InvalidContentType(
+            f"Content-Type {kind[:80]!r} is not supported here; send multipart/form-data."
+        )
+    boundary = options.get("boundary", "")
+    if not 0 < len(boundary) <= 200 or not boundary.isascii() or not boundary.isprintable():
+        raise InvalidContentType(
+            f"The multipart boundary {boundary[:40]!r} is missing or not usable."
+        )
+    return PushMultipartParser(boundary, max_segment_count=limits.parts)
+
+
+def _is_file(part: MultipartSegment) -> bool:
+    return part.filename is not None or "filename*" in part.header("Content-Disposition", "")
+
+
+def _short(part: MultipartSegment | None) -> str:
+    return "" if part is None else (part.name or "")[:64]
+
+
+def _too_large(size: int, limits: FormLimits) -> RequestTooLarge:
+    return RequestTooLarge(
+        f"The upload has {size} bytes or more; at most {limits.file_bytes} are accepted."
+    )
+
+
+def _decode(name: str, data: bytes, charset: str | None) -> str:
+    charset = charset or "utf-8"
+    location = ("body", name[:64])
+    try:
+        codec = codecs.lookup(charset[:40])
+    except (LookupError, ValueError):
+        codec = None
+    if codec is None or codec.name in _NOT_CHARSETS or not codec._is_text_encoding:
+        raise SchemaViolation(location, f"charset {charset[:40]!r} is not known", "unknown_charset")
+    try:
+        return codec.decode(data, "strict")[0]
+    except ValueError:
+        raise SchemaViolation(
+            location, f"the value is not valid {codec.name}", "undecodable_text"
+        ) from None
