@@ -1,0 +1,1 @@
+"""Judging suite of Menura: scores converters with referees that no training uses."""

@@ -1,0 +1,126 @@
+"""All figures of one conversion, and their medians over many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from evaluation.clicks import clicks, joint_trace
+from evaluation.corpus import CORPUS_RATE, Samples
+from evaluation.pairs import Pair
+from evaluation.phones import phone_error
+from evaluation.prosody import (
+    energy_correlation,
+    energy_track,
+    lag_ms,
+    median_pitch,
+    pitch_correlation,
+    semitones,
+    speech_level,
+    voicing_error,
+)
+from evaluation.referees import Bench
+from evaluation.resemblance import similarity
+
+CHUNK = 480
+"""Joints are looked for at multiples of 20 ms, the smallest chunk of a stream."""
+
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One column: key in the figures, heading, digits, first bar and goal (as text)."""
+
+    key: str
+    heading: str
+    digits: int
+    bar: str = ""
+    goal: str = ""
+
+
+MEASURES = (
+    Measure("resemblyzer_target", "Resemblyzer to target", 2, "≥ 0.74", "≥ 0.82"),
+    Measure("resemblyzer_source", "to source", 2),
+    Measure("resemblyzer_nearer", "share nearer to target", 2, "≥ 0.85", "≥ 0.98"),
+    Measure("own_target", "own model to target", 2),
+    Measure("own_source", "to source ", 2),
+    Measure("own_nearer", "share nearer to target ", 2, "≥ 0.85", "≥ 0.98"),
+    Measure("phone_error", "phone error against source", 3, "≤ 0.38", "≤ 0.25"),
+    Measure("distillmos", "DistillMOS", 2, "≥ 3.3", "≥ 4.2"),
+    Measure("dnsmos", "DNSMOS overall", 2),
+    Measure("dnsmos_speech", "DNSMOS speech", 2),
+    Measure("pitch_correlation", "log-F0 correlation", 3, "≥ 0.88", "≥ 0.93"),
+    Measure("voicing_error", "voicing error", 3),
+    Measure("pitch_offset", "F0 median off target, st", 2, "≤ 0.7", "≤ 0.4"),
+    Measure("energy_correlation", "energy correlation", 3, "≥ 0.95", "≥ 0.97"),
+    Measure("lag", "lag, ms", 1, "≤ 5", "≤ 2"),
+    Measure("clicks", "clicks per s more than source", 2, "0", "0"),
+    Measure("joints", "joint trace, nepers", 3, "0", "0"),
+    Measure("level", "level change, dB", 1),
+    Measure("length", "length off, samples", 0, "0", "0"),
+)
+CHEAP = {"distillmos", "dnsmos", "dnsmos_speech", "own_target", "own_source", "own_nearer"}
+"""Figures that a quick run leaves out."""
+
+
+def judge(bench: Bench, pair: Pair, result: Samples, quick: bool = False) -> Figures:
+    """Every figure of one result; NaN where it cannot be told (nothing voiced, no phones)."""
+    source, judged = pair.source, pair.target.judged
+    figures: Figures = {"length": float(len(result) - len(source))}
+    if not np.isfinite(result).all():
+        raise ValueError(f"{pair.name}: the result holds NaN or infinite samples")
+    if len(result) < CORPUS_RATE // 4:
+        raise ValueError(f"{pair.name}: the result has only {len(result)} samples")
+
+    for model in ("resemblyzer",) if quick else ("resemblyzer", "own"):
+        ours, theirs, before = (
+            np.asarray(bench.ask(model, clip), dtype=np.float32)
+            for clip in (result, judged, source)
+        )
+        figures[f"{model}_target"] = similarity(ours, theirs)
+        figures[f"{model}_source"] = similarity(ours, before)
+        nearer = figures[f"{model}_target"] > figures[f"{model}_source"]
+        figures[f"{model}_nearer"] = float(nearer)
+    figures["phone_error"] = phone_error(bench.ask("phones", source), bench.ask("phones", result))
+    if not quick:
+        figures["distillmos"] = bench.ask("distillmos", result)
+        figures["dnsmos_speech"], _, figures["dnsmos"] = bench.ask("dnsmos", result)
+
+    before, after = (np.array(bench.ask("pitch", clip)) for clip in (source, result))
+    wanted = np.concatenate(
+        [
+            bench.ask("pitch", c)
+            for c in {len(c): c for c in (pair.target.reference, judged)}.values()
+        ]
+    )
+    figures["pitch_correlation"] = pitch_correlation(before, after)
+    figures["voicing_error"] = voicing_error(before, after)
+    figures["pitch_offset"] = abs(semitones(median_pitch(after), median_pitch(wanted)))
+    figures["energy_correlation"] = energy_correlation(energy_track(source), energy_track(result))
+    figures["lag"] = lag_ms(source, result)
+    seconds = len(source) / CORPUS_RATE
+    figures["clicks"] = max(0.0, (len(clicks(result)) - len(clicks(source))) / seconds)
+    figures["joints"] = joint_trace(result, CHUNK)
+    figures["level"] = speech_level(result) - speech_level(source)
+    return figures
+
+
+def summary(rows: Iterable[Figures]) -> Figures:
+    """Medians over results; shares and clicks are means, lag and level medians of the amount."""
+    table = list(rows)
+    result: Figures = {}
+    for measure in MEASURES:
+        values = np.array([row.get(measure.key, np.nan) for row in table], dtype=np.float64)
+        values = values[np.isfinite(values)]
+        if not len(values):
+            continue
+        if measure.key.endswith("_nearer") or measure.key in {"clicks", "joints"}:
+            result[measure.key] = float(values.mean())
+        elif measure.key in {"lag", "length"}:
+            result[measure.key] = float(np.median(np.abs(values)))
+        else:
+            result[measure.key] = float(np.median(values))
+    return result
