@@ -245,7 +245,11 @@ def _decode(name: str, data: bytes, charset: str | None) -> str:
         codec = codecs.lookup(charset[:40])
     except (LookupError, ValueError):
         codec = None
-    if codec is None or codec.name in _NOT_CHARSETS or not codec._is_text_encoding:
+    if (
+        codec is None
+        or codec.name.replace("-", "_") in _NOT_CHARSETS
+        or not codec._is_text_encoding
+    ):
         raise SchemaViolation(location, f"charset {charset[:40]!r} is not known", "unknown_charset")
     try:
         return codec.decode(data, "strict")[0]

@@ -1,0 +1,87 @@
+"""Streams compute in the order they asked, and a failing one gives its turn back."""
+
+import threading
+import time
+
+import pytest
+
+from menura.conversion.cores import Cores, Turn
+
+
+def test_no_more_than_the_permits_compute_at_once() -> None:
+    cores = Cores(2)
+    inside = 0
+    most = 0
+    guard = threading.Lock()
+
+    def work() -> None:
+        nonlocal inside, most
+        turn = Turn(cores)
+        for _ in range(50):
+            with turn:
+                with guard:
+                    inside += 1
+                    most = max(most, inside)
+                time.sleep(0.0001)
+                with guard:
+                    inside -= 1
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert most == 2
+
+
+def test_a_stream_that_asks_again_stands_at_the_end() -> None:
+    cores = Cores(1)
+    order: list[str] = []
+    cores.acquire()
+
+    def work(name: str) -> None:
+        for _ in range(3):
+            with Turn(cores):
+                order.append(name)
+
+    threads = []
+    for position, name in enumerate("abc"):
+        thread = threading.Thread(target=work, args=(name,))
+        thread.start()
+        threads.append(thread)
+        while cores.waiting <= position:
+            time.sleep(0.001)
+    cores.release()
+    for thread in threads:
+        thread.join(5)
+    assert order[:3] == ["a", "b", "c"]
+    assert sorted(order) == sorted("abc" * 3)
+
+
+def test_a_failure_gives_the_turn_back() -> None:
+    cores = Cores(1)
+    with pytest.raises(RuntimeError), Turn(cores):
+        raise RuntimeError
+    with Turn(cores):
+        pass
+
+
+def test_while_suspended_another_computes() -> None:
+    cores = Cores(1)
+    turn = Turn(cores)
+    done = threading.Event()
+
+    def other() -> None:
+        with Turn(cores):
+            done.set()
+
+    with turn:
+        thread = threading.Thread(target=other)
+        thread.start()
+        with turn.suspended():
+            assert done.wait(5)
+    thread.join(5)
+    with turn.suspended():
+        pass
+    with Turn(cores):
+        pass
