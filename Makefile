@@ -44,7 +44,7 @@ bench: $(VENV)/.dev  ## Measure speed and memory
 
 $(TRAIN)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(TRAIN)
-	$(TRAIN)/bin/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0' --extra-index-url https://download.pytorch.org/whl/cpu
+	$(TRAIN)/bin/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0'
 	$(TRAIN)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[training,evaluation]'
 	@touch $@
 

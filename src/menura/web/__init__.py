@@ -1,0 +1,1 @@
+"""The page at `/`: plain ES modules, served as they are, without a key."""

@@ -1,0 +1,96 @@
+// Usage, limits, and the keys of this account.
+
+import { call, forgetKey, getJson } from "./api.js";
+import { $, make, notice, quiet, status } from "./page.js";
+import { colour } from "./plots.js";
+
+const DAY = 86400000;
+const UNLIMITED = 2147483647;
+const number = (value) => (value >= UNLIMITED ? "no limit" : value.toLocaleString());
+
+export function open() {
+  $("forget").addEventListener("click", () => {
+    forgetKey();
+    location.reload();
+  });
+  $("key-create").addEventListener("submit", async (event) => {
+    event.preventDefault();
+    quiet();
+    try {
+      const account = await serviceAccount();
+      const made = await (await call(`/v1/service-accounts/${account}/api-keys`, { method: "POST", json: { name: $("key-name").value.trim(), permissions: "all" } })).json();
+      $("key-made").hidden = false;
+      $("key-made").querySelector("code").textContent = made["xi-api-key"];
+      $("key-create").reset();
+      await keys();
+    } catch (error) {
+      notice(error);
+    }
+  });
+}
+
+export async function refresh() {
+  try {
+    await Promise.all([usage(), keys()]);
+  } catch (error) {
+    notice(error);
+  }
+}
+
+async function usage() {
+  const plan = await getJson("/v1/user/subscription");
+  const facts = [
+    ["Tier", plan.tier],
+    ["Credits used this month", `${number(plan.character_count)} of ${number(plan.character_limit)}`],
+    ["That is", `${(plan.character_count / 1000).toFixed(1)} minutes of audio`],
+    ["Cloned voices", `${number(plan.voice_slots_used)} of ${number(plan.voice_limit)}`],
+    ["Next month begins", plan.next_character_count_reset_unix ? new Date(plan.next_character_count_reset_unix * 1000).toLocaleDateString() : "–"],
+  ];
+  $("usage-facts").replaceChildren(...facts.flatMap(([term, value]) => [make("dt", {}, term), make("dd", {}, value)]));
+  const end = (Math.floor(Date.now() / DAY) + 1) * DAY - 1;
+  const stats = await getJson(`/v1/usage/character-stats?start_unix=${end + 1 - 30 * DAY}&end_unix=${end}`);
+  bars(Object.values(stats.usage)[0] ?? []);
+}
+
+function bars(values) {
+  const canvas = $("usage-plot");
+  const pen = canvas.getContext("2d");
+  const most = Math.max(1, ...values);
+  const width = canvas.width / Math.max(1, values.length);
+  pen.clearRect(0, 0, canvas.width, canvas.height);
+  pen.fillStyle = colour("accent");
+  values.forEach((value, i) => {
+    const height = (value / most) * (canvas.height - 20);
+    pen.fillRect(i * width + 1, canvas.height - height, width - 2, height);
+  });
+  pen.fillStyle = colour("faint");
+  pen.font = "12px system-ui";
+  pen.fillText(`${most.toLocaleString()} credits`, 4, 12);
+}
+
+async function serviceAccount() {
+  const list = await getJson("/v1/service-accounts");
+  return list["service-accounts"][0].service_account_user_id;
+}
+
+async function keys() {
+  const account = await serviceAccount();
+  const list = (await getJson(`/v1/service-accounts/${account}/api-keys`))["api-keys"];
+  $("key-list").replaceChildren(make("div", { class: "scroll", tabindex: 0, role: "region", "aria-labelledby": "keys-title" }, make("table", {},
+    make("thead", {}, make("tr", {}, ...["Name", "Begins with", "Made", "Do"].map((name) => make("th", { scope: "col" }, name)))),
+    make("tbody", {}, ...list.map((key) => {
+      const revoke = make("button", { type: "button", "aria-label": `Revoke ${key.name}` }, "Revoke");
+      revoke.addEventListener("click", async () => {
+        if (!confirm(`Revoke the key ${key.name}? Programs that use it stop working.`)) return;
+        try {
+          await call(`/v1/service-accounts/${account}/api-keys/${key.key_id}`, { method: "DELETE" });
+          await keys();
+          status("The key is revoked");
+        } catch (error) {
+          notice(error);
+        }
+      });
+      return make("tr", {}, make("td", {}, key.name), make("td", {}, make("code", {}, key.hint ?? "")),
+        make("td", {}, key.created_at_unix ? new Date(key.created_at_unix * 1000).toLocaleDateString() : ""), make("td", {}, revoke));
+    })))));
+}

@@ -1,0 +1,90 @@
+// Talks to this server, and turns every failure into a sentence that says what to do.
+
+const STORE = "menura-key";
+let key = sessionStorage.getItem(STORE) ?? localStorage.getItem(STORE) ?? "";
+
+export class Refused extends Error {
+  constructor(message, status, code) {
+    super(message);
+    this.status = status;
+    this.code = code;
+  }
+}
+
+export const hasKey = () => key !== "";
+
+export function useKey(value, remember) {
+  key = value.trim();
+  sessionStorage.setItem(STORE, key);
+  if (remember) localStorage.setItem(STORE, key);
+  else localStorage.removeItem(STORE);
+}
+
+export function forgetKey() {
+  key = "";
+  sessionStorage.removeItem(STORE);
+  localStorage.removeItem(STORE);
+}
+
+const ADVICE = {
+  missing_api_key: "Enter your API key first.",
+  invalid_api_key: "Copy the key from the file api_key in the server's data folder, or make a new one with “menura keys create”.",
+  missing_permissions: "Use a key that has this permission, or make one under Account.",
+  insufficient_credits: "Wait for the next period, or give the account a higher tier in the server's settings.",
+  output_format_not_allowed: "Choose another format, or give the account a higher tier in the server's settings.",
+  voice_not_found: "Choose another voice; this one may have been deleted.",
+  invalid_audio: "Choose a recording that plays in another program.",
+  invalid_audio_format: "Save the recording as WAV, MP3, M4A, Ogg or FLAC, and try again.",
+  audio_too_long: "Split the recording, or lift the limit with MENURA_MAX_SECONDS.",
+  audio_too_short: "Choose a longer recording.",
+  request_too_large: "Choose a smaller file, or lift the limit with MENURA_MAX_UPLOAD_BYTES.",
+  concurrent_limit_exceeded: "Wait until another conversion has ended.",
+  system_busy: "The server is working at its limit; try again in a few seconds.",
+};
+
+async function refusal(response) {
+  let detail;
+  try {
+    detail = (await response.json()).detail;
+  } catch {
+    detail = null;
+  }
+  if (Array.isArray(detail)) {
+    const first = detail[0] ?? {};
+    return new Refused(`The server did not accept ${(first.loc ?? []).at(-1) ?? "the request"}: ${first.msg ?? ""}.`, response.status);
+  }
+  const code = detail?.code;
+  const said = detail?.message ?? (typeof detail === "string" ? detail : response.statusText);
+  const advice = ADVICE[code] ?? (response.status >= 500 ? "Look at the server's log, then try again." : "");
+  return new Refused(`${said} ${advice}`.trim(), response.status, code);
+}
+
+export async function call(path, { method = "GET", body, json, signal, headers = {} } = {}) {
+  const request = { method, signal, headers: { "xi-api-key": key, ...headers } };
+  if (json !== undefined) {
+    request.body = JSON.stringify(json);
+    request.headers["content-type"] = "application/json";
+  } else if (body !== undefined) {
+    request.body = body;
+  }
+  let response;
+  try {
+    response = await fetch(path, request);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Refused("The server does not answer. Check that “menura serve” is running, then try again.", 0);
+  }
+  if (!response.ok) throw await refusal(response);
+  return response;
+}
+
+export const getJson = async (path, options) => (await call(path, options)).json();
+export const getBlob = async (path, options) => (await call(path, options)).blob();
+
+export async function liveSocket(voiceId) {
+  const { token } = await getJson("/v1/single-use-token/speech_to_speech_live", { method: "POST" });
+  const url = new URL(`/v1/speech-to-speech/${voiceId}/live`, location.href);
+  url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+  url.searchParams.set("single_use_token", token);
+  return new WebSocket(url);
+}

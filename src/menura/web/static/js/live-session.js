@@ -1,0 +1,87 @@
+// One live stream over the socket, as docs/live.md describes it; resumes after a dropped connection.
+
+import { liveSocket } from "./api.js";
+
+const PATIENCE = 30000;
+
+export class LiveSession extends EventTarget {
+  constructor(voiceId, start) {
+    super();
+    this.voiceId = voiceId;
+    this.start = start;
+    this.sent = []; // what the server may not have yet, oldest first: { at, bytes }
+    this.sentBytes = 0;
+    this.receivedBytes = 0;
+    this.live = false;
+    this.closing = false;
+  }
+
+  tell(name, detail) {
+    this.dispatchEvent(new CustomEvent(name, { detail }));
+  }
+
+  async open() {
+    this.socket = await liveSocket(this.voiceId);
+    this.socket.binaryType = "arraybuffer";
+    this.socket.onopen = () => {
+      const hello = this.id ? { type: "resume", session_id: this.id, received: this.receivedBytes } : { type: "start", ...this.start };
+      this.socket.send(JSON.stringify(hello));
+    };
+    this.socket.onmessage = ({ data }) => (typeof data === "string" ? this.hear(JSON.parse(data)) : this.take(data));
+    this.socket.onclose = () => this.closed();
+  }
+
+  take(data) {
+    this.receivedBytes += data.byteLength;
+    this.tell("audio", new Int16Array(data));
+  }
+
+  hear(event) {
+    if (event.type === "started") {
+      this.id = event.session_id;
+      this.live = true;
+    } else if (event.type === "resumed") {
+      this.live = true;
+      for (const { at, bytes } of this.sent) {
+        if (at + bytes.byteLength > event.expected) this.socket.send(bytes.slice(Math.max(0, event.expected - at)));
+      }
+    } else if (event.type === "error" || event.type === "ended") {
+      this.closing = true;
+    }
+    this.tell(event.type, event);
+  }
+
+  push(bytes) {
+    this.sent.push({ at: this.sentBytes, bytes });
+    this.sentBytes += bytes.byteLength;
+    const oldest = this.sentBytes - this.start.input.sample_rate * 2 * (PATIENCE / 1000);
+    while (this.sent[0].at + this.sent[0].bytes.byteLength < oldest) this.sent.shift();
+    if (this.live && this.socket.readyState === WebSocket.OPEN) this.socket.send(bytes);
+  }
+
+  change(detail) {
+    if (this.live) this.socket.send(JSON.stringify({ type: "change", ...detail }));
+  }
+
+  async closed() {
+    const wasLive = this.live;
+    this.live = false;
+    if (this.closing) return this.tell("closed");
+    if (!this.id) return this.tell("error", { detail: { message: "The server closed the connection. Check its log, then start again." } });
+    if (wasLive) this.lostAt = performance.now();
+    if (performance.now() - this.lostAt > PATIENCE) return this.tell("error", { detail: { message: "The connection was lost for too long. Start again." } });
+    this.tell("lost");
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    try {
+      await this.open();
+    } catch {
+      this.closed();
+    }
+  }
+
+  end() {
+    this.closing = true;
+    if (this.live) this.socket.send(JSON.stringify({ type: "end" }));
+    else this.socket?.close();
+  }
+}

@@ -1,0 +1,207 @@
+// The room to talk live: microphone in, changed voice out, with what it costs in delay.
+
+import { pitch } from "./analysis.js";
+import { addWorklet, openMicrophone } from "./audio.js";
+import { LiveSession } from "./live-session.js";
+import { $, notice, press, pressed, quiet, showLevel, status } from "./page.js";
+import { colour, drawContours } from "./plots.js";
+import { VoiceChoice } from "./voices.js";
+
+const SHOWN = 8; // seconds of pitch on the plot
+const BLOCK = 0.02;
+let choice;
+let running = null;
+
+export function open() {
+  choice = new VoiceChoice("live");
+  choice.onChoose = (voice) => running?.session.change({ voice_id: voice.voice_id, voice_settings: choice.settings.values });
+  choice.settings.onChange = () => running?.session.change({ voice_settings: choice.settings.values });
+  $("live-start").addEventListener("click", () => (running ? stop() : start()));
+  $("live-mute").addEventListener("click", () => press($("live-mute"), !pressed($("live-mute"))));
+  $("live-bypass").addEventListener("click", () => {
+    press($("live-bypass"), !pressed($("live-bypass")));
+    running?.bypass(pressed($("live-bypass")));
+  });
+  $("speaker").addEventListener("change", () => running?.route());
+  navigator.mediaDevices?.addEventListener("devicechange", listDevices);
+  listDevices();
+}
+
+async function listDevices() {
+  const devices = (await navigator.mediaDevices?.enumerateDevices()) ?? [];
+  for (const [id, kind] of [["microphone", "audioinput"], ["speaker", "audiooutput"]]) {
+    const select = $(id);
+    const kept = select.value;
+    select.replaceChildren(select.options[0], ...devices.filter((device) => device.kind === kind && device.deviceId && device.deviceId !== "default")
+      .map((device) => new Option(device.label || `Device ${device.deviceId.slice(0, 4)}`, device.deviceId)));
+    select.value = [...select.options].some((option) => option.value === kept) ? kept : "";
+  }
+  $("speaker").disabled = !("setSinkId" in AudioContext.prototype);
+}
+
+class Running {
+  async open() {
+    this.audio = new AudioContext({ latencyHint: "interactive" });
+    if (![44100, 48000].includes(this.audio.sampleRate)) {
+      await this.audio.close();
+      this.audio = new AudioContext({ latencyHint: "interactive", sampleRate: 48000 });
+    }
+    await this.audio.resume();
+    await Promise.all([addWorklet(this.audio, "capture"), addWorklet(this.audio, "playback")]);
+    this.rate = this.audio.sampleRate;
+    this.stream = await openMicrophone($("microphone").value);
+    listDevices();
+    await this.route();
+    this.capture = new AudioWorkletNode(this.audio, "capture", { numberOfOutputs: 0, processorOptions: { block: Math.round(this.rate * BLOCK) } });
+    this.playback = new AudioWorkletNode(this.audio, "playback", {
+      numberOfInputs: 0, outputChannelCount: [1], processorOptions: { prime: Math.round(this.rate * 0.02), limit: Math.round(this.rate * 0.3) },
+    });
+    this.source = this.audio.createMediaStreamSource(this.stream);
+    this.direct = this.audio.createGain();
+    this.changed = this.audio.createGain();
+    this.source.connect(this.capture);
+    this.source.connect(this.direct).connect(this.audio.destination);
+    this.playback.connect(this.changed).connect(this.audio.destination);
+    this.bypass(pressed($("live-bypass")));
+    this.pitches = { source: [], result: [] };
+    this.tails = { source: new Float32Array(0), result: new Float32Array(0) };
+    this.dropped = 0;
+    await this.connect();
+  }
+
+  async connect() {
+    const session = new LiveSession(choice.id, {
+      input: { encoding: "s16le", sample_rate: this.rate },
+      output_format: `pcm_${this.rate}`,
+      voice_settings: choice.settings.values,
+      remove_background_noise: $("live-denoise").checked,
+      optimize_streaming_latency: 3,
+    });
+    this.session = session;
+    session.addEventListener("started", ({ detail }) => {
+      $("fact-delay").textContent = `${Math.round(detail.delay_ms)} ms`;
+      status("You are live");
+      this.follow();
+    });
+    session.addEventListener("audio", ({ detail }) => this.hear(Float32Array.from(detail, (sample) => sample / 32768)));
+    session.addEventListener("stats", ({ detail }) => this.facts(detail));
+    session.addEventListener("lost", () => status("The connection dropped; reconnecting"));
+    session.addEventListener("resumed", () => status("Connected again"));
+    session.addEventListener("error", ({ detail }) => {
+      notice(detail.detail?.message ?? "The live stream failed. Start again.");
+      stop();
+    });
+    session.addEventListener("ended", () => this.close());
+    await session.open();
+  }
+
+  // Output sample k belongs to input sample k, so the delay is the time between capturing and playing it.
+  follow() {
+    let captured = 0;
+    let first = null;
+    this.capture.port.onmessage = ({ data: { samples, peak, time } }) => {
+      first ??= time - samples.length / this.rate;
+      const sound = pressed($("live-mute")) ? new Float32Array(samples.length) : samples;
+      captured += samples.length;
+      showLevel($("meter-in"), pressed($("live-mute")) ? 0 : peak);
+      this.track("source", sound);
+      this.session.push(Int16Array.from(sound, (sample) => Math.max(-32768, Math.min(32767, Math.round(sample * 32767)))).buffer);
+    };
+    this.playback.port.onmessage = ({ data: { held, peak, played, dropped } }) => {
+      showLevel($("meter-out"), peak);
+      $("fact-buffer").textContent = `${Math.round((held / this.rate) * 1000)} ms`;
+      if (!played || first === null) return;
+      const spoken = first + played / this.rate + this.dropped / 1000;
+      const microphone = this.stream.getAudioTracks()[0]?.getSettings().latency ?? 0;
+      const ear = this.audio.currentTime + (this.audio.outputLatency || this.audio.baseLatency || 0) + microphone;
+      this.delay = this.delay === undefined ? ear - spoken : this.delay + 0.1 * (ear - spoken - this.delay);
+      $("delay").textContent = Math.round(this.delay * 1000);
+      if (dropped) $("fact-dropped").textContent = `${Math.round(this.dropped + (dropped / this.rate) * 1000)} ms`;
+    };
+  }
+
+  hear(samples) {
+    this.track("result", samples);
+    this.playback.port.postMessage(samples);
+  }
+
+  track(side, samples) {
+    const tail = new Float32Array(Math.round(this.rate * 0.08));
+    const whole = new Float32Array(this.tails[side].length + samples.length);
+    whole.set(this.tails[side]);
+    whole.set(samples, this.tails[side].length);
+    tail.set(whole.subarray(-tail.length), Math.max(0, tail.length - whole.length));
+    this.tails[side] = tail;
+    const hertz = pitch(tail, 0, this.rate);
+    for (let i = 0; i < Math.round((samples.length / this.rate) * 100); i++) this.pitches[side].push(hertz);
+    this.pitches[side] = this.pitches[side].slice(-SHOWN * 100);
+    drawContours($("live-pitch"), [
+      { values: this.pitches.source, tone: colour("source") },
+      { values: this.pitches.result, tone: colour("result") },
+    ], SHOWN);
+  }
+
+  facts({ processing_ms: processing, queue_ms: queue, rtf, dropped_ms: dropped }) {
+    $("fact-processing").textContent = `${processing.toFixed(1)} ms a chunk`;
+    $("fact-queue").textContent = `${Math.round(queue)} ms`;
+    $("fact-rtf").textContent = rtf.toFixed(3);
+    this.dropped = dropped;
+    $("fact-dropped").textContent = `${Math.round(dropped)} ms`;
+  }
+
+  bypass(on) {
+    this.direct?.gain.setTargetAtTime(on ? 1 : 0, this.audio.currentTime, 0.01);
+    this.changed?.gain.setTargetAtTime(on ? 0 : 1, this.audio.currentTime, 0.01);
+  }
+
+  async route() {
+    if (!this.audio.setSinkId) return;
+    try {
+      await this.audio.setSinkId($("speaker").value);
+    } catch {
+      notice("This output device cannot be used. Choose another one.");
+    }
+  }
+
+  close() {
+    this.source?.disconnect();
+    this.stream?.getTracks().forEach((track) => track.stop());
+    if (this.audio.state !== "closed") this.audio.close();
+  }
+}
+
+async function start() {
+  quiet();
+  $("live-start").disabled = true;
+  const attempt = new Running();
+  try {
+    if (!choice.id) throw new Error("Choose a voice first.");
+    await attempt.open();
+    running = attempt;
+    show(true);
+  } catch (error) {
+    attempt.close();
+    notice(error);
+  }
+  $("live-start").disabled = false;
+}
+
+function stop() {
+  running?.session.end();
+  running?.stream.getTracks().forEach((track) => track.stop());
+  running?.capture.port.close();
+  const ending = running;
+  setTimeout(() => ending?.close(), 1500);
+  running = null;
+  show(false);
+  status("Live has ended");
+}
+
+function show(on) {
+  $("live-start").textContent = on ? "Stop" : "Start talking";
+  $("live-mute").disabled = !on;
+  $("live-bypass").disabled = !on;
+  $("live-denoise").disabled = on;
+  $("microphone").disabled = on;
+  if (!on) for (const id of ["live-mute", "live-bypass"]) press($(id), false);
+}

@@ -1,0 +1,49 @@
+// Small helpers to build the page and to speak to the person in front of it.
+
+export const $ = (id) => document.getElementById(id);
+
+export function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (value === true) element.setAttribute(name, "");
+    else if (value !== false && value != null) element.setAttribute(name, value);
+  }
+  element.append(...children.filter((child) => child != null));
+  return element;
+}
+
+export function notice(error) {
+  if (error?.name === "AbortError") return;
+  $("notice").hidden = false;
+  $("notice").querySelector("p").textContent = error?.message ?? String(error);
+}
+
+export function quiet() {
+  $("notice").hidden = true;
+}
+
+export function status(text) {
+  $("status").textContent = text;
+}
+
+export const press = (button, on) => button.setAttribute("aria-pressed", String(on));
+export const pressed = (button) => button.getAttribute("aria-pressed") === "true";
+
+export function clock(seconds) {
+  const tenths = Math.max(0, Math.round(seconds * 10));
+  return `${Math.floor(tenths / 600)}:${String(Math.floor(tenths / 10) % 60).padStart(2, "0")}.${tenths % 10}`;
+}
+
+export function showLevel(meter, peak) {
+  const decibels = Math.max(-60, 20 * Math.log10(peak + 1e-9));
+  meter.firstElementChild.style.width = `${((decibels + 60) / 60) * 100}%`;
+  meter.setAttribute("aria-valuenow", Math.min(0, Math.round(decibels)));
+  meter.classList.toggle("hot", decibels > -1);
+}
+
+export function save(blob, name) {
+  const link = make("a", { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+}

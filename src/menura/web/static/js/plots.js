@@ -1,0 +1,118 @@
+// Waveforms, spectrograms and F0 contours of source and result, one above the other.
+
+import { BINS, HOP } from "./analysis.js";
+import { RATE } from "./audio.js";
+import { make } from "./page.js";
+
+const WIDTH = 720;
+const worker = new Worker(new URL("./analysis-worker.js", import.meta.url), { type: "module" });
+const waiting = new Map();
+let count = 0;
+worker.onmessage = ({ data }) => {
+  waiting.get(data.id)?.(data);
+  waiting.delete(data.id);
+};
+
+export function analyse(samples) {
+  return new Promise((resolve) => {
+    waiting.set(++count, resolve);
+    worker.postMessage({ id: count, samples, columns: WIDTH });
+  });
+}
+
+export const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+
+function ramp(value) {
+  const dark = colour("ramp") === "-1";
+  const t = dark ? value : 1 - value;
+  const stops = dark
+    ? [[13, 18, 17], [20, 70, 80], [70, 160, 130], [240, 192, 100], [255, 245, 220]]
+    : [[40, 20, 10], [130, 70, 10], [40, 130, 120], [180, 210, 190], [251, 249, 242]];
+  const at = Math.min(3.999, Math.max(0, t * 4));
+  const [low, high] = [stops[Math.floor(at)], stops[Math.floor(at) + 1]];
+  return low.map((channel, i) => channel + (high[i] - channel) * (at % 1));
+}
+
+function canvas(height, label) {
+  return make("canvas", { width: WIDTH, height, role: "img", "aria-label": label });
+}
+
+function drawWave(target, peaks, tone) {
+  const pen = target.getContext("2d");
+  pen.fillStyle = tone;
+  const middle = target.height / 2;
+  for (let x = 0; x < WIDTH; x++) {
+    const top = middle - peaks[x * 2 + 1] * middle;
+    pen.fillRect(x, top, 1, Math.max(1, middle - peaks[x * 2] * middle - top));
+  }
+}
+
+function drawSpectrogram(target, levels, used) {
+  const pen = target.getContext("2d");
+  const picture = pen.createImageData(WIDTH, target.height);
+  const loudest = levels.reduce((most, level) => Math.max(most, level), -100);
+  const shades = Array.from({ length: 256 }, (_, i) => ramp(i / 255));
+  for (let y = 0; y < target.height; y++) {
+    const bin = Math.floor((1 - (y + 1) / target.height) * (BINS - 1) + 0.5);
+    for (let x = 0; x < WIDTH; x++) {
+      const value = x < used ? Math.min(1, Math.max(0, (levels[x * BINS + bin] - loudest + 75) / 75)) : 0;
+      const at = (y * WIDTH + x) * 4;
+      picture.data.set(shades[Math.round(value * 255)], at);
+      picture.data[at + 3] = 255;
+    }
+  }
+  pen.putImageData(picture, 0, 0);
+}
+
+export function drawContours(target, lines, seconds, [low, high] = [60, 500]) {
+  const pen = target.getContext("2d");
+  pen.clearRect(0, 0, target.width, target.height);
+  const y = (hertz) => target.height * (1 - Math.log(hertz / low) / Math.log(high / low));
+  pen.font = "12px system-ui";
+  for (const hertz of [100, 200, 400]) {
+    pen.fillStyle = colour("line");
+    pen.fillRect(0, y(hertz), target.width, 1);
+    pen.fillStyle = colour("faint");
+    pen.fillText(`${hertz} Hz`, 4, y(hertz) - 3);
+  }
+  for (const { values, tone } of lines) {
+    pen.fillStyle = tone;
+    values.forEach((hertz, frame) => {
+      if (hertz) pen.fillRect((frame * HOP / RATE / seconds) * target.width, y(hertz) - 1.5, 2, 3);
+    });
+  }
+}
+
+// Fills `place` with the stacked pictures and returns a function that moves the position line.
+export async function compare(place, source, result) {
+  const length = Math.max(source?.length ?? 0, result.length);
+  const padded = (samples) => {
+    const whole = new Float32Array(length);
+    whole.set(samples);
+    return whole;
+  };
+  const [before, after] = await Promise.all([source && analyse(padded(source)), analyse(padded(result))]);
+  const figures = [];
+  const add = (caption, height, draw) => {
+    const picture = canvas(height, caption);
+    draw(picture);
+    figures.push(make("figure", {}, make("figcaption", {}, caption), picture));
+  };
+  for (const [name, data, samples] of [["Source", before, source], ["Result", after, result]]) {
+    if (!data) continue;
+    add(`${name}: waveform`, 70, (picture) => drawWave(picture, data.envelope, colour(name.toLowerCase())));
+    add(`${name}: spectrogram, 0 to 12 kHz`, 128, (picture) => drawSpectrogram(picture, data.spectrogram, Math.ceil((samples.length / length) * WIDTH)));
+  }
+  const lines = [before && { values: before.contour, tone: colour("source") }, { values: after.contour, tone: colour("result") }].filter(Boolean);
+  add("F0 of both, on one axis", 140, (picture) => drawContours(picture, lines, length / RATE));
+  place.replaceChildren(...figures);
+  place.append(make("p", { class: "legend" }, make("span", { class: "key-source" }), " source ", make("span", { class: "key-result" }), " result"));
+  place.dataset.sourceF0 = median(before?.contour);
+  place.dataset.resultF0 = median(after.contour);
+  return (fraction) => place.style.setProperty("--at", `${fraction * 100}%`);
+}
+
+export function median(values) {
+  const voiced = [...(values ?? [])].filter(Boolean).sort((a, b) => a - b);
+  return voiced.length ? voiced[voiced.length >> 1].toFixed(1) : "";
+}

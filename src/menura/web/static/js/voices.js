@@ -1,0 +1,181 @@
+// Voices: the picker with previews, search and filters, and the settings with what each does.
+
+import { call, getBlob, getJson } from "./api.js";
+import { $, make, notice, press, status } from "./page.js";
+
+export const SETTINGS = [
+  { key: "similarity_boost", label: "Similarity", fallback: 0.75, min: 0, max: 1, says: "How far timbre and pitch move to the voice; lower keeps more of the speaker." },
+  { key: "stability", label: "Stability", fallback: 0.5, min: 0, max: 1, says: "High: steadier pitch. Low: freer, follows every turn of the source." },
+  { key: "style", label: "Style", fallback: 0, min: 0, max: 1, says: "Exaggerates what makes the voice special; 0 suits expressive speech." },
+  { key: "speed", label: "Speed", fallback: 1, min: 0.7, max: 1.2, says: "Tempo of the result; 1 keeps the timing of the source. Not used live." },
+];
+
+let voices = [];
+const lists = new Set();
+const preview = new Audio();
+let sounding = null;
+
+export const allVoices = () => voices;
+
+export async function loadVoices() {
+  voices = (await getJson("/v1/voices")).voices;
+  for (const draw of lists) draw();
+}
+
+async function toggle(button, voice) {
+  const again = sounding === button;
+  preview.pause();
+  if (sounding) press(sounding, false);
+  sounding = null;
+  if (again) return;
+  try {
+    const blob = await getBlob(voice.preview_url ? new URL(voice.preview_url, location.href).pathname : `/v1/voices/${voice.voice_id}/preview`);
+    URL.revokeObjectURL(preview.src);
+    preview.src = URL.createObjectURL(blob);
+    await preview.play();
+    sounding = button;
+    press(button, true);
+    preview.onended = () => press(button, false);
+  } catch (error) {
+    notice(error);
+  }
+}
+
+const describe = ({ labels, category }) =>
+  [category === "premade" ? null : category, labels.gender, labels.age, labels.accent, labels.description].filter(Boolean).join(", ").replaceAll("_", " ");
+
+const distinct = (key) => [...new Set(voices.map(({ labels }) => labels[key]).filter(Boolean))].sort();
+
+function voiceList(place, { chosen, onChoose, tools }) {
+  const search = make("input", { type: "search", placeholder: "Name, sex, accent …" });
+  const gender = make("select");
+  const age = make("select");
+  const category = make("select");
+  const items = make("ul", { class: "voice-list" });
+  const found = make("p", { class: "faint", "aria-live": "polite" });
+  const field = (label, control) => make("p", {}, make("label", {}, label, control));
+  place.append(make("div", { class: "filters" }, field("Search", search), field("Sex", gender), field("Age", age), field("Kind", category)), found, items);
+
+  const options = (select, values) => {
+    const kept = select.value;
+    select.replaceChildren(make("option", { value: "" }, "All"), ...values.map((value) => make("option", { value }, value.replaceAll("_", " "))));
+    select.value = values.includes(kept) ? kept : "";
+  };
+
+  function draw() {
+    options(gender, distinct("gender"));
+    options(age, distinct("age"));
+    options(category, [...new Set(voices.map((voice) => voice.category))]);
+    filter();
+  }
+
+  function filter() {
+    const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const shown = voices.filter((voice) => {
+      const text = [voice.name, voice.description, voice.category, ...Object.values(voice.labels)].join(" ").toLowerCase();
+      return words.every((word) => text.includes(word))
+        && (!gender.value || voice.labels.gender === gender.value)
+        && (!age.value || voice.labels.age === age.value)
+        && (!category.value || voice.category === category.value);
+    });
+    found.textContent = shown.length ? `${shown.length} of ${voices.length} voices` : "No voice fits; clear the search or a filter.";
+    items.replaceChildren(...shown.map((voice) => {
+      const choose = make("button", { type: "button", class: "choose", "aria-pressed": String(voice.voice_id === chosen?.()) },
+        make("strong", {}, voice.name), make("span", { class: "faint" }, describe(voice)));
+      choose.addEventListener("click", () => onChoose?.(voice));
+      const listen = make("button", { type: "button", "aria-label": `Hear ${voice.name}`, "aria-pressed": "false" }, "▶");
+      listen.addEventListener("click", () => toggle(listen, voice));
+      return make("li", {}, listen, choose, ...(tools?.(voice) ?? []));
+    }));
+  }
+
+  for (const control of [search, gender, age, category]) control.addEventListener("input", filter);
+  lists.add(draw);
+  draw();
+  return draw;
+}
+
+// The settings of one room: sliders that start from the voice's stored settings.
+class SettingsPanel {
+  constructor(place, room) {
+    this.sliders = {};
+    for (const { key, label, fallback, min, max, says } of SETTINGS) {
+      if (room === "live" && key === "speed") continue;
+      const id = `${room}-${key}`;
+      const slider = make("input", { type: "range", id, min, max, step: 0.01, value: fallback, "aria-describedby": `${id}-says` });
+      const shown = make("output", { for: id }, fallback.toFixed(2));
+      slider.addEventListener("input", () => { shown.textContent = Number(slider.value).toFixed(2); });
+      slider.addEventListener("change", () => this.onChange?.());
+      place.append(make("div", { class: "setting" }, make("label", { for: id }, label, shown), slider, make("small", { id: `${id}-says` }, says)));
+      this.sliders[key] = { slider, shown, fallback };
+    }
+    this.boost = make("input", { type: "checkbox", id: `${room}-boost`, checked: true });
+    this.boost.addEventListener("change", () => this.onChange?.());
+    place.append(make("p", {}, make("label", { class: "check" }, this.boost, make("span", {}, "Speaker boost: match the voice's long-term spectrum more sharply"))));
+  }
+
+  show(settings) {
+    for (const [key, { slider, shown, fallback }] of Object.entries(this.sliders)) {
+      slider.value = settings?.[key] ?? fallback;
+      shown.textContent = Number(slider.value).toFixed(2);
+    }
+    this.boost.checked = settings?.use_speaker_boost ?? true;
+  }
+
+  get values() {
+    const values = { use_speaker_boost: this.boost.checked };
+    for (const [key, { slider }] of Object.entries(this.sliders)) values[key] = Number(slider.value);
+    return values;
+  }
+}
+
+export class VoiceChoice {
+  constructor(room) {
+    this.store = `menura-voice-${room}`;
+    this.settings = new SettingsPanel(document.querySelector(`[data-settings="${room}"]`), room);
+    this.redraw = voiceList(document.querySelector(`[data-picker="${room}"]`), { chosen: () => this.id, onChoose: (voice) => this.choose(voice) });
+    lists.add(() => this.keep());
+    this.keep();
+  }
+
+  keep() {
+    if (voices.some((voice) => voice.voice_id === this.id)) return;
+    const voice = voices.find(({ voice_id }) => voice_id === localStorage.getItem(this.store)) ?? voices[0];
+    if (voice) this.choose(voice, false);
+  }
+
+  choose(voice, told = true) {
+    this.voice = voice;
+    localStorage.setItem(this.store, voice.voice_id);
+    this.settings.show(voice.settings);
+    this.redraw();
+    if (told) {
+      status(`${voice.name} is chosen`);
+      this.onChoose?.(voice);
+    }
+  }
+
+  get id() {
+    return this.voice?.voice_id;
+  }
+}
+
+export function openLibrary() {
+  voiceList($("voice-library"), {
+    tools: (voice) => {
+      if (voice.category === "premade") return [];
+      const remove = make("button", { type: "button", "aria-label": `Delete ${voice.name}` }, "Delete");
+      remove.addEventListener("click", async () => {
+        if (!confirm(`Delete the voice ${voice.name}? Its recordings are deleted with it.`)) return;
+        try {
+          await call(`/v1/voices/${voice.voice_id}`, { method: "DELETE" });
+          await loadVoices();
+          status(`${voice.name} is deleted`);
+        } catch (error) {
+          notice(error);
+        }
+      });
+      return [remove];
+    },
+  });
+}

@@ -1,0 +1,56 @@
+// Plays what arrives from the socket out of a short ring, and keeps that ring short: it starts after
+// `prime` samples, and while more than `limit` wait it drops the oldest, so that delay cannot grow.
+
+class Playback extends AudioWorkletProcessor {
+  constructor({ processorOptions }) {
+    super();
+    this.prime = processorOptions.prime;
+    this.limit = processorOptions.limit;
+    this.ring = new Float32Array(1 << 16);
+    this.read = 0;
+    this.write = 0;
+    this.running = false;
+    this.dropped = 0;
+    this.gaps = 0;
+    this.blocks = 0;
+    this.port.onmessage = ({ data }) => this.take(data);
+  }
+
+  take(samples) {
+    const mask = this.ring.length - 1;
+    for (let i = 0; i < samples.length; i++) this.ring[(this.write + i) & mask] = samples[i];
+    this.write += samples.length;
+    const excess = this.write - this.read - this.limit;
+    if (excess > 0) {
+      this.read += excess;
+      this.dropped += excess;
+    }
+  }
+
+  process(_, [[output]]) {
+    const held = this.write - this.read;
+    if (!this.running && held >= this.prime) this.running = true;
+    if (this.running) {
+      const mask = this.ring.length - 1;
+      const count = Math.min(held, output.length);
+      let peak = 0;
+      for (let i = 0; i < count; i++) {
+        output[i] = this.ring[(this.read + i) & mask];
+        peak = Math.max(peak, Math.abs(output[i]));
+      }
+      this.read += count;
+      if (count < output.length) {
+        this.running = false;
+        this.gaps += 1;
+      }
+      this.peak = Math.max(this.peak ?? 0, peak);
+    }
+    if (++this.blocks % 8 === 0) {
+      this.port.postMessage({ held, peak: this.peak ?? 0, dropped: this.dropped, gaps: this.gaps, played: this.read });
+      this.peak = 0;
+    }
+    return true;
+  }
+}
+
+registerProcessor("playback", Playback);
