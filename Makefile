@@ -42,10 +42,11 @@ format: $(VENV)/.dev  ## Put the code into the house's format
 bench: $(VENV)/.dev  ## Measure speed and memory
 	$(BIN)/python -m benchmarks $(BENCH)
 
-$(TRAIN)/.ready: pyproject.toml
+$(TRAIN)/.ready: pyproject.toml evaluation/referees.txt
 	$(PYTHON) -m venv $(TRAIN)
 	$(TRAIN)/bin/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0'
 	$(TRAIN)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[training,evaluation]'
+	$(TRAIN)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r evaluation/referees.txt
 	@touch $@
 
 train-setup: $(TRAIN)/.ready  ## Set up the environment for training and evaluation (needs torch)

@@ -1,1 +1,9 @@
-"""Judging suite of Menura: scores converters with referees that no training uses."""
+"""Judging suite of Menura: scores converters with referees that no training uses.
+
+Every library is held to one thread, which has to be said before any of them is imported.
+"""
+
+import os
+
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
-# One thread in every library, before any of them is imported.
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
-
 import datetime
+import os
 import resource
 import time
 from pathlib import Path
@@ -49,7 +44,7 @@ def _result(converter: converters.Converter, pair: Pair, cache: Path) -> Samples
     return np.asarray(samples, dtype=np.float32)
 
 
-def main(
+def main(  # noqa: PLR0917
     engine: Annotated[
         list[str] | None,
         typer.Option(help="source, natural, world, a model id, or module:function; repeatable."),
@@ -139,7 +134,7 @@ def main(
                     )
     spent = resource.getrusage(resource.RUSAGE_SELF)
     cost = (
-        f"{len(chosen)} pairs, {len(judged)} converters, {time.monotonic() - began:.0f} s of wall time, "
+        f"{len(chosen)} pairs, {len(judged)} converters: {time.monotonic() - began:.0f} s in all, "
         f"{spent.ru_utime + spent.ru_stime:.0f} s of one core."
     )
     path = report.write(folder, title, rows, [cost, *dict.fromkeys(problems)])

@@ -7,6 +7,7 @@ import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -44,20 +45,21 @@ def _digest(paths: Iterator[Path] | list[Path]) -> str:
     return total.hexdigest()[:16]
 
 
-def _engine(name: str, level: int) -> Converter:
-    from menura.engine.interface import LATENCY_PROFILES, ConversionSettings  # noqa: PLC0415
-    from menura.engine.registry import engine_for  # noqa: PLC0415
+ALIASES = {"source_filter": "menura_source_filter_v1"}
 
-    engine = engine_for(name)
+
+def _streamed(engine: Any, label: str, level: int) -> Converter:
+    from menura.engine.interface import LATENCY_PROFILES, ConversionSettings  # noqa: PLC0415
+
     latency = LATENCY_PROFILES[level]
-    voices: dict[str, object] = {}
+    voices: dict[str, Any] = {}
 
     def convert(pair: Pair) -> Samples:
         if pair.target.name not in voices:
             voices[pair.target.name] = engine.measure([pair.target.reference]).voice
-        voice = voices[pair.target.name]
         analysis = engine.analysis(latency)
-        rendering = engine.rendering(voice, ConversionSettings(), 1, latency)  # type: ignore[arg-type]
+        voice = voices[pair.target.name]
+        rendering = engine.rendering(voice, ConversionSettings(), 1, latency)
         parts = []
         for start in range(0, len(pair.source), latency.chunk):
             features = analysis.push(pair.source[start : start + latency.chunk])
@@ -65,9 +67,15 @@ def _engine(name: str, level: int) -> Converter:
         parts += [rendering.push(analysis.flush()), rendering.flush(len(pair.source))]
         return np.concatenate(parts).astype(np.float32)
 
-    folder = ROOT / "src" / "menura" / "engine"
-    label = name if level == 3 else f"{name}@{level}"
-    return Converter(label, f"{label}-{_digest(folder.rglob('*'))}", convert)
+    label = label if level == 3 else f"{label}@{level}"
+    kept = f"{label}-{_digest((ROOT / 'src' / 'menura' / 'engine').rglob('*'))}"
+    return Converter(label, kept, convert)
+
+
+def _engine(name: str, level: int) -> Converter:
+    from menura.engine.registry import engine_for  # noqa: PLC0415
+
+    return _streamed(engine_for(ALIASES.get(name, name)), name, level)
 
 
 def _other_speech(pair: Pair) -> Samples:
@@ -76,13 +84,15 @@ def _other_speech(pair: Pair) -> Samples:
     return pair.target.reference
 
 
-def _function(spec: str) -> Converter:
+def _python(spec: str, level: int) -> Converter:
     module, _, name = spec.partition(":")
-    function = getattr(importlib.import_module(module), name)
+    found = getattr(importlib.import_module(module), name)
+    if isinstance(found, type):
+        return _streamed(found(), name, level)
     return Converter(
         spec.replace(":", "."),
         None,
-        lambda pair: np.asarray(function(pair.source, pair.target.reference), dtype=np.float32),
+        lambda pair: np.asarray(found(pair.source, pair.target.reference), dtype=np.float32),
     )
 
 
@@ -98,8 +108,10 @@ def _folder(folder: Path, name: str) -> Converter:
 
 
 def converter(name: str, level: int = 3) -> Converter:
-    """By name: `source`, `natural`, `world`, an engine's model id (`source_filter`, ...), or
-    `module:function`, called with source and reference (24 kHz) and giving the result.
+    """By name: `source`, `natural`, `world`, `source_filter`, any model id, or `module:name`.
+
+    The latter is a class that makes an engine, or a function that is called with source and
+    reference (24 kHz) and gives the result; its results are not kept.
 
     level: 0 to 4, the latency level at which an engine streams. Raises ImportError, KeyError or
     the registry's own error for a name that nothing answers to.
@@ -113,7 +125,7 @@ def converter(name: str, level: int = 3) -> Converter:
         return Converter(
             name, signature, lambda pair: world.convert(pair.source, pair.target.reference)
         )
-    return _function(name) if ":" in name else _engine(name, level)
+    return _python(name, level) if ":" in name else _engine(name, level)
 
 
 def from_folder(folder: Path, name: str) -> Converter:

@@ -61,7 +61,9 @@ class Corpus:
         """Samples of a clip: mono float32 at 24 kHz."""
         tar = self._tars.get(clip.tar)
         if tar is None:
-            tar = self._tars[clip.tar] = tarfile.open(self.root / clip.tar)
+            tar = self._tars[clip.tar] = tarfile.open(  # noqa: SIM115 - stays open for the next clip
+                self.root / clip.tar
+            )
         member = tar.extractfile(clip.path)
         if member is None:
             raise FileNotFoundError(f"{clip.path} is not a file in {clip.tar}")

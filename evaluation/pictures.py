@@ -13,7 +13,7 @@ from evaluation.pairs import Pair
 from evaluation.referees import Bench
 
 mpl.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib import pyplot as plt
 
 SECONDS = 5.0
 

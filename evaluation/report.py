@@ -8,6 +8,7 @@ from pathlib import Path
 
 from evaluation.scores import MEASURES, Figures, Measure, summary
 
+NOTHING = "\N{EN DASH}"
 ONLY_TARGET = {
     "resemblyzer_target", "resemblyzer_source", "resemblyzer_nearer", "own_target", "own_source",
     "own_nearer", "distillmos", "dnsmos", "dnsmos_speech", "pitch_offset",
@@ -18,7 +19,7 @@ ONLY_TARGET = {
 def _cell(measure: Measure, figures: Figures, name: str) -> str:
     value = figures.get(measure.key, math.nan)
     if math.isnan(value) or (name == "natural" and measure.key not in ONLY_TARGET):
-        return "–"
+        return NOTHING
     return f"{value:.{measure.digits}f}"
 
 
@@ -32,9 +33,9 @@ def table(columns: dict[str, Figures], counts: dict[str, int]) -> list[str]:
     ]
     for measure in MEASURES:
         cells = [_cell(measure, columns[name], name) for name in names]
-        if any(cell != "–" for cell in cells):
+        if any(cell != NOTHING for cell in cells):
             text = " | ".join(
-                [measure.heading.strip(), *cells, measure.bar or "–", measure.goal or "–"]
+                [measure.heading.strip(), *cells, measure.bar or NOTHING, measure.goal or NOTHING]
             )
             lines.append(f"| {text} |")
     return lines
@@ -68,7 +69,8 @@ def write(folder: Path, title: str, rows: list[dict[str, object]], notes: list[s
         counts = {converter: len(found) for converter, found in by_converter.items()}
         lines += [f"## {name}", "", *table(columns, counts), ""]
     lines += [
-        "Shares, clicks and joint traces are means; lag is the median of the amount. Nobody listened.",
+        "Shares, clicks and joint traces are means; lag is the median of the amount.",
+        "Nobody listened.",
         "",
         *notes,
         "",

@@ -62,8 +62,6 @@ MEASURES = (
     Measure("level", "level change, dB", 1),
     Measure("length", "length off, samples", 0, "0", "0"),
 )
-CHEAP = {"distillmos", "dnsmos", "dnsmos_speech", "own_target", "own_source", "own_nearer"}
-"""Figures that a quick run leaves out."""
 
 
 def judge(bench: Bench, pair: Pair, result: Samples, quick: bool = False) -> Figures:
@@ -90,12 +88,8 @@ def judge(bench: Bench, pair: Pair, result: Samples, quick: bool = False) -> Fig
         figures["dnsmos_speech"], _, figures["dnsmos"] = bench.ask("dnsmos", result)
 
     before, after = (np.array(bench.ask("pitch", clip)) for clip in (source, result))
-    wanted = np.concatenate(
-        [
-            bench.ask("pitch", c)
-            for c in {len(c): c for c in (pair.target.reference, judged)}.values()
-        ]
-    )
+    spoken = [pair.target.reference, *([judged] if pair.target.held_out else [])]
+    wanted = np.concatenate([bench.ask("pitch", clip) for clip in spoken])
     figures["pitch_correlation"] = pitch_correlation(before, after)
     figures["voicing_error"] = voicing_error(before, after)
     figures["pitch_offset"] = abs(semitones(median_pitch(after), median_pitch(wanted)))

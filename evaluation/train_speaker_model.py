@@ -3,7 +3,8 @@
     python -m evaluation.train_speaker_model --minutes 20
 
 Each person counts three times: as recorded and at 0.9 and 1.1 of the speed, which shifts pitch and
-formants together and so makes new people. Minutes are of one core; resumes from its last checkpoint.
+formants together and so makes new people. Minutes are of one core; resumes
+from its last checkpoint.
 """
 
 from __future__ import annotations
