@@ -72,6 +72,10 @@ class Settings(BaseSettings):
     objects_url: str | None = Field(
         None, description="Object store URL (file, s3, gs, az); the data folder when not given."
     )
+    ssl_certfile: Path | None = Field(
+        None, description="Certificate for https; browsers want it for a microphone off loopback."
+    )
+    ssl_keyfile: Path | None = Field(None, description="Private key of ssl_certfile.")
     base_url: str | None = Field(
         None, description="Public address for links such as preview_url; else the request's host."
     )

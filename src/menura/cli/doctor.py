@@ -1,0 +1,108 @@
+"""`menura doctor`: what is installed, which limits hold, is the data folder healthy."""
+
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import av
+import onnxruntime
+import typer
+from rich.table import Table
+from sqlalchemy import text
+
+from menura import __version__
+from menura.accounts.service import KEY_FILE
+from menura.audio.formats import FORMATS
+from menura.cli.options import DataOption, console, run, settings_from
+from menura.services import open_services
+from menura.settings import Settings
+
+LIBRARIES = ("av", "numpy", "onnxruntime", "soxr", "fastapi", "uvicorn", "sqlalchemy", "obstore")
+LOW_DISK = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report. good: null for a plain fact."""
+
+    subject: str
+    found: str
+    good: bool | None = None
+
+
+def installed() -> Iterator[Finding]:
+    """Yield what this installation consists of."""
+    yield Finding("Menura", __version__)
+    yield Finding("Python", f"{platform.python_version()} on {platform.platform()}")
+    yield Finding("Cores", str(os.cpu_count()))
+    for name in LIBRARIES:
+        yield Finding(name, version(name))
+    encoders = {"mp3": "libmp3lame", "opus": "libopus"}
+    missing = [name for name, codec in encoders.items() if codec not in av.codecs_available]
+    yield Finding(
+        "Encoders",
+        f"all {len(FORMATS)} formats" if not missing else f"missing: {', '.join(missing)}",
+        not missing,
+    )
+    providers = onnxruntime.get_available_providers()
+    yield Finding("Inference", ", ".join(providers), "CPUExecutionProvider" in providers)
+
+
+def limits(settings: Settings) -> Iterator[Finding]:
+    """Yield the limits that hold."""
+
+    def bounded(value: float, unit: str) -> str:
+        return f"{value:,.10g} {unit}" if value else "no limit"
+
+    yield Finding("Listens on", f"{settings.host}:{settings.port}")
+    yield Finding("Upload", bounded(settings.max_upload_bytes, "bytes"))
+    yield Finding("Length", bounded(settings.max_seconds, "s"))
+    yield Finding("Conversions at once", str(settings.max_streams))
+    yield Finding("Computing at once", str(settings.cores))
+    tier = settings.tiers.get(settings.default_tier)
+    yield Finding(
+        "Tier of the local account",
+        f"{settings.default_tier}: {tier.concurrency} at once, {tier.credits} credits a month"
+        if tier
+        else f"{settings.default_tier} is not among {', '.join(settings.tiers)}",
+        tier is not None,
+    )
+
+
+async def data_folder(settings: Settings) -> list[Finding]:
+    """Return the state of the data folder."""
+    findings = [Finding("Data folder", str(settings.data))]
+    async with open_services(settings) as services, services.database.reading() as session:
+        if session.get_bind().dialect.name == "sqlite":
+            verdict = await session.scalar(text("PRAGMA integrity_check"))
+            findings.append(Finding("Database", str(verdict), verdict == "ok"))
+        else:
+            await session.execute(text("SELECT 1"))
+            findings.append(Finding("Database", "answers", True))
+    key = settings.data / KEY_FILE
+    if key.exists():
+        private = os.name == "nt" or key.stat().st_mode & 0o077 == 0
+        findings.append(
+            Finding(
+                "Key file", "only its owner reads it" if private else "others may read", private
+            )
+        )
+    free = shutil.disk_usage(settings.data).free
+    findings.append(Finding("Free disk", f"{free / 2**30:.1f} GiB", free > LOW_DISK))
+    return findings
+
+
+def doctor(data: DataOption = None) -> None:
+    """Tell what is installed, which limits hold, and whether the data folder is healthy."""
+    settings = settings_from(data=data)
+    findings = [*installed(), *limits(settings), *run(data_folder(settings))]
+    table = Table("", "Subject", "Found", show_edge=False)
+    for finding in findings:
+        mark = {None: "", True: "[green]ok[/green]", False: "[red]bad[/red]"}[finding.good]
+        table.add_row(mark, finding.subject, finding.found)
+    console.print(table)
+    if any(finding.good is False for finding in findings):
+        raise typer.Exit(1)

@@ -1,0 +1,84 @@
+"""`menura keys`: make, list and revoke API keys of this machine's account."""
+
+import time
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from menura.accounts.principal import PERMISSIONS
+from menura.cli.options import DataOption, console, run, settings_from
+from menura.services import open_services
+
+app = typer.Typer(no_args_is_help=True, help="API keys of the local account.")
+
+
+@app.command("create")
+def create(
+    name: Annotated[str, typer.Argument(help="What the key is for.")],
+    permission: Annotated[
+        list[str] | None,
+        typer.Option(help=f"May be repeated; all when left out: {', '.join(PERMISSIONS)}."),
+    ] = None,
+    credit_limit: Annotated[
+        int | None, typer.Option("--credits", min=0, help="Credits a month of this key.")
+    ] = None,
+    days: Annotated[int | None, typer.Option(min=1, help="Days until it expires.")] = None,
+    data: DataOption = None,
+) -> None:
+    """Make a key and print it, once."""
+
+    async def work() -> str:
+        async with open_services(settings_from(data=data)) as services:
+            account = await services.accounts.local_account()
+            made = await services.accounts.keys.create(
+                account.account_id,
+                name,
+                permissions=permission,
+                character_limit=credit_limit,
+                expires_at=None if days is None else int(time.time()) + days * 86_400,
+            )
+            return made.secret
+
+    secret = run(work())
+    console.print(f"API key: {secret}", highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command("list")
+def show(data: DataOption = None) -> None:
+    """List the keys; none is shown whole."""
+
+    async def work() -> Table:
+        table = Table("Id", "Name", "Begins with", "May", "Made", "Expires")
+        async with open_services(settings_from(data=data)) as services:
+            account = await services.accounts.local_account()
+            for key in await services.accounts.keys.list(account.account_id):
+                table.add_row(
+                    key.key_id,
+                    key.name,
+                    key.hint,
+                    "all" if key.permissions is None else ", ".join(key.permissions),
+                    time.strftime("%Y-%m-%d", time.localtime(key.created_at)),
+                    "never"
+                    if key.expires_at is None
+                    else time.strftime("%Y-%m-%d", time.localtime(key.expires_at)),
+                )
+        return table
+
+    console.print(run(work()))
+
+
+@app.command("revoke")
+def revoke(
+    key_id: Annotated[str, typer.Argument(help="As `menura keys list` shows it.")],
+    data: DataOption = None,
+) -> None:
+    """Delete a key; it stops working at once."""
+
+    async def work() -> None:
+        async with open_services(settings_from(data=data)) as services:
+            account = await services.accounts.local_account()
+            await services.accounts.keys.revoke(account.account_id, key_id)
+
+    run(work())
+    console.print(f"Revoked {key_id}.", highlight=False)

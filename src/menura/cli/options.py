@@ -1,0 +1,52 @@
+"""Options that several commands share, and how they become settings."""
+
+import asyncio
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from menura.errors import MenuraError
+from menura.settings import Settings
+
+console = Console()
+complaints = Console(stderr=True)
+
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", help="Data folder.", envvar="MENURA_DATA", show_default=False),
+]
+
+T = TypeVar("T")
+
+
+def settings_from(**flags: Any) -> Settings:
+    """Return the settings with those flags over them that were given.
+
+    Ends the command with a plain sentence for every value that does not fit.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        for problem in error.errors():
+            name = ".".join(str(part) for part in problem["loc"])
+            complaints.print(
+                f"[red]{name}[/red] = {problem['input']!r}: {problem['msg']}.", highlight=False
+            )
+        raise typer.Exit(2) from None
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a command's work; a refusal becomes its sentence and exit code 1."""
+    try:
+        return asyncio.run(work)
+    except MenuraError as error:
+        complaints.print(f"[red]{error.message}[/red]", highlight=False)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        complaints.print("Stopped.")
+        raise typer.Exit(130) from None

@@ -1,0 +1,149 @@
+"""`menura serve`: start the server and tell how to use it."""
+
+import logging
+import socket
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvicorn
+
+from menura.accounts.service import KEY_FILE
+from menura.cli.options import DataOption, complaints, console, settings_from
+from menura.settings import Settings
+
+EXAMPLE = "examples/speech_female.mp3"
+
+
+class AnnouncingServer(uvicorn.Server):
+    """A server that says where it is and how to use it once it is ready."""
+
+    def __init__(self, config: uvicorn.Config, settings: Settings) -> None:
+        super().__init__(config)
+        self.settings = settings
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then announce."""
+        await super().startup(sockets=sockets)
+        if self.started:
+            port = self.servers[0].sockets[0].getsockname()[1]
+            app = self.config.loaded_app
+            announce(self.settings, port, _first_key(app))
+
+
+def _first_key(app: object) -> str | None:
+    while not hasattr(app, "state") and hasattr(app, "app"):
+        app = app.app
+    services = getattr(getattr(app, "state", None), "services", None)
+    key: str | None = getattr(services, "first_key", None)
+    return key
+
+
+def announce(settings: Settings, port: int, first_key: str | None) -> None:
+    """Print the address of the page, the key if it is new, and a curl line to paste."""
+    host = "127.0.0.1" if settings.host in {"0.0.0.0", "::", ""} else settings.host
+    scheme = "https" if settings.ssl_certfile else "http"
+    base = settings.base_url or f"{scheme}://{host}:{port}"
+    key_file = settings.data / KEY_FILE
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    say(f"Menura listens on {base}")
+    if first_key is not None:
+        say(f"API key: {first_key}")
+        say(f"(kept in {key_file}, which only you can read)")
+        say(f"The page: {base}/#key={first_key}")
+    else:
+        say(f"The API key is in {key_file}")
+        say(f"The page: {base}/")
+    key = first_key or f'$(cat "{key_file}")'
+    say("Try it:")
+    say(
+        f'  curl -o out.mp3 -H "xi-api-key: {key}" -F audio=@{EXAMPLE} '
+        f"{base}/v1/speech-to-speech/JBFqnCBsd6RMkjVDRZzb"
+    )
+
+
+def serve(
+    data: DataOption = None,
+    host: Annotated[
+        str | None,
+        typer.Option(help="Address to listen on [127.0.0.1].", envvar="MENURA_HOST"),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(help="Port, 0 for a free one [8000].", envvar="MENURA_PORT"),
+    ] = None,
+    base_url: Annotated[
+        str | None, typer.Option(help="Public address for links.", envvar="MENURA_BASE_URL")
+    ] = None,
+    max_seconds: Annotated[
+        float | None,
+        typer.Option(
+            help="Longest audio in seconds, 0 for any [300.5].", envvar="MENURA_MAX_SECONDS"
+        ),
+    ] = None,
+    max_upload_bytes: Annotated[
+        int | None,
+        typer.Option(
+            help="Largest upload, 0 for any [52428800].", envvar="MENURA_MAX_UPLOAD_BYTES"
+        ),
+    ] = None,
+    cores: Annotated[
+        int | None,
+        typer.Option(help="Streams that compute at once [all cores].", envvar="MENURA_CORES"),
+    ] = None,
+    default_tier: Annotated[
+        str | None,
+        typer.Option(help="Tier of the local account.", envvar="MENURA_DEFAULT_TIER"),
+    ] = None,
+    ssl_certfile: Annotated[
+        Path | None, typer.Option(help="Certificate for https.", envvar="MENURA_SSL_CERTFILE")
+    ] = None,
+    ssl_keyfile: Annotated[
+        Path | None, typer.Option(help="Its private key.", envvar="MENURA_SSL_KEYFILE")
+    ] = None,
+) -> None:
+    """Start the server."""
+    settings = settings_from(
+        data=data,
+        host=host,
+        port=port,
+        base_url=base_url,
+        max_seconds=max_seconds,
+        max_upload_bytes=max_upload_bytes,
+        cores=cores,
+        default_tier=default_tier,
+        ssl_certfile=ssl_certfile,
+        ssl_keyfile=ssl_keyfile,
+    )
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    from menura.api.app import create_app  # noqa: PLC0415  keeps the other commands quick
+
+    config = uvicorn.Config(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        ssl_certfile=settings.ssl_certfile,
+        ssl_keyfile=settings.ssl_keyfile,
+        # uvicorn's own lines hold whole addresses, and a token may be in one.
+        log_level="warning",
+        access_log=False,
+        ws_ping_interval=20,
+        ws_ping_timeout=20,
+        ws_max_size=1 << 20,
+        timeout_keep_alive=30,
+    )
+    server = AnnouncingServer(config, settings)
+    try:
+        server.run()
+    except KeyboardInterrupt:
+        pass
+    except OSError as error:
+        complaints.print(
+            f"Cannot listen on {settings.host}:{settings.port}: {error}.", highlight=False
+        )
+        raise typer.Exit(1) from None
+    if not server.started:
+        raise typer.Exit(1)
