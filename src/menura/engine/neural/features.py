@@ -1,0 +1,172 @@
+"""What the network hears and what steers it, one row per 10 ms; shared by training and run time.
+
+Frame `t` belongs to the samples `[240 t, 240 t + 240)` and is centred on `240 t + 120`. The mel window of
+frame `t` ends with its last sample, so the content network never waits for a window; the controls are
+centred, because they describe the very sample the synthesiser sounds.
+
+Everything the network sees is free of level (the running mean of the speech is taken away), so the output
+is as loud as the input whatever the input's level is.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+SAMPLE_RATE = 24_000
+HOP = 240
+FFT = 1024
+MELS = 80
+MEL_WINDOW = 600
+MEL_TOP = 7_600.0
+"""Half the speech in the world is recorded at 16 kHz: the network listens below that."""
+CENTRE = 120
+"""Offset of a frame's centre from its first sample."""
+REACH = 512
+"""Samples a centred window reaches to each side of the centre."""
+BAND_EDGES = (80.0, 800.0, 2_000.0, 4_000.0, 7_600.0)
+"""Borders in Hz of the bands whose periodicity is measured."""
+BANDS = len(BAND_EDGES) - 1
+FLOOR = 1e-8
+"""Power under which a mel band counts as silent; full scale is about 1."""
+SPEECH_RANGE = 5.0
+"""A frame is speech when its level is within this many nepers (of power) of the running peak."""
+PEAK_DECAY = 0.004
+"""Nepers of power per frame by which the running peak falls: 1.7 dB a second."""
+PEAK_START = np.log(1e-5)
+PRIOR_FRAMES = 60.0
+MEMORY_FRAMES = 500.0
+"""The running mean starts as if so many frames of average speech were heard, and forgets after so many."""
+
+Array = NDArray[np.float32]
+
+
+def mel_scale(hertz: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    """Return the mel value of a frequency (O'Shaughnessy 1987)."""
+    return np.asarray(1127.0 * np.log1p(np.asarray(hertz, dtype=np.float64) / 700.0))
+
+
+@lru_cache(maxsize=128)
+def mel_bank(warp: float = 1.0) -> Array:
+    """Return triangular mel filters of unit area, shape (513, 80).
+
+    warp: frequencies are read at `warp` times their value, as if the vocal tract were that much shorter.
+    """
+    top = mel_scale(MEL_TOP)
+    corners = 700.0 * np.expm1(np.linspace(mel_scale(60.0), top, MELS + 2) / 1127.0) * warp
+    bins = np.arange(FFT // 2 + 1) * SAMPLE_RATE / FFT
+    left, middle, right = corners[:-2], corners[1:-1], corners[2:]
+    width = np.maximum(right - left, 2.0 * SAMPLE_RATE / FFT)
+    rising = (bins[:, None] - (middle - width / 2)) / (width / 2)
+    falling = ((middle + width / 2) - bins[:, None]) / (width / 2)
+    bank = np.maximum(0.0, np.minimum(rising, falling))
+    return (bank / np.maximum(bank.sum(axis=0), 1e-3)).astype(np.float32)
+
+
+@lru_cache(maxsize=64)
+def hann(length: int) -> Array:
+    """Return a periodic Hann window whose squares sum to 1, shape (length,)."""
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
+    return (window / np.sqrt(np.sum(window**2))).astype(np.float32)
+
+
+def frames_of(samples: Array, first: int, length: int, count: int) -> Array:
+    """Return `count` windows of `length`, the first starting at index `first`, hop 240, zeros outside."""
+    last = first + (count - 1) * HOP + length
+    padded = np.pad(samples, (max(0, -first), max(0, last - len(samples))))
+    start = max(0, first)
+    view = np.lib.stride_tricks.sliding_window_view(padded[start:], length)
+    return np.asarray(view[: (count - 1) * HOP + 1 : HOP])
+
+
+def power(samples: Array, count: int, warp: float = 1.0) -> Array:
+    """Return the right-aligned power spectra the mel is made of, shape (count, 513)."""
+    length = int(round(MEL_WINDOW / warp))
+    frames = frames_of(samples, HOP - length, length, count) * hann(length)
+    spectrum = np.fft.rfft(frames, FFT)
+    return np.asarray((spectrum.real**2 + spectrum.imag**2).astype(np.float32))
+
+
+def log_mel(spectra: Array, warp: float = 1.0) -> Array:
+    """Return log-mel energies in nepers of power, shape (count, 80)."""
+    return np.asarray(np.log(np.maximum(spectra @ mel_bank(warp), FLOOR)).astype(np.float32))
+
+
+def level_of(mel: Array) -> Array:
+    """Return the log of the summed mel power of each frame, shape (count,)."""
+    top = mel.max(axis=-1, keepdims=True)
+    return np.asarray((top[..., 0] + np.log(np.exp(mel - top).sum(axis=-1))).astype(np.float32))
+
+
+class RunningMean:
+    """Mean log-mel of the speech so far: streaming, one state per stream.
+
+    prior: the mean of average speech relative to its level, shape (80,).
+    """
+
+    def __init__(self, prior: Array) -> None:
+        self._prior = prior.astype(np.float64)
+        self._mean = self._prior.copy()
+        self._level = 0.0
+        self._weight = 0.0
+        self._peak = float(PEAK_START)
+
+    def push(self, mel: Array) -> tuple[Array, Array]:
+        """Return mel minus the running mean, shape (n, 80), and each frame's level minus the speech's, (n,)."""
+        levels = level_of(mel).astype(np.float64)
+        shape, relative = np.empty_like(mel), np.empty(len(mel), np.float32)
+        for index, level in enumerate(levels):
+            self._peak = max(self._peak - PEAK_DECAY, level)
+            if level > self._peak - SPEECH_RANGE:
+                self._weight = min(self._weight + 1.0, MEMORY_FRAMES)
+                self._level += (level - self._level) / self._weight
+                rate = 1.0 / (self._weight + PRIOR_FRAMES)
+                self._mean += rate * (mel[index] - level - self._mean)
+            reference = self._level if self._weight else self._peak
+            shape[index] = mel[index] - reference - self._mean
+            relative[index] = level - reference
+        return shape, relative
+
+
+def periodicity(spectra: Array, f0: Array) -> Array:
+    """Return how periodic each band is at F0, 0 to 1, shape (count, 4).
+
+    The autocorrelation at one period is read off each band's power spectrum and divided by the window's own
+    (Boersma 1993, band by band). spectra: of centred 1024-sample windows, shape (count, 513). f0: in Hz.
+    """
+    lag = SAMPLE_RATE / np.maximum(f0, 40.0).astype(np.float64)
+    window = hann(2 * REACH).astype(np.float64)
+    own = np.fft.irfft(np.abs(np.fft.rfft(window, 4 * REACH)) ** 2)[:REACH]
+    scale = np.interp(lag, np.arange(REACH), own / own[0])
+    bins = np.arange(FFT // 2 + 1)
+    turned = spectra * np.cos((2 * np.pi / FFT) * lag[:, None] * bins).astype(np.float32)
+    out = np.empty((len(spectra), BANDS), np.float32)
+    for band in range(BANDS):
+        low, high = (int(edge * FFT / SAMPLE_RATE) for edge in BAND_EDGES[band : band + 2])
+        total = spectra[:, low:high].sum(axis=1) + FLOOR
+        out[:, band] = turned[:, low:high].sum(axis=1) / total / scale
+    return np.asarray(np.clip(out, 0.0, 1.0))
+
+
+def centred_power(samples: Array, count: int, first: int = 0) -> Array:
+    """Return power spectra of 1024-sample windows centred on the frames, shape (count, 513)."""
+    frames = frames_of(samples, first * HOP + CENTRE - REACH, 2 * REACH, count) * hann(2 * REACH)
+    spectrum = np.fft.rfft(frames, FFT)
+    return np.asarray((spectrum.real**2 + spectrum.imag**2).astype(np.float32))
+
+
+def energy(samples: Array, count: int, first: int = 0) -> Array:
+    """Return the log power below 7.6 kHz around each frame's centre (20 ms window), shape (count,)."""
+    length = 2 * HOP
+    frames = frames_of(samples, first * HOP + CENTRE - HOP, length, count) * hann(length)
+    spectrum = np.fft.rfft(frames, FFT)[:, 3 : int(MEL_TOP * FFT / SAMPLE_RATE)]
+    total = (spectrum.real**2 + spectrum.imag**2).sum(axis=1) * (2.0 / FFT)
+    return np.asarray(np.log(total + FLOOR).astype(np.float32))
+
+
+def hold(f0: Array, start: float) -> Array:
+    """Return F0 with unvoiced frames (0) filled by the last voiced value; `start` before the first."""
+    voiced = f0 > 0
+    last = np.where(voiced, np.arange(len(f0)), -1)
+    np.maximum.accumulate(last, out=last)
+    return np.asarray(np.where(last >= 0, f0[np.maximum(last, 0)], start).astype(np.float32))
