@@ -1,0 +1,149 @@
+"""Which model ids exist, what the contract says of them, and which engine answers for each.
+
+An engine is built once per process, on first use, and shared by every stream.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from menura.engine.interface import Engine
+from menura.errors import ModelNotFound, UnsupportedModel
+
+DEFAULT_MODEL = "eleven_english_sts_v2"
+"""The model of a request that names none."""
+
+SOURCE_FILTER_MODEL = "menura_source_filter_v1"
+
+_ENGLISH = [("en", "English")]
+_MULTILINGUAL = [
+    ("en", "English"),
+    ("ja", "Japanese"),
+    ("zh", "Chinese"),
+    ("de", "German"),
+    ("hi", "Hindi"),
+    ("fr", "French"),
+    ("ko", "Korean"),
+    ("pt", "Portuguese"),
+    ("it", "Italian"),
+    ("es", "Spanish"),
+    ("id", "Indonesian"),
+    ("nl", "Dutch"),
+    ("tr", "Turkish"),
+    ("fil", "Filipino"),
+    ("pl", "Polish"),
+    ("sv", "Swedish"),
+    ("bg", "Bulgarian"),
+    ("ro", "Romanian"),
+    ("ar", "Arabic"),
+    ("cs", "Czech"),
+    ("el", "Greek"),
+    ("fi", "Finnish"),
+    ("hr", "Croatian"),
+    ("ms", "Malay"),
+    ("sk", "Slovak"),
+    ("da", "Danish"),
+    ("ta", "Tamil"),
+    ("uk", "Ukrainian"),
+    ("ru", "Russian"),
+]
+
+
+def _model(
+    model_id: str, name: str, description: str, languages: list[tuple[str, str]]
+) -> dict[str, Any]:
+    return {
+        "model_id": model_id,
+        "name": name,
+        "can_be_finetuned": False,
+        "can_do_text_to_speech": False,
+        "can_do_voice_conversion": True,
+        "can_use_style": True,
+        "can_use_speaker_boost": True,
+        "serves_pro_voices": False,
+        "token_cost_factor": 1.0,
+        "description": description,
+        "requires_alpha_access": False,
+        "max_characters_request_free_user": 10_000,
+        "max_characters_request_subscribed_user": 10_000,
+        "maximum_text_length_per_request": 10_000,
+        "languages": [{"language_id": key, "name": label} for key, label in languages],
+        "model_rates": {"character_cost_multiplier": 1.0, "cost_discount_multiplier": 1.0},
+        "concurrency_group": "standard",
+    }
+
+
+MODELS: tuple[dict[str, Any], ...] = (
+    _model(
+        "eleven_multilingual_sts_v2",
+        "Eleven Multilingual v2",
+        "Menura's default engine under the id that multilingual clients send; any language.",
+        _MULTILINGUAL,
+    ),
+    _model(
+        "eleven_english_sts_v2",
+        "Eleven English v2",
+        "Menura's default engine under the id that English clients send.",
+        _ENGLISH,
+    ),
+    _model(
+        SOURCE_FILTER_MODEL,
+        "Menura Source-Filter v1",
+        "Signal processing alone: pitch, vocal-tract length, long-term spectrum and timbre classes "
+        "moved to the target voice. Any language.",
+        _MULTILINGUAL,
+    ),
+)
+"""The contract's model objects, as `GET /v1/models` lists them."""
+
+ALIASES = {"eleven_english_sts_v1": "eleven_english_sts_v2"}
+"""Ids that are accepted but not listed."""
+
+TEXT_TO_SPEECH_MODELS = frozenset(
+    {
+        "eleven_v3",
+        "eleven_multilingual_v1",
+        "eleven_multilingual_v2",
+        "eleven_monolingual_v1",
+        "eleven_turbo_v2",
+        "eleven_turbo_v2_5",
+        "eleven_flash_v2",
+        "eleven_flash_v2_5",
+    }
+)
+"""Ids that clients know from text to speech; none of them converts speech."""
+
+
+def _source_filter() -> Engine:
+    from menura.engine.source_filter import SourceFilterEngine  # noqa: PLC0415  built on first use
+
+    return SourceFilterEngine()
+
+
+_BUILDERS: dict[str, Callable[[], Engine]] = {
+    "eleven_multilingual_sts_v2": _source_filter,
+    "eleven_english_sts_v2": _source_filter,
+    SOURCE_FILTER_MODEL: _source_filter,
+}
+
+
+@cache
+def _built(builder: Callable[[], Engine]) -> Engine:
+    return builder()
+
+
+def engine_for(model_id: str = DEFAULT_MODEL) -> Engine:
+    """Return the engine that runs a model; always the same object within a process.
+
+    Raises UnsupportedModel for a text-to-speech model, ModelNotFound for an unknown id.
+    """
+    known = ALIASES.get(model_id, model_id)
+    if known in _BUILDERS:
+        return _built(_BUILDERS[known])
+    if model_id in TEXT_TO_SPEECH_MODELS:
+        raise UnsupportedModel(
+            f"Model '{model_id}' speaks text and cannot convert speech; "
+            f"use one of {', '.join(_BUILDERS)}.",
+            param="model_id",
+        )
+    raise ModelNotFound(f"A model with id '{model_id}' was not found.", param="model_id")

@@ -1,0 +1,76 @@
+"""Streaming feature extraction: samples in, one row of features per 5 ms out."""
+
+import numpy as np
+
+from menura.engine.interface import HOP, LatencyProfile, Samples
+from menura.engine.source_filter import envelope as spectral
+from menura.engine.source_filter import periodicity as periodic
+from menura.engine.source_filter import pitch
+from menura.engine.source_filter.features import SourceFilterFeatures
+from menura.engine.source_filter.spectrum import STEP
+from menura.engine.source_filter.statistics import SpeakerStatistics
+
+_REACH = max(spectral.REACH, periodic.REACH)
+
+
+class SourceFilterAnalysis:
+    """Analyses one stream in blocks of `latency.chunk` samples counted from its start."""
+
+    def __init__(self, latency: LatencyProfile) -> None:
+        self._chunk = latency.chunk
+        self._look_ahead = latency.look_ahead
+        self._instants = latency.chunk // STEP
+        self._tracker = pitch.PitchTracker(
+            self._instants, (latency.look_ahead - pitch.REACH) // STEP
+        )
+        self._statistics = SpeakerStatistics()
+        self._pending = np.zeros(0, dtype=np.float32)
+        self._history = np.zeros(latency.look_ahead + 2 * _REACH, dtype=np.float32)
+        self._total = 0
+        self._blocks = 0
+        self._given = 0
+
+    @property
+    def delay(self) -> int:
+        """Samples of input held back at most before their features are given out."""
+        return self._chunk + self._look_ahead
+
+    def push(self, samples: Samples) -> SourceFilterFeatures:
+        """Take samples in and return the features that have become final (possibly no frames)."""
+        self._total += len(samples)
+        clean = np.nan_to_num(np.asarray(samples, dtype=np.float32), posinf=0.0, neginf=0.0)
+        return self._advance(np.clip(clean, -4.0, 4.0))
+
+    def flush(self) -> SourceFilterFeatures:
+        """End the input and return the remaining features. The object is spent afterwards."""
+        wanted = -(-self._total // HOP) * 2
+        missing = wanted * STEP + self._look_ahead - self._blocks * self._chunk
+        blocks = max(0, -(-missing // self._chunk))
+        padding = blocks * self._chunk - len(self._pending)
+        rest = self._advance(np.zeros(max(0, padding), dtype=np.float32))
+        return rest[: len(rest.f0) - (self._given - wanted)]
+
+    def _advance(self, samples: Samples) -> SourceFilterFeatures:
+        self._pending = np.concatenate([self._pending, samples])
+        whole = len(self._pending) // self._chunk
+        parts = [
+            self._block(self._pending[i * self._chunk : (i + 1) * self._chunk])
+            for i in range(whole)
+        ]
+        self._pending = self._pending[whole * self._chunk :]
+        kept = [part for part in parts if len(part.f0)]
+        return SourceFilterFeatures.joined(kept) if kept else SourceFilterFeatures.nothing()
+
+    def _block(self, samples: Samples) -> SourceFilterFeatures:
+        self._blocks += 1
+        kept = self._look_ahead + 2 * _REACH
+        self._history = np.concatenate([self._history[-kept:], samples])
+        tracked = self._tracker.push(samples)
+        centres = 2 * _REACH + STEP * np.arange(self._instants)
+        shape = spectral.envelopes(self._history, centres, tracked.f0)
+        share = periodic.periodicities(self._history, centres, tracked.f0)
+        medians, timbre = self._statistics.push(tracked.f0, shape)
+        features = SourceFilterFeatures(tracked.f0, share, shape, medians, timbre)
+        before_start = max(0, self._look_ahead - (self._blocks - 1) * self._chunk) // STEP
+        self._given += max(0, self._instants - before_start)
+        return features[before_start:]

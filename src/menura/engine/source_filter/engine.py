@@ -1,0 +1,52 @@
+"""The source-filter engine behind the common interface."""
+
+from collections.abc import Sequence
+
+from menura.engine.interface import (
+    ConversionSettings,
+    LatencyProfile,
+    Measurement,
+    Samples,
+    Voice,
+)
+from menura.engine.source_filter import measurement
+from menura.engine.source_filter.analysis import SourceFilterAnalysis
+from menura.engine.source_filter.rendering import SourceFilterRendering
+from menura.engine.source_filter.voice import VERSION, SourceFilterVoice
+
+
+class SourceFilterEngine:
+    """Pitch, vocal-tract length and timbre moved to a voice; no trained weights, any language."""
+
+    @property
+    def name(self) -> str:
+        """Stable name, part of a stored voice."""
+        return "source_filter"
+
+    @property
+    def version(self) -> str:
+        """Changes whenever stored voices must be measured anew."""
+        return str(VERSION)
+
+    def measure(self, references: Sequence[Samples]) -> Measurement:
+        """Measure a voice from one or more 24 kHz recordings, 5 to 60 s in all.
+
+        Raises UnusableReferenceError when they hold too little speech.
+        """
+        return measurement.measure(references)
+
+    def load_voice(self, data: bytes) -> SourceFilterVoice:
+        """Read a voice written by `Voice.to_bytes`. Raises ValueError on anything else."""
+        return SourceFilterVoice.from_bytes(data)
+
+    def analysis(self, latency: LatencyProfile) -> SourceFilterAnalysis:
+        """Start analysing one stream."""
+        return SourceFilterAnalysis(latency)
+
+    def rendering(
+        self, voice: Voice, settings: ConversionSettings, seed: int, latency: LatencyProfile
+    ) -> SourceFilterRendering:
+        """Start rendering one stream. The same seed and input give identical samples."""
+        if not isinstance(voice, SourceFilterVoice):
+            raise TypeError(f"{type(voice).__name__} is a voice of another engine")
+        return SourceFilterRendering(voice, settings, seed, latency)

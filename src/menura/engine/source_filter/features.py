@@ -1,0 +1,74 @@
+"""What the analysis tells the rendering about the source."""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from menura.engine.source_filter.periodicity import BANDS
+from menura.engine.source_filter.spectrum import BINS, POWER_FLOOR, Array
+from menura.engine.source_filter.statistics import LTAS_BANDS, PRIOR_PITCH, PRIOR_SPREAD
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFilterFeatures:
+    """A stretch of source speech, one row per 5 ms instant; row i lies at sample `120 i`.
+
+    f0: Hz, 0 where unvoiced, shape (n,).
+    periodicity: periodic share of the power per band, (n, BANDS).
+    envelope: log power, (n, BINS).
+    pitch: running median and spread of the source's log2 F0, (n, 2).
+    timbre: running long-term log spectra, voiced and unvoiced, (n, 2, LTAS_BANDS).
+    """
+
+    f0: Array
+    periodicity: Array
+    envelope: Array
+    pitch: Array
+    timbre: Array
+
+    @property
+    def frames(self) -> int:
+        """Number of 10 ms frames."""
+        return len(self.f0) // 2
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held, in bytes."""
+        return sum(getattr(self, field.name).nbytes for field in fields(self))
+
+    def __getitem__(self, rows: slice) -> "SourceFilterFeatures":
+        return SourceFilterFeatures(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+    @staticmethod
+    def joined(parts: "list[SourceFilterFeatures]") -> "SourceFilterFeatures":
+        """Join stretches in time."""
+        if len(parts) == 1:
+            return parts[0]
+        return SourceFilterFeatures(
+            *(
+                np.concatenate([getattr(part, field.name) for part in parts])
+                for field in fields(SourceFilterFeatures)
+            )
+        )
+
+    @staticmethod
+    def nothing() -> "SourceFilterFeatures":
+        """Return a stretch of no length."""
+        return SourceFilterFeatures(
+            np.zeros(0, np.float32),
+            np.zeros((0, BANDS), np.float32),
+            np.zeros((0, BINS), np.float32),
+            np.zeros((0, 2), np.float32),
+            np.zeros((0, 2, LTAS_BANDS), np.float32),
+        )
+
+    @staticmethod
+    def silence() -> "SourceFilterFeatures":
+        """Return one instant of silence."""
+        return SourceFilterFeatures(
+            np.zeros(1, np.float32),
+            np.zeros((1, BANDS), np.float32),
+            np.full((1, BINS), np.log(POWER_FLOOR), np.float32),
+            np.array([[PRIOR_PITCH, PRIOR_SPREAD]], np.float32),
+            np.zeros((1, 2, LTAS_BANDS), np.float32),
+        )

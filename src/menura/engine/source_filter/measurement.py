@@ -1,0 +1,88 @@
+"""Measuring a voice from reference recordings, with refusals and warnings in plain words."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from menura.engine.interface import (
+    LATENCY_PROFILES,
+    SAMPLE_RATE,
+    Measurement,
+    Samples,
+    UnusableReferenceError,
+)
+from menura.engine.source_filter.analysis import SourceFilterAnalysis
+from menura.engine.source_filter.features import SourceFilterFeatures
+from menura.engine.source_filter.mapping import tract_from_pitch
+from menura.engine.source_filter.spectrum import STEP
+from menura.engine.source_filter.statistics import BANK, SpeakerStatistics, spectral_level
+from menura.engine.source_filter.voice import SourceFilterVoice
+
+_LEAST_VOICED = 0.7
+"""Seconds of voiced speech without which no voice can be measured."""
+
+
+def measure(references: Sequence[Samples]) -> Measurement:
+    """Measure a voice. Raises UnusableReferenceError when there is too little speech."""
+    parts = [_analysed(np.asarray(reference, np.float32)) for reference in references]
+    seconds = sum(len(reference) for reference in references) / SAMPLE_RATE
+    if not parts:
+        raise UnusableReferenceError("No reference recording was given.")
+    features = SourceFilterFeatures.joined(parts)
+    voiced = features.f0 > 0
+    spoken = float(voiced.sum()) * STEP / SAMPLE_RATE
+    if spoken < _LEAST_VOICED:
+        raise UnusableReferenceError(
+            f"The references hold {spoken:.1f} s of voiced speech in {seconds:.1f} s; "
+            f"at least {_LEAST_VOICED} s are needed, better 10 s."
+        )
+    logs = np.log2(features.f0[voiced])
+    statistics = SpeakerStatistics()
+    for start in range(0, len(voiced), 200):
+        rows = slice(start, start + 200)
+        statistics.push(features.f0[rows], features.envelope[rows])
+    pitch = float(np.median(logs))
+    low, high = np.quantile(logs, [0.16, 0.84])
+    voice = SourceFilterVoice(
+        pitch=pitch,
+        spread=float(np.clip((high - low) / 2, 0.05, 0.6)),
+        tract=tract_from_pitch(pitch),
+        timbre=statistics.timbre(),
+        periodicity=features.periodicity[voiced].mean(axis=0),
+        bandwidth=_bandwidth(features),
+    )
+    return Measurement(voice, _warnings(references, seconds, spoken, voice))
+
+
+def _analysed(reference: Samples) -> SourceFilterFeatures:
+    analysis = SourceFilterAnalysis(LATENCY_PROFILES[0])
+    return SourceFilterFeatures.joined([analysis.push(reference), analysis.flush()])
+
+
+def _bandwidth(features: SourceFilterFeatures) -> float:
+    level = spectral_level(features.envelope)
+    loud = features.envelope[level > level.max() - 8.0] @ BANK
+    top = np.quantile(loud, 0.95, axis=0)
+    present = np.flatnonzero(top > top.max() - 11.5)
+    edge = BANK[:, present[-1]] @ np.linspace(0, SAMPLE_RATE / 2, BANK.shape[0])
+    return float(edge)
+
+
+def _warnings(
+    references: Sequence[Samples], seconds: float, spoken: float, voice: SourceFilterVoice
+) -> tuple[str, ...]:
+    warnings = []
+    if seconds < 5 or spoken < 2.5:
+        warnings.append(
+            f"The references are short ({seconds:.1f} s, {spoken:.1f} s of it voiced); "
+            "10 to 60 s give a truer voice."
+        )
+    clipped = np.mean([np.mean(np.abs(reference) > 0.99) for reference in references])
+    if clipped > 1e-3:
+        warnings.append(f"{100 * clipped:.1f} % of the samples are clipped.")
+    if voice.bandwidth < 5_000:
+        warnings.append(
+            f"The references hold little above {voice.bandwidth / 1000:.1f} kHz; "
+            "the voice will sound dull."
+        )
+    return tuple(warnings)

@@ -1,0 +1,81 @@
+"""Streaming conversion of features into another voice's samples."""
+
+import numpy as np
+
+from menura.engine.interface import ConversionSettings, Features, LatencyProfile, Samples, Voice
+from menura.engine.source_filter.features import SourceFilterFeatures
+from menura.engine.source_filter.mapping import convert
+from menura.engine.source_filter.spectrum import STEP
+from menura.engine.source_filter.synthesis import PRE, Synthesiser
+from menura.engine.source_filter.voice import SourceFilterVoice
+
+
+class SourceFilterRendering:
+    """Renders one stream in blocks of a fixed number of instants counted from its start."""
+
+    def __init__(
+        self,
+        voice: SourceFilterVoice,
+        settings: ConversionSettings,
+        seed: int,
+        latency: LatencyProfile,
+    ) -> None:
+        self._voice = voice
+        self._settings = settings
+        self._speed = settings.speed
+        self._instants = latency.chunk // STEP
+        self._synthesiser = Synthesiser(self._instants, seed)
+        self._pending = SourceFilterFeatures.nothing()
+        self._skip = STEP + PRE
+        self._given = 0
+        self._held = SourceFilterFeatures.silence()
+
+    @property
+    def delay(self) -> int:
+        """Samples held back between a frame's arrival and its last sample's departure."""
+        return STEP + PRE
+
+    def push(self, features: Features) -> Samples:
+        """Take features in and return the samples that have become final."""
+        if not isinstance(features, SourceFilterFeatures):
+            raise TypeError(f"{type(features).__name__} comes from another engine's analysis")
+        self._pending = SourceFilterFeatures.joined([self._pending, features])
+        parts = [np.zeros(0, dtype=np.float32)]
+        while len(self._pending.f0) >= self._instants:
+            parts.append(self._block(self._pending[: self._instants]))
+            self._pending = self._pending[self._instants :]
+        out = np.concatenate(parts)
+        self._given += len(out)
+        return out
+
+    def flush(self, total: int) -> Samples:
+        """End the stream and return the remaining samples."""
+        wanted = round(total / self._speed)
+        parts = [np.zeros(0, dtype=np.float32)]
+        while self._given < wanted:
+            if len(self._pending.f0) == 0:
+                self._pending = self._held
+            missing = self._instants - len(self._pending.f0)
+            last = self._pending[-1:]
+            part = self._block(SourceFilterFeatures.joined([self._pending] + [last] * missing))
+            self._pending = SourceFilterFeatures.nothing()
+            part = part[: wanted - self._given]
+            parts.append(part)
+            self._given += len(part)
+        return np.concatenate(parts)
+
+    def change(
+        self, voice: Voice | None = None, settings: ConversionSettings | None = None
+    ) -> None:
+        """Change voice or settings from the next frame on, without a click. `speed` is kept."""
+        if isinstance(voice, SourceFilterVoice):
+            self._voice = voice
+        if settings is not None:
+            self._settings = settings
+
+    def _block(self, features: SourceFilterFeatures) -> Samples:
+        out = self._synthesiser.push(convert(features, self._voice, self._settings))
+        self._held = features[-1:]
+        skipped = min(self._skip, len(out))
+        self._skip -= skipped
+        return out[skipped:]

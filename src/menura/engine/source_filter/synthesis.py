@@ -1,0 +1,107 @@
+"""Synthesis by pulses and noise through time-varying minimum-phase filters.
+
+Pulses stand at the exact instants where the phase of F0 completes a cycle; each is shaped by the
+envelope at that instant, weighted by the periodic share. Noise is drawn once, cut into overlapping
+windows that sum to one, and each window is shaped by its own instant's envelope and aperiodic
+share.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from menura.engine.interface import SAMPLE_RATE, Samples
+from menura.engine.source_filter.mapping import Sound
+from menura.engine.source_filter.periodicity import CENTRES
+from menura.engine.source_filter.spectrum import BINS, FFT, FREQUENCIES, STEP, Array
+
+PRE = 8
+"""Samples that a pulse between two samples rings ahead of its place."""
+
+_WINDOW = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(2 * STEP) / (2 * STEP))).astype(np.float32)
+_MINIMUM_PHASE = np.zeros(FFT)
+_MINIMUM_PHASE[0] = _MINIMUM_PHASE[FFT // 2] = 1.0
+_MINIMUM_PHASE[1 : FFT // 2] = 2.0
+_HIGH_PASS = np.log(1e-3 + (FREQUENCIES / 30.0) ** 4) - np.log(1.0 + (FREQUENCIES / 30.0) ** 4)
+"""Log power that keeps pulses and noise from moving the zero line."""
+
+_BAND_TO_BIN = np.stack(
+    [np.interp(FREQUENCIES, CENTRES, row) for row in np.eye(len(CENTRES))]
+).astype(np.float32)
+
+
+def _filters(cepstra: NDArray[np.float64]) -> NDArray[np.complex128]:
+    """Return minimum-phase spectra of causal cepstra, (rows, FFT) to (rows, BINS)."""
+    return np.asarray(np.exp(np.fft.rfft(cepstra, axis=1)))
+
+
+def _causal(log_power: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return causal cepstra of log power envelopes: minimum phase by folding."""
+    return np.asarray(np.fft.irfft(0.5 * (log_power + _HIGH_PASS), axis=1) * _MINIMUM_PHASE)
+
+
+class Synthesiser:
+    """Renders one stream in blocks of a fixed number of instants."""
+
+    def __init__(self, instants: int, seed: int) -> None:
+        self._instants = instants
+        self._random = np.random.Generator(np.random.PCG64(seed))
+        self._noise = np.zeros(STEP, dtype=np.float32)
+        self._phase = 0.0
+        self._last: Sound | None = None
+        self._output = np.zeros(PRE + instants * STEP + FFT + STEP, dtype=np.float64)
+
+    def push(self, sound: Sound) -> Samples:
+        """Take a block of instants; return the samples that became final.
+
+        They end `PRE` samples before the block's last instant.
+        """
+        if self._last is None:
+            self._last = Sound(sound.f0[:1], sound.periodicity[:1], sound.envelope[:1])
+        f0 = np.concatenate([self._last.f0, sound.f0])
+        share = np.concatenate([self._last.periodicity, sound.periodicity])
+        logs = np.concatenate([self._last.envelope, sound.envelope])
+        self._last = Sound(f0[-1:], share[-1:], logs[-1:])
+        self._pulses(f0, share, logs)
+        self._hiss(share[1:], logs[1:])
+        ready = self._instants * STEP
+        out = self._output[:ready].astype(np.float32)
+        self._output[:-ready] = self._output[ready:]
+        self._output[-ready:] = 0.0
+        return out
+
+    def _pulses(self, f0: Array, share: Array, logs: Array) -> None:
+        carried = np.where(f0[:-1] > 0, f0[:-1], f0[1:])
+        reached = np.where(f0[1:] > 0, f0[1:], f0[:-1])
+        ramp = np.arange(STEP) / STEP
+        rate = (carried[:, None] + (reached - carried)[:, None] * ramp).ravel() / SAMPLE_RATE
+        phase = self._phase + np.concatenate([[0.0], np.cumsum(rate)])
+        self._phase = float(phase[-1] % 1.0)
+        at = np.flatnonzero(np.floor(phase[1:]) > np.floor(phase[:-1]))
+        if len(at) == 0:
+            return
+        place = at + (np.floor(phase[at + 1]) - phase[at]) / rate[at]
+        spot = np.minimum(place / STEP, self._instants - 1e-6)
+        low = spot.astype(np.intp)
+        part = (spot - low)[:, None]
+        weight = (1 - part) * share[low] + part * share[low + 1]
+        gain = np.sqrt(np.maximum(weight, 0.0) @ _BAND_TO_BIN) / np.sqrt(rate[at])[:, None]
+        log_power = (1 - part) * logs[low] + part * logs[low + 1]
+        spectrum = _filters(_causal(log_power.astype(np.float64))) * gain
+        whole = np.floor(place).astype(np.intp)
+        delay = place - whole + PRE
+        spectrum *= np.exp(-2j * np.pi / FFT * delay[:, None] * np.arange(BINS))
+        responses = np.fft.irfft(spectrum, axis=1)
+        for start, response in zip(whole, responses, strict=True):
+            self._output[start : start + FFT] += response
+
+    def _hiss(self, share: Array, logs: Array) -> None:
+        fresh = self._random.standard_normal(self._instants * STEP, dtype=np.float32)
+        noise = np.concatenate([self._noise, fresh])
+        self._noise = noise[-STEP:]
+        windows = np.lib.stride_tricks.sliding_window_view(noise, 2 * STEP)[::STEP] * _WINDOW
+        gain = np.sqrt(np.maximum(1.0 - share @ _BAND_TO_BIN, 0.0))
+        filters = _filters(_causal(logs.astype(np.float64))) * gain
+        shaped = np.fft.irfft(np.fft.rfft(windows, FFT, axis=1) * filters, axis=1)
+        for instant in range(self._instants):
+            start = PRE + instant * STEP
+            self._output[start : start + FFT] += shaped[instant]
