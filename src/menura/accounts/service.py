@@ -1,0 +1,121 @@
+"""All that concerns accounts, in one object."""
+
+import os
+import time
+from pathlib import Path
+
+from sqlalchemy import func, select
+
+from menura.accounts.credits import Credits
+from menura.accounts.keys import PREFIX, Keys, key_row, new_secret
+from menura.accounts.leases import Leases
+from menura.accounts.principal import Principal
+from menura.accounts.tokens import Tokens
+from menura.accounts.usage import Usage
+from menura.ids import new_id
+from menura.settings import Settings
+from menura.storage.database import Database
+from menura.storage.tables import Account, VoiceRow
+
+KEY_FILE = "api_key"
+"""In the data folder: the first key, readable by its owner only."""
+
+
+class Accounts:
+    """Keys, credits, concurrency leases, single-use tokens and usage statistics.
+
+    What a route that converts audio does:
+
+        principal.require("speech_to_speech")
+        await accounts.credits.check(principal, credits_for(seconds))
+        async with accounts.leases.acquire(principal) as lease:
+            ...
+            await accounts.credits.charge(Charge(principal, request_id, cost, ...))
+    """
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self._settings = settings
+        self._database = database
+        self.keys = Keys(settings, database)
+        self.credits = Credits(database)
+        self.leases = Leases(settings, database)
+        self.tokens = Tokens(database, self.keys)
+        self.usage = Usage(settings, database)
+
+    async def open(self, *, alone: bool) -> str | None:
+        """Get ready. Returns the first API key when this is the first start, else null.
+
+        alone: no other process uses the same data.
+        """
+        if self._settings.default_tier not in self._settings.tiers:
+            known = ", ".join(self._settings.tiers)
+            raise ValueError(
+                f"default_tier is {self._settings.default_tier!r}, but the tiers are {known}."
+            )
+        await self.leases.open(alone=alone)
+        return await self._first_start()
+
+    async def close(self) -> None:
+        """Give up leases."""
+        await self.leases.close()
+
+    async def local_account(self) -> Account:
+        """Return the account made at the first start; the command line acts for it."""
+        async with self._database.reading() as session:
+            rows = await session.scalars(
+                select(Account).order_by(Account.created_at, Account.account_id).limit(1)
+            )
+            return rows.one()
+
+    async def account(self, principal: Principal) -> Account:
+        """Return the caller's account."""
+        async with self._database.reading() as session:
+            return await session.get_one(Account, principal.account_id)
+
+    async def voices_used(self, account_id: str) -> int:
+        """Return how many voices the account has cloned."""
+        async with self._database.reading() as session:
+            found = await session.scalar(
+                select(func.count()).where(VoiceRow.account_id == account_id)
+            )
+            return found or 0
+
+    async def _first_start(self) -> str | None:
+        async with self._database.reading() as session:
+            if await session.scalar(select(Account.account_id).limit(1)) is not None:
+                return None
+        async with self._database.writing(durable=True) as session:
+            if await session.scalar(select(Account.account_id).limit(1)) is not None:
+                return None
+            account = Account(
+                account_id=new_id(),
+                workspace_id=new_id(),
+                name="local",
+                tier=None,
+                created_at=int(time.time()),
+            )
+            # The file comes first: a crash between the two leaves a file that is used again,
+            # never a key that nobody knows.
+            secret = _stored_key(self._settings.data / KEY_FILE)
+            session.add(account)
+            await session.flush()
+            session.add(key_row(account.account_id, "local", secret))
+        return secret
+
+
+def _stored_key(path: Path) -> str:
+    """Return the key in the file, which is written when it holds none."""
+    if path.is_file():
+        found = path.read_text(encoding="utf-8").strip()
+        if found.startswith(PREFIX):
+            return found
+        path.unlink()
+    secret = new_secret()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(".new")
+    aside.unlink(missing_ok=True)
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(secret + "\n")
+    aside.replace(path)
+    return secret

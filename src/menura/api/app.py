@@ -1,0 +1,62 @@
+"""The application: services, the layers in front, and the routers."""
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib import import_module
+
+from fastapi import FastAPI
+
+from menura import __version__
+from menura.api import errors
+from menura.api.auth import Authentication
+from menura.api.headers import Metrics, ResponseHeaders
+from menura.services import Services, open_services
+from menura.settings import Settings
+
+ROUTERS = (
+    "menura.api.health",
+    "menura.api.models",
+    "menura.api.history",
+    "menura.api.user",
+    "menura.api.usage",
+    "menura.api.tokens",
+)
+"""Modules with a FastAPI `router`, in the order their routes are matched."""
+
+log = logging.getLogger("menura.api")
+
+
+def create_app(settings: Settings, on_ready: Callable[[Services], None] | None = None) -> FastAPI:
+    """Build the ASGI application.
+
+    on_ready: called once everything is open, just before the first connection is accepted; the
+    command line prints `services.first_key` there.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_services(settings) as services:
+            app.state.services = services
+            if on_ready is not None:
+                on_ready(services)
+            yield
+
+    app = FastAPI(
+        title="Menura",
+        version=__version__,
+        description="A self-hosted streaming voice changer.",
+        lifespan=lifespan,
+        # The usual documentation pages load scripts from elsewhere; the document itself stays.
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.metrics = Metrics()
+    errors.install(app)
+    for name in ROUTERS:
+        app.include_router(import_module(name).router)
+    # The last one added is the first to see a request.
+    app.add_middleware(Authentication)
+    app.add_middleware(ResponseHeaders, region=settings.region, metrics=app.state.metrics)
+    return app

@@ -1,0 +1,150 @@
+"""Every refusal in the contract's shape, whoever raised it."""
+
+import json
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
+
+from menura.errors import InvalidContentType, MalformedJson, MenuraError
+
+
+class ErrorDetail(BaseModel):
+    """Why a request was refused. `param` names the one parameter that is to blame."""
+
+    type: str
+    code: str
+    message: str
+    status: str
+    request_id: str
+    param: str | None = None
+
+
+class ErrorBody(BaseModel):
+    """The body of every refusal but 422."""
+
+    detail: ErrorDetail
+
+
+class ValidationItem(BaseModel):
+    """One place where a request does not fit its schema."""
+
+    loc: list[str | int]
+    msg: str
+    type: str
+
+
+class ValidationBody(BaseModel):
+    """The body of a 422."""
+
+    detail: list[ValidationItem]
+
+
+_DESCRIPTIONS = {
+    400: "The request holds an unusable value.",
+    401: "The key is missing, invalid, lacks a permission or has no credits left.",
+    403: "The account must not do this.",
+    404: "There is no such thing.",
+    409: "The thing is in use.",
+    422: "The request does not fit its schema.",
+    429: "Too many requests.",
+}
+
+
+def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the `responses` of a route that may answer with these statuses, and 401."""
+    return {
+        status: {
+            "model": ValidationBody if status == 422 else ErrorBody,
+            "description": _DESCRIPTIONS[status],
+        }
+        for status in (401, *statuses)
+    }
+
+
+def internal_error() -> MenuraError:
+    """Return what a client learns of an unexpected failure: nothing."""
+    return MenuraError("An unexpected error happened; the server's log has it under this id.")
+
+
+def error_response(scope: Scope, error: MenuraError) -> Response:
+    """Return the answer for a refusal."""
+    headers = {}
+    if error.retry_after is not None:
+        headers["retry-after"] = str(error.retry_after)
+    return JSONResponse(
+        error.body(scope["state"]["trace_id"]), status_code=error.http, headers=headers
+    )
+
+
+async def send_error(scope: Scope, receive: Receive, send: Send, error: MenuraError) -> None:
+    """Answer a request that is not in a FastAPI route with a refusal.
+
+    A WebSocket that is not open yet gets it as an HTTP answer where the server can do that.
+    """
+    if scope["type"] == "http":
+        await error_response(scope, error)(scope, receive, send)
+    elif "websocket.http.response" in scope.get("extensions", {}):
+        body = json.dumps(error.body(scope["state"]["trace_id"])).encode()
+        await send(
+            {
+                "type": "websocket.http.response.start",
+                "status": error.http,
+                "headers": [
+                    (b"content-type", b"application/json"),
+                    (b"content-length", str(len(body)).encode()),
+                ],
+            }
+        )
+        await send({"type": "websocket.http.response.body", "body": body})
+    else:
+        await send({"type": "websocket.close", "code": 1008, "reason": error.code})
+
+
+def install(app: FastAPI) -> None:
+    """Teach the application to answer every exception but unexpected ones."""
+
+    async def refused(request: Request, error: Exception) -> Response:
+        assert isinstance(error, MenuraError)
+        return error_response(request.scope, error)
+
+    async def framework(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        # The contract answers unknown paths with the framework's own words.
+        return JSONResponse(
+            {"detail": error.detail or HTTPStatus(error.status_code).phrase},
+            status_code=error.status_code,
+            headers=error.headers,
+        )
+
+    async def invalid(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        return _validation_response(request, error.errors())
+
+    app.add_exception_handler(MenuraError, refused)
+    app.add_exception_handler(HTTPException, framework)
+    app.add_exception_handler(RequestValidationError, invalid)
+
+
+def _validation_response(request: Request, errors: Sequence[Any]) -> Response:
+    if any(error["type"] == "json_invalid" for error in errors):
+        return error_response(request.scope, MalformedJson("The body is not valid JSON."))
+    content_type = request.headers.get("content-type", "")
+    if any(tuple(error["loc"]) == ("body",) for error in errors) and content_type:
+        media_type = content_type.partition(";")[0].strip().lower()
+        if media_type != "application/json" and not media_type.endswith("+json"):
+            return error_response(
+                request.scope,
+                InvalidContentType(f"The body must be application/json, not {media_type[:100]!r}."),
+            )
+    # Only these three: the rejected input itself may be large or secret.
+    items = [
+        {"loc": list(error["loc"]), "msg": error["msg"], "type": error["type"]} for error in errors
+    ]
+    return JSONResponse({"detail": items}, status_code=422)

@@ -1,0 +1,128 @@
+"""History of conversions: list, read, hear, delete, download."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel
+
+from menura import history
+from menura.accounts import Principal
+from menura.api.auth import permitted, services_of
+from menura.api.errors import refusals
+from menura.history import Direction
+from menura.storage.tables import HistoryItem
+
+router = APIRouter(prefix="/v1/history", tags=["history"])
+
+Reader = Annotated[Principal, permitted("speech_history_read")]
+Writer = Annotated[Principal, permitted("speech_history_write")]
+
+
+class Item(BaseModel):
+    """One conversion."""
+
+    history_item_id: str
+    request_id: str | None
+    voice_id: str | None
+    model_id: str | None
+    voice_name: str | None
+    voice_category: str | None
+    text: str | None = None
+    date_unix: int
+    character_count_change_from: int
+    character_count_change_to: int
+    content_type: str
+    state: str = "created"
+    settings: dict[str, Any] | None
+    feedback: None = None
+    share_link_id: str | None = None
+    source: str | None
+    alignments: None = None
+    dialogue: None = None
+    output_format: str | None
+
+
+class ItemList(BaseModel):
+    """One page of items. `last_history_item_id` asks for the next."""
+
+    history: list[Item]
+    last_history_item_id: str | None
+    has_more: bool
+    scanned_until: int | None
+
+
+class Done(BaseModel):
+    """The thing was done."""
+
+    status: Literal["ok"] = "ok"
+
+
+def item_of(row: HistoryItem) -> Item:
+    """Return an item in the contract's shape."""
+    return Item(
+        history_item_id=row.history_item_id,
+        request_id=row.request_id,
+        voice_id=row.voice_id,
+        model_id=row.model_id,
+        voice_name=row.voice_name,
+        voice_category=row.voice_category,
+        date_unix=row.created_at,
+        character_count_change_from=row.characters_from,
+        character_count_change_to=row.characters_to,
+        content_type=row.content_type,
+        settings=row.settings,
+        source=row.source,
+        output_format=row.output_format,
+    )
+
+
+@router.get("", responses=refusals(400, 422), summary="List the history")
+async def list_history(
+    request: Request,
+    caller: Reader,
+    page_size: Annotated[int, Query(description="1 to 1000.")] = 100,
+    start_after_history_item_id: str | None = None,
+    voice_id: str | None = None,
+    model_id: str | None = None,
+    date_before_unix: Annotated[int | None, Query(description="Exclusive.")] = None,
+    date_after_unix: Annotated[int | None, Query(description="Inclusive.")] = None,
+    sort_direction: Direction = "desc",
+    search: Annotated[str | None, Query(description="Part of a voice's name.")] = None,
+    source: Literal["TTS", "STS", "Flows"] | None = None,
+) -> ItemList:
+    """Return one page of the account's conversions, newest first unless asked otherwise."""
+    page = await services_of(request.scope).history.list(
+        caller.account_id,
+        history.Query(
+            page_size=page_size,
+            start_after=start_after_history_item_id or None,
+            voice_id=voice_id or None,
+            model_id=model_id or None,
+            before=date_before_unix,
+            after=date_after_unix,
+            direction=sort_direction,
+            search=search or None,
+            source=source,
+        ),
+    )
+    last = page.items[-1] if page.items else None
+    return ItemList(
+        history=[item_of(row) for row in page.items],
+        last_history_item_id=last.history_item_id if last else None,
+        has_more=page.has_more,
+        scanned_until=last.created_at if last else None,
+    )
+
+
+@router.get("/{history_item_id}", responses=refusals(404), summary="Read an item")
+async def get_item(request: Request, history_item_id: str, caller: Reader) -> Item:
+    """Return one conversion."""
+    row = await services_of(request.scope).history.get(caller.account_id, history_item_id)
+    return item_of(row)
+
+
+@router.delete("/{history_item_id}", responses=refusals(404), summary="Delete an item")
+async def delete_item(request: Request, history_item_id: str, caller: Writer) -> Done:
+    """Remove one conversion, its audio at once."""
+    await services_of(request.scope).history.delete(caller.account_id, history_item_id)
+    return Done()

@@ -1,0 +1,26 @@
+"""Single-use tokens, for clients that must not hold a key."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel
+
+from menura.accounts import Principal
+from menura.api.auth import permitted, services_of
+from menura.api.errors import refusals
+
+router = APIRouter(prefix="/v1/single-use-token", tags=["tokens"])
+
+
+class Token(BaseModel):
+    """A token, shown once."""
+
+    token: str
+
+
+@router.post("/{token_type}", responses=refusals(400), summary="Make a single-use token")
+async def create_token(
+    request: Request, token_type: str, caller: Annotated[Principal, permitted()]
+) -> Token:
+    """Make a token that lives 15 minutes and opens one WebSocket."""
+    return Token(token=await services_of(request.scope).accounts.tokens.create(caller, token_type))

@@ -1,0 +1,217 @@
+"""The history of conversions: an item exists exactly if its audio was stored whole.
+
+    recording = history.begin()               # item id fixed; nothing exists yet
+    recording.write(encoded)                  # from the stream's thread
+    item = await history.commit(recording, NewItem(...), charge)
+
+`commit` stores the audio first and then, in one transaction, the item and its charge. Deleting
+removes the row first. Whatever a crash leaves in between is an object without a row, which
+`storage.sweep` removes at the next start.
+"""
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import Select, delete, select
+
+from menura.accounts.credits import Charge, Charged, Credits
+from menura.errors import (
+    HistoryItemNotFound,
+    InvalidCursor,
+    InvalidPageSize,
+    MissingRequiredField,
+)
+from menura.history.item_id import is_item_id, new_item_id
+from menura.ids import is_acceptable
+from menura.storage.database import Database
+from menura.storage.objects import Objects, ObjectWriter, new_key
+from menura.storage.tables import HistoryItem, StoredObject
+
+MAX_PAGE = 1000
+MAX_TIME = 2**63 - 1
+
+Direction = Literal["asc", "desc"]
+
+
+class Recording:
+    """A history item in the making. `write` belongs to one thread, the rest to the event loop."""
+
+    def __init__(self, writer: ObjectWriter) -> None:
+        self.created_at = time.time()
+        self.history_item_id = new_item_id(self.created_at)
+        self.writer = writer
+
+    def write(self, data: bytes) -> None:
+        """Append encoded audio. Raises OSError, for example when the disk is full."""
+        self.writer.write(data)
+
+    def abandon(self) -> None:
+        """Leave no trace. Harmless after `History.commit`, so it may stand in a `finally`."""
+        self.writer.abandon()
+
+
+@dataclass(frozen=True, slots=True)
+class NewItem:
+    """What an item tells about its conversion. settings: the effective voice settings."""
+
+    account_id: str
+    request_id: str
+    voice_id: str
+    voice_name: str
+    voice_category: str
+    model_id: str
+    content_type: str
+    output_format: str
+    settings: dict[str, Any] | None
+    source: str = "STS"
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Filters of a listing; null means any. before is exclusive, after inclusive (Unix s)."""
+
+    page_size: int = 100
+    start_after: str | None = None
+    voice_id: str | None = None
+    model_id: str | None = None
+    before: int | None = None
+    after: int | None = None
+    direction: Direction = "desc"
+    search: str | None = None
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Items of a listing, and whether more follow."""
+
+    items: Sequence[HistoryItem]
+    has_more: bool
+
+
+class History:
+    """The items of all accounts; each account sees only its own."""
+
+    def __init__(self, database: Database, objects: Objects, counters: Credits) -> None:
+        self._database = database
+        self._objects = objects
+        self._credits = counters
+
+    def begin(self) -> Recording:
+        """Start an item, from any thread. Not to be called under zero retention."""
+        return Recording(self._objects.open_writer())
+
+    async def commit(
+        self, recording: Recording, item: NewItem, charge: Charge | None = None
+    ) -> tuple[HistoryItem, Charged]:
+        """Make the item exist, and charge for it, both or neither."""
+        key = new_key("history")
+        size, digest = await self._objects.keep(recording.writer, key)
+        async with self._database.writing(durable=True) as session:
+            charged = Charged(0, 0)
+            if charge is not None:
+                charged = await self._credits.charge_within(session, charge)
+            session.add(StoredObject(key=key, size=size, sha256=digest))
+            await session.flush()
+            row = HistoryItem(
+                history_item_id=recording.history_item_id,
+                account_id=item.account_id,
+                request_id=item.request_id,
+                created_at=int(recording.created_at),
+                source=item.source,
+                voice_id=item.voice_id,
+                voice_name=item.voice_name,
+                voice_category=item.voice_category,
+                model_id=item.model_id,
+                characters_from=charged.before,
+                characters_to=charged.after,
+                content_type=item.content_type,
+                output_format=item.output_format,
+                settings=item.settings,
+                object_key=key,
+            )
+            session.add(row)
+        return row, charged
+
+    async def list(self, account_id: str, query: Query) -> Page:
+        """Return one page. Raises InvalidPageSize, InvalidCursor, MissingRequiredField."""
+        if not 1 <= query.page_size <= MAX_PAGE:
+            raise InvalidPageSize(
+                f"page_size must be 1 to {MAX_PAGE}, not {query.page_size}.", param="page_size"
+            )
+        if query.start_after is not None and not is_item_id(query.start_after):
+            raise InvalidCursor(
+                f"{query.start_after[:64]!r} is not a history item id.",
+                param="start_after_history_item_id",
+            )
+        if query.search is not None and query.source is None:
+            raise MissingRequiredField("A search needs source, for example STS.", param="source")
+        async with self._database.reading() as session:
+            found = await session.scalars(_selection(account_id, query))
+            rows = found.all()
+        return Page(rows[: query.page_size], len(rows) > query.page_size)
+
+    async def get(self, account_id: str, history_item_id: str) -> HistoryItem:
+        """Return an item. Raises HistoryItemNotFound."""
+        if is_acceptable(history_item_id):
+            async with self._database.reading() as session:
+                row = await session.get(HistoryItem, history_item_id)
+            if row is not None and row.account_id == account_id:
+                return row
+        raise _unknown(history_item_id)
+
+    async def delete(self, account_id: str, history_item_id: str) -> None:
+        """Remove an item, its audio at once. Raises HistoryItemNotFound."""
+        if not is_acceptable(history_item_id):
+            raise _unknown(history_item_id)
+        async with self._database.writing(durable=True) as session:
+            row = await session.get(HistoryItem, history_item_id)
+            if row is None or row.account_id != account_id:
+                raise _unknown(history_item_id)
+            await session.delete(row)
+            await session.flush()
+            await session.execute(delete(StoredObject).where(StoredObject.key == row.object_key))
+        await self._objects.delete(row.object_key)
+
+    async def size(self, item: HistoryItem) -> int:
+        """Return the number of bytes of an item's audio."""
+        return await self._objects.size(item.object_key)
+
+    def audio(
+        self, item: HistoryItem, start: int = 0, end: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """Yield an item's audio, as it was made, from byte `start` to `end` (exclusive)."""
+        return self._objects.stream(item.object_key, start, end)
+
+
+def _selection(account_id: str, query: Query) -> Select[HistoryItem]:
+    newest_first = query.direction == "desc"
+    column = HistoryItem.history_item_id
+    selected = select(HistoryItem).where(HistoryItem.account_id == account_id)
+    if query.start_after is not None:
+        after = query.start_after
+        selected = selected.where(column < after if newest_first else column > after)
+    if query.voice_id is not None:
+        selected = selected.where(HistoryItem.voice_id == query.voice_id)
+    if query.model_id is not None:
+        selected = selected.where(HistoryItem.model_id == query.model_id)
+    if query.before is not None:
+        selected = selected.where(HistoryItem.created_at < _storable(query.before))
+    if query.after is not None:
+        selected = selected.where(HistoryItem.created_at >= _storable(query.after))
+    if query.source is not None:
+        selected = selected.where(HistoryItem.source == query.source)
+    if query.search is not None:
+        selected = selected.where(HistoryItem.voice_name.icontains(query.search, autoescape=True))
+    order = column.desc() if newest_first else column.asc()
+    return selected.order_by(order).limit(query.page_size + 1)
+
+
+def _storable(moment: int) -> int:
+    return max(-MAX_TIME, min(MAX_TIME, moment))
+
+
+def _unknown(history_item_id: str) -> HistoryItemNotFound:
+    return HistoryItemNotFound(f"There is no history item {history_item_id[:64]!r}.")

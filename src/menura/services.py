@@ -1,0 +1,58 @@
+"""One of each service, opened and closed together."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from menura.accounts import Accounts
+from menura.history import History
+from menura.settings import Settings
+from menura.storage.database import Database, SoleProcess, database_url
+from menura.storage.objects import Objects
+from menura.storage.sweep import sweep
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What routes and commands work with.
+
+    first_key: the API key made at the very first start, to be shown once; else null.
+    """
+
+    settings: Settings
+    database: Database
+    objects: Objects
+    accounts: Accounts
+    history: History
+    first_key: str | None
+
+
+@asynccontextmanager
+async def open_services(settings: Settings) -> AsyncIterator[Services]:
+    """Open the data folder, bring it up to date, sweep it, and lend the services.
+
+    Raises ValueError when the settings contradict each other.
+    """
+    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    async with AsyncExitStack() as stack:
+        folder = SoleProcess(settings.data / "lock")
+        stack.callback(folder.release)
+        # The lock speaks for this data folder only, not for a shared database or bucket.
+        alone = folder.alone and settings.database_url is None and settings.objects_url is None
+        database = Database(database_url(settings))
+        stack.push_async_callback(database.close)
+        await database.open()
+        objects = Objects.of(settings)
+        await sweep(database, objects, alone=alone)
+        accounts = Accounts(settings, database)
+        first_key = await accounts.open(alone=alone)
+        stack.push_async_callback(accounts.close)
+        folder.share()
+        yield Services(
+            settings=settings,
+            database=database,
+            objects=objects,
+            accounts=accounts,
+            history=History(database, objects, accounts.credits),
+            first_key=first_key,
+        )

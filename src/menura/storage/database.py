@@ -1,0 +1,201 @@
+"""The database: one code for SQLite (the default, in WAL mode) and PostgreSQL.
+
+Two kinds of session, so that SQLite never has to turn a read lock into a write lock:
+
+    async with database.reading() as session: ...   # a consistent snapshot
+    async with database.writing() as session: ...   # committed when the block ends
+
+A writing block takes the one write lock at once, waits for it, and rolls back when it raises.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, event, inspect, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+
+from menura.settings import Settings
+
+HEAD = "0002"
+"""The newest revision in `migrations/versions`; a database that has it is used as it is."""
+
+BUSY_TIMEOUT = 15.0
+"""Seconds a writer of another process is waited for."""
+
+
+def database_url(settings: Settings) -> str:
+    """Return the SQLAlchemy URL of the settings: theirs, or SQLite in the data folder."""
+    if settings.database_url is None:
+        return f"sqlite+aiosqlite:///{settings.data / 'menura.db'}"
+    url = make_url(settings.database_url)
+    drivers = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
+    named = url.set(drivername=drivers.get(url.drivername, url.drivername))
+    return named.render_as_string(hide_password=False)
+
+
+class Database:
+    """A pool of connections to one database. Belongs to the event loop that opened it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = make_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        arguments: dict[str, Any] = {}
+        if self.is_sqlite:
+            # The driver's own transactions begin late and only before writes; ours are explicit.
+            arguments["isolation_level"] = None
+            arguments["timeout"] = BUSY_TIMEOUT
+        self._engine = create_async_engine(
+            self.url,
+            connect_args=arguments,
+            # Parameters of a failed statement may be personal; they must not reach a log.
+            hide_parameters=True,
+        )
+        self._write_lock = asyncio.Lock()
+        if self.is_sqlite:
+            event.listen(self._engine.sync_engine, "connect", _prepare_sqlite)
+            event.listen(self._engine.sync_engine, "begin", _begin_sqlite)
+
+    async def open(self) -> None:
+        """Create the schema or bring an older one up to date."""
+        if self.is_sqlite and self.url.database not in (None, "", ":memory:"):
+            Path(str(self.url.database)).parent.mkdir(parents=True, exist_ok=True)
+        async with self._engine.connect() as connection:
+            if await connection.run_sync(_revision) == HEAD:
+                return
+        async with self._connection(durable=True) as connection:
+            await connection.run_sync(_upgrade)
+            await connection.commit()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._engine.dispose()
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncSession]:
+        """Open a session that sees one consistent state and changes nothing."""
+        async with AsyncSession(self._engine, expire_on_commit=False) as session:
+            yield session
+
+    @asynccontextmanager
+    async def writing(self, *, durable: bool = False) -> AsyncIterator[AsyncSession]:
+        """Open a session whose changes are committed together when the block ends.
+
+        durable: whether the changes must survive a power failure the moment the block has
+        ended. Without it SQLite may lose the last moments, though never its consistency.
+        """
+        async with self._connection(durable=durable) as connection:
+            async with AsyncSession(connection, expire_on_commit=False) as session:
+                yield session
+                await session.commit()
+            await connection.commit()
+
+    @asynccontextmanager
+    async def _connection(self, *, durable: bool) -> AsyncIterator[Any]:
+        # Queueing here is fair and immediate; SQLite's own busy handler sleeps and retries.
+        lock = self._write_lock if self.is_sqlite else _NO_LOCK
+        async with lock, self._engine.connect() as connection:
+            if self.is_sqlite:
+                await connection.execution_options(menura_writes="FULL" if durable else "NORMAL")
+            yield connection
+
+    async def check(self) -> list[str]:
+        """Return what is wrong with the database file; nothing when it is healthy."""
+        async with self.reading() as session:
+            if not self.is_sqlite:
+                await session.execute(text("SELECT 1"))
+                return []
+            rows = (await session.execute(text("PRAGMA integrity_check"))).scalars().all()
+            broken = (await session.execute(text("PRAGMA foreign_key_check"))).all()
+        return [str(row) for row in rows if row != "ok"] + [
+            f"{row[0]} row {row[1]} refers to a missing {row[2]}" for row in broken
+        ]
+
+
+class _NoLock:
+    async def __aenter__(self) -> None:
+        return None
+
+    async def __aexit__(self, *_: object) -> None:
+        return None
+
+
+_NO_LOCK = _NoLock()
+
+
+def _prepare_sqlite(connection: Any, _: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    synchronous = connection.get_execution_options().get("menura_writes")
+    if synchronous is None:
+        connection.exec_driver_sql("BEGIN")
+        return
+    connection.exec_driver_sql(f"PRAGMA synchronous={synchronous}")
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return None if found is None else str(found)
+
+
+def _upgrade(connection: Connection) -> None:
+    # Alembic is slow to import and needed only when the schema changes.
+    from alembic import command  # noqa: PLC0415
+
+    from menura.storage.migrations import configuration  # noqa: PLC0415
+
+    configured = configuration()
+    configured.attributes["connection"] = connection
+    command.upgrade(configured, "head")
+
+
+def sole_process(path: Path) -> "SoleProcess":
+    """Return a lock on a data folder that tells whether another process uses it."""
+    return SoleProcess(path)
+
+
+class SoleProcess:
+    """Tells whether this process is the only one on a data folder, on every platform.
+
+    An empty SQLite file serves as the lock, since its locks vanish with the process that holds
+    them, however it ends.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._connection = sqlite3.connect(
+            path, timeout=0, isolation_level=None, check_same_thread=False
+        )
+        self.alone = self._try("BEGIN EXCLUSIVE")
+
+    def share(self) -> None:
+        """Let other processes in; they will see that they are not alone."""
+        if self.alone:
+            self._connection.execute("COMMIT")
+        self._connection.execute("PRAGMA busy_timeout=1000")
+        self._connection.execute("BEGIN")
+        self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+
+    def release(self) -> None:
+        """Leave the folder."""
+        self._connection.close()
+
+    def _try(self, statement: str) -> bool:
+        try:
+            self._connection.execute(statement)
+        except sqlite3.OperationalError:
+            return False
+        return True
