@@ -1,0 +1,114 @@
+"""Starting conversions: the threads, the cores they share, and whole files for the command line."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import BinaryIO
+
+from menura.conversion.cores import Cores
+from menura.conversion.job import Job, Produced
+from menura.conversion.request import ConversionRequest, DurationLimits, SourcePlan
+from menura.conversion.spool import Spool
+from menura.errors import SystemBusy
+from menura.settings import Settings
+
+COPY_BYTES = 65_536
+UNSENT_BYTES = 1_048_576
+"""Bytes of an answer that may wait for a slow client where no temporary file may hold them."""
+
+
+class ConversionService:
+    """All conversions of this process: at most `max_streams` threads, `cores` of them computing."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.cores = Cores(settings.cores)
+        self._threads = ThreadPoolExecutor(settings.max_streams, "stream")
+        self._jobs: set[Job] = set()
+        self._guard = threading.Lock()
+
+    @property
+    def limits(self) -> DurationLimits:
+        """The lengths the settings allow for a conversion."""
+        return DurationLimits(self._settings.min_seconds, self._settings.max_seconds)
+
+    @property
+    def running(self) -> int:
+        """Number of jobs that have not ended."""
+        return len(self._jobs)
+
+    def new_spool(self, *, off_disk: bool = False) -> Spool:
+        """Return a spool as the settings size it; one that is `off_disk` never uses a file."""
+        return Spool(None if off_disk else self._settings.spool_memory_bytes)
+
+    def start(
+        self,
+        guess: SourcePlan,
+        *,
+        limits: DurationLimits | None = None,
+        off_disk: bool = False,
+        hold_answer: bool = False,
+    ) -> Job:
+        """Start a job on an upload that is about to arrive.
+
+        off_disk: nothing of it may touch the disk. hold_answer: the answer is taken only when
+        whole; otherwise one that is `off_disk` waits for its reader to bound its memory.
+        Raises SystemBusy when `max_streams` jobs are running.
+        """
+        job = Job(
+            self.new_spool(off_disk=off_disk),
+            self.new_spool(off_disk=off_disk),
+            guess,
+            limits or self.limits,
+            self.cores,
+            on_end=lambda: self._jobs.discard(job),
+            answer_held=UNSENT_BYTES if off_disk and not hold_answer else None,
+        )
+        with self._guard:
+            if len(self._jobs) >= self._settings.max_streams:
+                raise SystemBusy(
+                    f"The server converts {self._settings.max_streams} streams at once, "
+                    "which is its limit.",
+                    retry_after=1,
+                )
+            self._jobs.add(job)
+        self._threads.submit(job.run)
+        return job
+
+    def convert_file(
+        self,
+        source: BinaryIO,
+        target: BinaryIO,
+        request: ConversionRequest,
+        *,
+        limits: DurationLimits | None = None,
+        progress: Callable[[float, float], None] = lambda done, total: None,
+    ) -> Produced:
+        """Convert one binary file into another, blocking.
+
+        progress: called with the seconds made so far and the seconds there will be.
+        Raises what the job refuses, and OSError of the files.
+        """
+        job = self.start(request.source, limits=limits)
+        try:
+            while data := source.read(COPY_BYTES):
+                job.upload.append(data)
+            job.upload.finish()
+            job.commit(request)
+            seconds = job.measured.result().seconds / request.settings.speed
+            job.approve()
+            offset = 0
+            reader = job.answer.reader()
+            while data := reader.read(COPY_BYTES):
+                target.write(data)
+                offset += len(data)
+                progress(min(job.rendered_seconds, seconds), seconds)
+            return job.done.result()
+        finally:
+            job.cancel()
+
+    def close(self) -> None:
+        """Stop every job and wait for the threads."""
+        for job in tuple(self._jobs):
+            job.cancel()
+        self._threads.shutdown(wait=True)
