@@ -1,5 +1,6 @@
 """Streaming sample-rate conversion of exact length."""
 
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -9,11 +10,15 @@ from menura.engine.interface import Samples
 
 Quality = Literal["LQ", "MQ", "HQ", "VHQ"]
 
-INPUT_QUALITY: Quality = "LQ"
-"""For what an engine analyses: least delay, flat to 0.67 of the lower Nyquist frequency."""
+INPUT_QUALITY: Quality = "HQ"
+"""For recordings on their way in."""
 
 OUTPUT_QUALITY: Quality = "HQ"
-"""For what a listener hears."""
+"""For what a listener hears: flat to 0.91 of the lower Nyquist frequency, -0.5 dB at most."""
+
+LOW_DELAY_QUALITY: Quality = "LQ"
+"""For live audio: holds back half as much, but falls from 0.75 of the lower Nyquist frequency on
+(-2 dB at 0.8, -20 dB at 0.9)."""
 
 
 def resampled_length(samples: int, from_rate: int, to_rate: int) -> int:
@@ -22,6 +27,19 @@ def resampled_length(samples: int, from_rate: int, to_rate: int) -> int:
     The one rounding rule of every length in Menura; exact in integers.
     """
     return (2 * samples * to_rate + from_rate) // (2 * from_rate)
+
+
+@lru_cache(maxsize=256)
+def _most_held(from_rate: int, to_rate: int, quality: Quality) -> int:
+    """Measure the delay: soxr works in blocks whose size it does not tell."""
+    stream = soxr.ResampleStream(from_rate, to_rate, 1, dtype="float32", quality=quality)
+    piece = np.zeros(max(1, from_rate // 100), np.float32)
+    taken = given = held = 0
+    while taken < from_rate:
+        given += stream.resample_chunk(piece).size
+        taken += piece.size
+        held = max(held, resampled_length(taken, from_rate, to_rate) - given)
+    return held
 
 
 class Resampler:
@@ -38,6 +56,7 @@ class Resampler:
             raise ValueError(f"sample rates must be positive, not {from_rate} and {to_rate}")
         self.from_rate = from_rate
         self.to_rate = to_rate
+        self._quality: Quality = quality
         self._taken = 0
         self._given = 0
         self._stream = (
@@ -48,8 +67,10 @@ class Resampler:
 
     @property
     def delay(self) -> int:
-        """Samples held back at present, at `to_rate`."""
-        return resampled_length(self._taken, self.from_rate, self.to_rate) - self._given
+        """Samples held back at most, at `to_rate`, when pushes are of 10 ms."""
+        if self._stream is None:
+            return 0
+        return _most_held(self.from_rate, self.to_rate, self._quality)
 
     def push(self, samples: Samples) -> Samples:
         """Take samples at `from_rate` and return those at `to_rate` that have become final."""

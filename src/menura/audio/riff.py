@@ -57,6 +57,20 @@ def read_exactly(source: Source, size: int) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
+def skip(source: Source, size: int) -> None:
+    """Pass over bytes by reading them, so that a size beyond the end does no harm."""
+    while size > 0:
+        passed = len(source.read(min(size, 65536)))
+        if not passed:
+            return
+        size -= passed
+
+
+def plausible_shape(sample_rate: int, channels: int) -> bool:
+    """Whether a recording may have this sample rate in Hz and number of channels."""
+    return MIN_RATE <= sample_rate <= MAX_RATE and 1 <= channels <= MAX_CHANNELS
+
+
 def check_shape(sample_rate: int, channels: int) -> None:
     """Raise InvalidAudio for a sample rate or a number of channels that no recording has."""
     if not MIN_RATE <= sample_rate <= MAX_RATE:
@@ -200,20 +214,11 @@ def open_wav(source: Source) -> PcmReader | None:
                 return PcmReader(source, fmt, _data_size(source, data_at[1]))
         elif name == b"ds64" and len(body) >= 16:
             long_size = struct.unpack_from("<Q", body, 8)[0]
-        _skip(source, size + size % 2 - len(body))
+        skip(source, size + size % 2 - len(body))
     raise errors.InvalidAudio(
         "The WAV file has no format chunk." if fmt is None else "The WAV file has no data chunk.",
         param="audio",
     )
-
-
-def _skip(source: Source, size: int) -> None:
-    """Pass over bytes by reading them: a seek might wait for the whole upload."""
-    while size > 0:
-        passed = len(source.read(min(size, 65536)))
-        if not passed:
-            return
-        size -= passed
 
 
 def _data_size(source: Source, size: int) -> int | None:

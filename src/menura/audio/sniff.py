@@ -26,12 +26,16 @@ WAV = Kind("a WAV file", "wav")
 MP4 = Kind("an MP4 or QuickTime file", "mov")
 MPEG_AUDIO = Kind("an MP3 file", "mp3")
 ADTS = Kind("an AAC file", "aac")
+WINDOWS_MEDIA = Kind("a Windows Media file", "asf")
+
+NEEDS_HEAD = (MP4, MPEG_AUDIO, ADTS, WINDOWS_MEDIA)
+"""Kinds of which more than the first 16 bytes must be seen, to be sure or to read them well."""
 
 _MAGICS: tuple[tuple[int, bytes, Kind], ...] = (
     (0, b"OggS", Kind("an Ogg file", "ogg")),
     (0, b"fLaC", Kind("a FLAC file", "flac")),
     (0, b"\x1a\x45\xdf\xa3", Kind("a WebM or Matroska file", "matroska")),
-    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", Kind("a Windows Media file", "asf")),
+    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", WINDOWS_MEDIA),
     (0, b"#!AMR", Kind("an AMR file", "amr")),
     (0, b"FLV\x01", Kind("an FLV file", "flv")),
     (0, b"RIFX", Kind("a big-endian WAV file", "wav")),
@@ -141,6 +145,17 @@ def mp4_index_first(head: bytes) -> bool:
     return False
 
 
+_ASF_ENCRYPTION_OBJECTS = (
+    bytes.fromhex("fbb3112223bdd211b4b700a0c955fc6e"),
+    bytes.fromhex("14e68a292226174cb935dae07ee9289c"),
+)
+
+
+def asf_is_encrypted(head: bytes) -> bool:
+    """Whether a Windows Media file's header holds a (plain or extended) encryption object."""
+    return any(guid in head for guid in _ASF_ENCRYPTION_OBJECTS)
+
+
 _MPEG1_KBITS = {
     3: (0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
     2: (0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
@@ -170,6 +185,35 @@ def mpeg_audio_frame_size(header: bytes) -> int:
         return (12_000 * kbits // rate + padding) * 4
     samples = 576 if layer == 1 and not mpeg1 else 1152
     return samples // 8 * 1000 * kbits // rate + padding
+
+
+def mp3_length(head: bytes) -> int | None:
+    """Return the samples of an MP3 file without the encoder's delay and padding.
+
+    From the Xing or Info frame with LAME's extension; None where there is none. `head` begins
+    with the file.
+    """
+    start = head.find(b"\xff")
+    while start >= 0 and not mpeg_audio_frame_size(head[start : start + 4]):
+        start = head.find(b"\xff", start + 1)
+    if start < 0:
+        return None
+    mpeg1, one_channel = head[start + 1] >> 3 & 3 == 3, head[start + 3] >> 6 == 3
+    side_info = (17 if one_channel else 32) if mpeg1 else (9 if one_channel else 17)
+    at = start + 4 + side_info
+    if head[at : at + 4] not in (b"Xing", b"Info"):
+        return None
+    flags = int.from_bytes(head[at + 4 : at + 8])
+    if not flags & 1:
+        return None
+    frames = int.from_bytes(head[at + 8 : at + 12])
+    at += 12 + (4 if flags & 2 else 0) + (100 if flags & 4 else 0) + (4 if flags & 8 else 0)
+    extension = head[at : at + 24]
+    if len(extension) < 24 or extension[:4] not in (b"LAME", b"Lavf", b"Lavc"):
+        return None
+    gaps = int.from_bytes(extension[21:24])
+    samples = frames * (1152 if mpeg1 else 576) - (gaps >> 12) - (gaps & 0xFFF)
+    return samples if samples > 0 else None
 
 
 def _adts_frame_size(header: bytes) -> int:

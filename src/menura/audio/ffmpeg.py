@@ -1,0 +1,329 @@
+"""Decoding by FFmpeg, without any access to other files or the network."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import av
+import numpy as np
+from av.audio.codeccontext import AudioCodecContext
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.packet import Packet
+
+from menura import errors
+from menura.audio import limits, sniff
+from menura.audio.level import mono, to_float
+from menura.audio.resample import Resampler
+from menura.audio.riff import Source, check_shape, plausible_shape
+from menura.engine.interface import Samples
+
+limits.limit_allocations()
+
+_READ_SIZE = 4096
+
+_SAMPLE_TYPES = {
+    "u8": "u1",
+    "s16": "i2",
+    "s32": "i4",
+    "s64": "i8",
+    "flt": "f4",
+    "dbl": "f8",
+}
+
+_DECODER_FAMILIES = (
+    "aac", "ac3", "adpcm_", "alac", "amr", "ape", "cook", "dca", "eac3", "flac", "gsm",
+    "libopencore", "mp1", "mp2", "mp3", "mpc", "nellymoser", "opus", "pcm_", "qcelp", "qdm2", "ra_",
+    "ralf", "sipr", "speex", "tta", "vorbis", "wavpack", "wma",
+)  # fmt: skip
+_DECODERS = frozenset(
+    name
+    for name in av.codecs_available
+    if name.startswith(_DECODER_FAMILIES) and not name.startswith("mpeg")
+)
+
+_OPTIONS = {
+    "protocol_whitelist": "none",
+    "codec_whitelist": ",".join(sorted(_DECODERS)),
+    "skip_estimate_duration_from_pts": "1",
+    "max_streams": str(limits.MAX_STREAMS),
+    "max_samples": str(limits.MAX_FRAME_SAMPLES),
+}
+_QUICK_OPTIONS = {"probesize": "4096", "analyzeduration": "100000"}
+
+_ENCRYPTED_TAGS = ("enca", "encv", "drms")
+
+_LONGEST_PADDING = 8192
+
+
+class Upload:
+    """The source as FFmpeg sees it, from the present position on.
+
+    An exception of the source is kept in `failure` and told to FFmpeg as the end of the file:
+    FFmpeg may go on reading after an error, and only one can be in flight through it.
+
+    seekable: whether FFmpeg may seek; if so, it looks at the end of the file before it begins.
+    """
+
+    name = ""
+
+    def __init__(self, source: Source, seekable: bool) -> None:
+        self.failure: BaseException | None = None
+        self._source = source
+        self._start = source.tell()
+        self._seekable = seekable
+
+    def read(self, size: int) -> bytes:
+        """Return 1 to `size` bytes, none at the end or after a failure."""
+        if self.failure is not None:
+            return b""
+        try:
+            return self._source.read(size)
+        except BaseException as failure:
+            self.failure = failure
+            return b""
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Move; -1 if that is not possible."""
+        if self.failure is not None:
+            return -1
+        try:
+            origin = self._start if whence == 0 else 0
+            return self._source.seek(origin + offset, whence) - self._start
+        except ValueError:
+            return -1
+        except BaseException as failure:
+            self.failure = failure
+            return -1
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._source.tell() - self._start
+
+    def rewind(self) -> None:
+        """Go back to the start."""
+        self._source.seek(self._start)
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return what was asked for."""
+        return self._seekable
+
+
+class FfmpegReader:
+    """Blocks of mono samples of the first sound track.
+
+    sample_rate: Hz, known after the first block.
+    length: samples that the file says it has without the encoder's padding, None if it does not.
+
+    Raises InvalidAudio (or InvalidAudioFormat) and whatever the source raises.
+    """
+
+    def __init__(self, upload: Upload, kind: sniff.Kind, length: int | None = None) -> None:
+        self.sample_rate = 0
+        self._upload = upload
+        self._kind = kind
+        self._length = length
+        self._given = 0
+        self._surplus: list[Samples] = []
+        self._container: InputContainer | None = None
+        self._resampler: Resampler | None = None
+        self._resampled_rate = 0
+        try:
+            stream = self._open(_QUICK_OPTIONS)
+            if stream is None:
+                self.close()
+                upload.rewind()
+                stream = self._open({})
+            if stream is None:
+                raise self._without_sound()
+            self._blocks = self._decode(stream)
+        except BaseException:
+            self.close()
+            raise
+
+    def read(self) -> Samples:
+        """Return the next block, empty at the end."""
+        for samples, rate in self._blocks:
+            block = self._without_padding(self._at_first_rate(samples, rate))
+            if block.size:
+                return block
+        resampler, self._resampler = self._resampler, None
+        rest = resampler.flush() if resampler else np.zeros(0, np.float32)
+        return self._without_padding(rest)
+
+    def close(self) -> None:
+        """Free what FFmpeg holds."""
+        container, self._container = self._container, None
+        if container is not None:
+            container.close()
+
+    def _open(self, options: dict[str, str]) -> AudioStream | None:
+        """Open the file and return its sound track, None if none was seen."""
+        with self._translated():
+            self._container = av.open(
+                self._upload,
+                "r",
+                format=self._kind.demuxer,
+                options=_OPTIONS | {"format_whitelist": self._kind.demuxer or ""} | options,
+                metadata_errors="replace",
+                buffer_size=_READ_SIZE,
+            )
+        for stream in self._container.streams.audio:
+            context: AudioCodecContext | None = stream.codec_context
+            if context is None or context.name not in _DECODERS:
+                continue
+            if context.codec_tag in _ENCRYPTED_TAGS:
+                raise encrypted(self._kind)
+            if not context.sample_rate and options:
+                continue
+            if context.sample_rate:
+                check_shape(context.sample_rate, context.channels or 1)
+            context.thread_count = 1
+            context.options = {"max_samples": str(limits.MAX_FRAME_SAMPLES)}
+            return stream
+        return None
+
+    def _without_sound(self) -> errors.InvalidInput:
+        streams = self._container.streams if self._container else ()
+        kinds = {stream.type for stream in streams}
+        if "audio" in kinds:
+            return errors.InvalidAudioFormat(
+                f"The file is {self._kind.label} whose sound is in a codec that cannot be read.",
+                param="audio",
+            )
+        what = "with a picture but without a sound track" if "video" in kinds else "without sound"
+        return errors.InvalidAudio(f"The file is {self._kind.label} {what}.", param="audio")
+
+    def _decode(self, stream: AudioStream) -> Iterator[tuple[Samples, int]]:
+        """Yield blocks and their rates. What cannot be decoded is left out.
+
+        An MP4 file says by the duration of its last packet how much of it is padding, so there
+        a packet waits for the next.
+        """
+        if self._kind is not sniff.MP4:
+            for packet in self._packets(stream):
+                yield from self._decoded(packet)
+            return
+        waiting: Packet[AudioStream] | None = None
+        for packet in self._packets(stream):
+            if waiting is not None:
+                blocks = self._decoded(waiting)
+                yield from self._cut(blocks, waiting) if packet.size == 0 else blocks
+            waiting = packet
+        if waiting is not None:
+            yield from self._decoded(waiting)
+
+    def _packets(self, stream: AudioStream) -> "Iterator[Packet[AudioStream]]":
+        """Yield the track's packets; the last is empty and makes the decoder give all it has."""
+        container = self._container
+        assert container is not None
+        packets = container.demux(stream)
+        while True:
+            try:
+                with self._translated():
+                    packet = next(packets, None)
+            except errors.InvalidAudio:
+                packet = None
+            if packet is None:
+                return
+            if packet.has_sidedata("encryption_info"):
+                raise encrypted(self._kind)
+            yield packet
+
+    def _decoded(self, packet: "Packet[AudioStream]") -> list[tuple[Samples, int]]:
+        try:
+            frames = packet.decode()
+        except (av.error.FFmpegError, ValueError):
+            return []
+        return [
+            (_mono(frame), frame.sample_rate)
+            for frame in frames
+            if plausible_shape(frame.sample_rate, frame.layout.nb_channels)
+        ]
+
+    def _cut(
+        self, blocks: list[tuple[Samples, int]], packet: "Packet[AudioStream]"
+    ) -> Iterator[tuple[Samples, int]]:
+        """Cut the blocks of the last packet to its duration, where that is told in samples."""
+        left = packet.duration or 0
+        for samples, rate in blocks:
+            if not packet.duration or packet.time_base * rate != 1:
+                yield samples, rate
+                continue
+            yield samples[:left], rate
+            left = max(0, left - samples.size)
+
+    def _without_padding(self, samples: Samples) -> Samples:
+        """Hold back what comes after the declared length, until it proves to be no padding."""
+        if self._length is None:
+            return samples
+        due = max(0, self._length - self._given)
+        self._given += samples.size
+        if samples.size > due:
+            self._surplus.append(samples[due:])
+            samples = samples[:due]
+        if sum(part.size for part in self._surplus) <= _LONGEST_PADDING:
+            return samples
+        samples = np.concatenate((samples, *self._surplus))
+        self._length = None
+        self._surplus = []
+        return samples
+
+    def _at_first_rate(self, samples: Samples, rate: int) -> Samples:
+        self.sample_rate = self.sample_rate or rate
+        if rate == (self._resampled_rate or self.sample_rate):
+            return self._resampler.push(samples) if self._resampler else samples
+        before, self._resampler = self._resampler, None
+        self._resampled_rate = rate
+        rest = before.flush() if before else np.zeros(0, np.float32)
+        if rate != self.sample_rate:
+            self._resampler = Resampler(rate, self.sample_rate)
+            samples = self._resampler.push(samples)
+        return np.concatenate((rest, samples))
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Let the source's own exceptions pass and turn FFmpeg's into InvalidAudio."""
+        try:
+            yield
+        except (av.error.FFmpegError, ValueError) as error:
+            if self._upload.failure is not None:
+                raise self._upload.failure from None
+            raise errors.InvalidAudio(
+                f"The audio cannot be decoded: it looks like {self._kind.label} but is damaged "
+                "or incomplete.",
+                param="audio",
+            ) from error
+        if self._upload.failure is not None:
+            raise self._upload.failure
+
+
+def encrypted(kind: sniff.Kind) -> errors.InvalidAudio:
+    """Return the refusal of a file that is protected."""
+    return errors.InvalidAudio(
+        f"The file is {kind.label} that is encrypted or copy-protected.", param="audio"
+    )
+
+
+def _mono(frame: AudioFrame) -> Samples:
+    """Return a frame's samples, mixed down.
+
+    By hand: PyAV's `to_ndarray` knows no 64-bit integers and reads past the planes of a frame
+    with exactly eight of them.
+    """
+    channels = frame.layout.nb_channels
+    kind = np.dtype(_SAMPLE_TYPES[frame.format.name.removesuffix("p")])
+    if not frame.samples:
+        return np.zeros(0, np.float32)
+    if not frame.format.is_planar:
+        values = np.frombuffer(memoryview(frame.planes[0]), kind, frame.samples * channels)
+        return mono(to_float(values.reshape(-1, channels)))
+    planes = [
+        to_float(np.frombuffer(memoryview(plane), kind, frame.samples))
+        for plane in frame.planes[:channels]
+    ]
+    return mono(np.stack(planes, axis=1))

@@ -1,0 +1,36 @@
+"""Bounds on what one file may make FFmpeg do."""
+
+import ctypes
+from pathlib import Path
+
+import av
+
+MAX_ALLOCATION = 32 << 20
+"""Bytes that FFmpeg may allocate at once: an index of 1.4 million packets, or one large picture.
+
+Without it a few bytes of an MP4 file can ask for an index of gigabytes.
+"""
+
+MAX_STREAMS = 32
+"""Tracks of one file."""
+
+MAX_FRAME_SAMPLES = 1 << 20
+"""Samples of one channel that one packet may decode to."""
+
+
+def limit_allocations(size: int = MAX_ALLOCATION) -> bool:
+    """Set FFmpeg's limit for every single allocation in this process.
+
+    PyAV has no call for it, so FFmpeg's own library, which PyAV has loaded from its wheel, is
+    asked. Returns False where it is not found (a PyAV built against a system's FFmpeg): there
+    the limit stays FFmpeg's own of 2 GiB.
+    """
+    package = Path(av.__file__).parent
+    for folder in (package.parent / "av.libs", package / ".dylibs"):
+        for library in folder.glob("*avutil*"):
+            set_limit = ctypes.CDLL(str(library)).av_max_alloc
+            set_limit.argtypes = [ctypes.c_size_t]
+            set_limit.restype = None
+            set_limit(size)
+            return True
+    return False

@@ -1,0 +1,66 @@
+"""Sample-rate conversion that holds back a millisecond or two, for live streams.
+
+The filter of `Resampler` rings longer and its library works in blocks of up to 40 ms. FFmpeg's
+polyphase filter gives every sample as soon as its 16 neighbours are there.
+"""
+
+import av
+import numpy as np
+
+from menura.audio.resample import resampled_length
+from menura.engine.interface import Samples
+
+EMPTY: Samples = np.zeros(0, np.float32)
+TAPS = 32
+"""Length of FFmpeg's polyphase filter, in samples at the lower of the two rates."""
+
+
+class LowDelayResampler:
+    """A stage that changes the rate of a mono stream with the least delay.
+
+    The whole output has `resampled_length(n, from_rate, to_rate)` samples for n samples in and is
+    aligned with the input; any chunking gives the same output. Equal rates pass through.
+    """
+
+    def __init__(self, from_rate: int, to_rate: int) -> None:
+        self.from_rate = from_rate
+        self.to_rate = to_rate
+        self._taken = 0
+        self._given = 0
+        self._swr = None if from_rate == to_rate else av.AudioResampler("flt", "mono", to_rate)
+
+    @property
+    def delay(self) -> float:
+        """Seconds held back at most, once the first `TAPS` samples are in."""
+        if self._swr is None:
+            return 0.0
+        return (TAPS / 2 + 1) / min(self.from_rate, self.to_rate)
+
+    def push(self, samples: Samples) -> Samples:
+        """Take samples at `from_rate` and return those at `to_rate` that have become final."""
+        self._taken += samples.size
+        if self._swr is None or not samples.size:
+            return samples
+        frame = av.AudioFrame.from_ndarray(
+            np.ascontiguousarray(samples, np.float32)[None], "flt", "mono"
+        )
+        frame.sample_rate = self.from_rate
+        return self._collect(frame)
+
+    def flush(self) -> Samples:
+        """End the input and return the remaining samples. The object is spent afterwards."""
+        if self._swr is None:
+            return EMPTY
+        rest = self._collect(None) if self._taken else EMPTY
+        missing = resampled_length(self._taken, self.from_rate, self.to_rate) - self._given
+        return np.concatenate((rest, np.zeros(missing, np.float32)))
+
+    def _collect(self, frame: av.AudioFrame | None) -> Samples:
+        assert self._swr is not None
+        pieces = [piece.to_ndarray()[0] for piece in self._swr.resample(frame)]
+        if not pieces:
+            return EMPTY
+        due = resampled_length(self._taken, self.from_rate, self.to_rate) - self._given
+        samples: Samples = np.concatenate(pieces).astype(np.float32, copy=False)[: max(0, due)]
+        self._given += samples.size
+        return samples
