@@ -240,7 +240,7 @@ class FfmpegReader:
         except (av.error.FFmpegError, ValueError):
             return []
         return [
-            (_mono(frame), frame.sample_rate)
+            (mono_frame(frame), frame.sample_rate)
             for frame in frames
             if plausible_shape(frame.sample_rate, frame.layout.nb_channels)
         ]
@@ -309,7 +309,7 @@ def encrypted(kind: sniff.Kind) -> errors.InvalidAudio:
     )
 
 
-def _mono(frame: AudioFrame) -> Samples:
+def mono_frame(frame: AudioFrame) -> Samples:
     """Return a frame's samples, mixed down.
 
     By hand: PyAV's `to_ndarray` knows no 64-bit integers and reads past the planes of a frame
