@@ -7,10 +7,11 @@ import hashlib
 import ipaddress
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import Select, delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from menura.accounts.principal import PERMISSIONS, Principal
@@ -131,38 +132,37 @@ class Keys:
             session.add(key)
         return NewKey(key.key_id, secret)
 
-    async def list(
-        self, account_id: str, service_account_id: str | None = None
-    ) -> Sequence[ApiKey]:
-        """Return the account's keys, oldest first; those of one service account when named."""
+    async def list(self, account_id: str) -> Sequence[ApiKey]:
+        """Return all the account's keys, oldest first."""
         async with self._database.reading() as session:
-            query = select(ApiKey).where(ApiKey.account_id == account_id)
-            if service_account_id is not None:
-                await self._service_account(session, account_id, service_account_id)
-                query = query.where(ApiKey.service_account_id == service_account_id)
-            rows = await session.scalars(query.order_by(ApiKey.created_at, ApiKey.key_id))
-            return rows.all()
+            found = await session.scalars(_of_account(account_id))
+            return found.all()
+
+    async def list_of(self, account_id: str, holder: str | None) -> Sequence[ApiKey]:
+        """Return the keys of one service account, or with null those of none. Raises NotFound."""
+        async with self._database.reading() as session:
+            if holder is not None:
+                await self._service_account(session, account_id, holder)
+            found = await session.scalars(
+                _of_account(account_id).where(ApiKey.service_account_id == holder)
+            )
+            return found.all()
 
     async def update(
-        self,
-        account_id: str,
-        key_id: str,
-        *,
-        service_account_id: str | None = None,
-        **changes: object,
+        self, account_id: str, holder: str | None, key_id: str, columns: Mapping[str, Any]
     ) -> None:
-        """Change columns of a key. Raises NotFound."""
+        """Change columns of a holder's key. Raises NotFound."""
         async with self._database.writing(durable=True) as session:
-            key = await self._key(session, account_id, key_id, service_account_id)
-            for column, value in changes.items():
+            key = await self._key(session, account_id, key_id)
+            if key.service_account_id != holder:
+                raise _unknown(key_id)
+            for column, value in columns.items():
                 setattr(key, column, value)
 
-    async def revoke(
-        self, account_id: str, key_id: str, *, service_account_id: str | None = None
-    ) -> None:
+    async def revoke(self, account_id: str, key_id: str) -> None:
         """Delete a key and its tokens; it stops working at once. Raises NotFound."""
         async with self._database.writing(durable=True) as session:
-            key = await self._key(session, account_id, key_id, service_account_id)
+            key = await self._key(session, account_id, key_id)
             await session.execute(delete(SingleUseToken).where(SingleUseToken.key_id == key_id))
             await session.delete(key)
 
@@ -194,18 +194,12 @@ class Keys:
     ) -> None:
         row = await session.get(ServiceAccount, service_account_id)
         if row is None or row.account_id != account_id:
-            raise NotFound(f"There is no service account {service_account_id!r}.")
+            raise NotFound(f"There is no service account {service_account_id[:64]!r}.")
 
-    async def _key(
-        self, session: AsyncSession, account_id: str, key_id: str, holder: str | None
-    ) -> ApiKey:
+    async def _key(self, session: AsyncSession, account_id: str, key_id: str) -> ApiKey:
         key = await session.get(ApiKey, key_id)
-        if (
-            key is None
-            or key.account_id != account_id
-            or (holder is not None and key.service_account_id != holder)
-        ):
-            raise NotFound(f"There is no API key {key_id!r}.")
+        if key is None or key.account_id != account_id:
+            raise _unknown(key_id)
         return key
 
 
@@ -247,6 +241,18 @@ def check_addresses(addresses: Sequence[str] | None) -> None:
             raise InvalidParameters(
                 f"{address!r} is neither an IP address nor a network.", param="allowed_ips"
             ) from None
+
+
+def _of_account(account_id: str) -> Select[ApiKey]:
+    return (
+        select(ApiKey)
+        .where(ApiKey.account_id == account_id)
+        .order_by(ApiKey.created_at, ApiKey.key_id)
+    )
+
+
+def _unknown(key_id: str) -> NotFound:
+    return NotFound(f"There is no API key {key_id[:64]!r}.")
 
 
 def _allowed(client_host: str | None, networks: Sequence[str]) -> bool:

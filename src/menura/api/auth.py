@@ -2,7 +2,8 @@
 
 A key comes in the header `xi-api-key` or as `Authorization: Bearer`. A WebSocket, to which a
 browser cannot add headers, may bring a single-use token as the query parameter
-`single_use_token`. Public are `/health`, the page, `/openapi.json` (the same for everybody, it
+`single_use_token`. Public are `/health`, the page, previews of
+premade voices, `/openapi.json` (the same for everybody, it
 holds no data) and CORS preflights.
 
 A route gets its caller and names the permission it needs by a dependency:
@@ -25,7 +26,7 @@ from menura.errors import InvalidApiKey, InvalidAuthorization, MenuraError, Miss
 from menura.services import Services
 
 PUBLIC_PATHS = frozenset({"/", "/health", "/openapi.json", "/favicon.ico"})
-PUBLIC_PREFIXES = ("/static/",)
+PUBLIC_PREFIXES = ("/static/", "/previews/")
 
 TOKEN_PARAMETERS = frozenset({"single_use_token", "token"})
 SECRET_PARAMETERS = TOKEN_PARAMETERS | {"xi-api-key", "xi_api_key", "api_key", "authorization"}

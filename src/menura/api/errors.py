@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
-from menura.errors import InvalidContentType, MalformedJson, MenuraError
+from menura.errors import BadRequest, InvalidContentType, MalformedJson, MenuraError
 
 
 class ErrorDetail(BaseModel):
@@ -116,6 +116,8 @@ def install(app: FastAPI) -> None:
 
     async def framework(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        if error.status_code == 400:
+            return error_response(request.scope, BadRequest("The body cannot be read."))
         # The contract answers unknown paths with the framework's own words.
         return JSONResponse(
             {"detail": error.detail or HTTPStatus(error.status_code).phrase},

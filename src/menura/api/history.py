@@ -3,16 +3,19 @@
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from pydantic import BaseModel, Field
 
-from menura import history
 from menura.accounts import Principal
 from menura.api.auth import permitted, services_of
-from menura.api.errors import refusals
+from menura.api.bounded import BoundedRoute
+from menura.api.errors import ErrorBody, refusals
+from menura.api.ranges import ranged
 from menura.history import Direction
+from menura.history import Query as Filters
 from menura.storage.tables import HistoryItem
 
-router = APIRouter(prefix="/v1/history", tags=["history"])
+router = APIRouter(prefix="/v1/history", tags=["history"], route_class=BoundedRoute)
 
 Reader = Annotated[Principal, permitted("speech_history_read")]
 Writer = Annotated[Principal, permitted("speech_history_write")]
@@ -57,6 +60,22 @@ class Done(BaseModel):
     status: Literal["ok"] = "ok"
 
 
+class Wanted(BaseModel):
+    """Which items to download, and as what."""
+
+    history_item_ids: Annotated[list[str], Field(min_length=1, max_length=1000)]
+    output_format: Annotated[
+        str | None, Field(description="`wav`, or `default` for the format it was made in.")
+    ] = None
+
+
+class BadFormat(BaseModel):
+    """The refusal of an unknown `output_format`."""
+
+    error: Literal["invalid_output_format"]
+    message: str
+
+
 def item_of(row: HistoryItem) -> Item:
     """Return an item in the contract's shape."""
     return Item(
@@ -93,7 +112,7 @@ async def list_history(
     """Return one page of the account's conversions, newest first unless asked otherwise."""
     page = await services_of(request.scope).history.list(
         caller.account_id,
-        history.Query(
+        Filters(
             page_size=page_size,
             start_after=start_after_history_item_id or None,
             voice_id=voice_id or None,
@@ -114,6 +133,41 @@ async def list_history(
     )
 
 
+@router.post(
+    "/download",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "One id: the audio. Several: a zip with one entry each.",
+            "content": {
+                "audio/*": {"schema": {"type": "string", "format": "binary"}},
+                "application/zip": {"schema": {"type": "string", "format": "binary"}},
+            },
+        },
+        **refusals(404, 422),
+        400: {"model": BadFormat | ErrorBody, "description": "The format or the body is bad."},
+    },
+    summary="Download items",
+)
+async def download(request: Request, wanted: Wanted, caller: Reader) -> Response:
+    """Return the audio of one item, or a zip of several."""
+    if wanted.output_format not in (None, "", "wav", "default"):
+        # The contract gives this one refusal a shape of its own.
+        refusal = BadFormat(
+            error="invalid_output_format",
+            message=f"output_format must be 'wav' or 'default', not {wanted.output_format[:50]!r}.",
+        )
+        return JSONResponse(refusal.model_dump(), status_code=400)
+    found = await services_of(request.scope).history.download(
+        caller.account_id, wanted.history_item_ids, as_wav=wanted.output_format == "wav"
+    )
+    return StreamingResponse(
+        found.content,
+        media_type=found.media_type,
+        headers={"content-disposition": f'attachment; filename="{found.file_name}"'},
+    )
+
+
 @router.get("/{history_item_id}", responses=refusals(404), summary="Read an item")
 async def get_item(request: Request, history_item_id: str, caller: Reader) -> Item:
     """Return one conversion."""
@@ -126,3 +180,26 @@ async def delete_item(request: Request, history_item_id: str, caller: Writer) ->
     """Remove one conversion, its audio at once."""
     await services_of(request.scope).history.delete(caller.account_id, history_item_id)
     return Done()
+
+
+@router.get(
+    "/{history_item_id}/audio",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The audio in the format it was made in.",
+            "content": {"audio/*": {"schema": {"type": "string", "format": "binary"}}},
+        },
+        206: {"description": "The part that the header Range asks for."},
+        **refusals(404),
+    },
+    summary="Hear an item",
+)
+async def get_audio(request: Request, history_item_id: str, caller: Reader) -> Response:
+    """Return one conversion's audio as it was made."""
+    history = services_of(request.scope).history
+    row = await history.get(caller.account_id, history_item_id)
+    size = await history.size(row)
+    return ranged(
+        request, size, row.content_type, lambda start, end: history.audio(row, start, end)
+    )

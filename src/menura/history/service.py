@@ -23,10 +23,11 @@ from menura.errors import (
     InvalidPageSize,
     MissingRequiredField,
 )
+from menura.history.download import audio, extension, zip_of
 from menura.history.item_id import is_item_id, new_item_id
 from menura.ids import is_acceptable
 from menura.storage.database import Database
-from menura.storage.objects import Objects, ObjectWriter, new_key
+from menura.storage.objects import ObjectMissing, Objects, ObjectWriter, new_key
 from menura.storage.tables import HistoryItem, StoredObject
 
 MAX_PAGE = 1000
@@ -89,6 +90,15 @@ class Page:
 
     items: Sequence[HistoryItem]
     has_more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A file to keep."""
+
+    file_name: str
+    media_type: str
+    content: AsyncIterator[bytes]
 
 
 class History:
@@ -176,14 +186,35 @@ class History:
         await self._objects.delete(row.object_key)
 
     async def size(self, item: HistoryItem) -> int:
-        """Return the number of bytes of an item's audio."""
-        return await self._objects.size(item.object_key)
+        """Return the number of bytes of an item's audio. Raises HistoryItemNotFound."""
+        try:
+            return await self._objects.size(item.object_key)
+        except ObjectMissing:
+            # Deleted since the row was read.
+            raise _unknown(item.history_item_id) from None
 
     def audio(
         self, item: HistoryItem, start: int = 0, end: int | None = None
     ) -> AsyncIterator[bytes]:
         """Yield an item's audio, as it was made, from byte `start` to `end` (exclusive)."""
         return self._objects.stream(item.object_key, start, end)
+
+    async def download(
+        self, account_id: str, history_item_ids: Sequence[str], *, as_wav: bool
+    ) -> Download:
+        """Return one item's audio, or a zip of several. Raises HistoryItemNotFound."""
+        wanted = tuple(dict.fromkeys(history_item_ids))
+        items = [await self.get(account_id, wanted_id) for wanted_id in wanted]
+        if len(items) > 1:
+            content = zip_of(self._objects, items, as_wav=as_wav)
+            return Download("history.zip", "application/zip", content)
+        item = items[0]
+        await self.size(item)
+        return Download(
+            f"{item.history_item_id}.{extension(item, as_wav=as_wav)}",
+            "audio/wav" if as_wav else item.content_type,
+            audio(self._objects, item, as_wav=as_wav),
+        )
 
 
 def _selection(account_id: str, query: Query) -> Select[HistoryItem]:

@@ -185,7 +185,7 @@ class SoleProcess:
         """Let other processes in; they will see that they are not alone."""
         if self.alone:
             self._connection.execute("COMMIT")
-        self._connection.execute("PRAGMA busy_timeout=1000")
+        self._connection.execute(f"PRAGMA busy_timeout={int(BUSY_TIMEOUT * 1000)}")
         self._connection.execute("BEGIN")
         self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
 

@@ -1,0 +1,45 @@
+"""Stored audio as an answer, whole or the one part that the header Range asks for."""
+
+import re
+from collections.abc import AsyncIterator, Callable
+
+from fastapi import Request, Response
+from fastapi.responses import StreamingResponse
+
+Opener = Callable[[int, int], AsyncIterator[bytes]]
+"""Given the first byte and the one after the last, yields what lies between."""
+
+_ONE_RANGE = re.compile(r"bytes=(\d{1,18})?-(\d{1,18})?")
+
+
+def ranged(request: Request, size: int, media_type: str, opener: Opener) -> Response:
+    """Return 200 with everything, 206 with a part, or 416 when the part lies beyond the end.
+
+    Anything but one range of bytes is ignored, as HTTP allows.
+    """
+    headers = {"accept-ranges": "bytes"}
+    part = _part(request.headers.get("range", ""), size)
+    if part is None:
+        headers["content-length"] = str(size)
+        return StreamingResponse(opener(0, size), media_type=media_type, headers=headers)
+    start, end = part
+    if start >= end:
+        return Response(status_code=416, headers={"content-range": f"bytes */{size}"})
+    headers["content-range"] = f"bytes {start}-{end - 1}/{size}"
+    headers["content-length"] = str(end - start)
+    return StreamingResponse(
+        opener(start, end), status_code=206, media_type=media_type, headers=headers
+    )
+
+
+def _part(header: str, size: int) -> tuple[int, int] | None:
+    """Return the first byte and the one after the last; null for everything."""
+    found = _ONE_RANGE.fullmatch(header.strip())
+    if found is None or found.group(1) is found.group(2) is None:
+        return None
+    first, last = found.group(1), found.group(2)
+    if first is None:
+        return max(0, size - int(last)), size
+    if last is not None and int(last) < int(first):
+        return None
+    return int(first), size if last is None else min(int(last) + 1, size)

@@ -1,0 +1,79 @@
+"""Items of the history as files to keep: one audio file, or a zip of several."""
+
+import asyncio
+import io
+import time
+import zipfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+
+from menura.audio.formats import find_format
+from menura.history.wav import to_wav
+from menura.storage.objects import CHUNK, Objects
+from menura.storage.tables import HistoryItem
+
+
+def extension(item: HistoryItem, *, as_wav: bool) -> str:
+    """Return the ending of the item's file name, without the dot."""
+    made_as = find_format(item.output_format)
+    return "wav" if as_wav else made_as.extension if made_as else "bin"
+
+
+async def audio(objects: Objects, item: HistoryItem, *, as_wav: bool) -> AsyncIterator[bytes]:
+    """Yield an item's audio as it was made, or as WAV."""
+    made_as = find_format(item.output_format)
+    if not as_wav or made_as is None or made_as.codec == "wav":
+        async for piece in objects.stream(item.object_key):
+            yield piece
+        return
+    async with objects.local(item.object_key) as path:
+        file = await asyncio.to_thread(to_wav, path, made_as)
+    try:
+        while piece := await asyncio.to_thread(file.read, CHUNK):
+            yield piece
+    finally:
+        with suppress(OSError):
+            file.close()
+
+
+async def zip_of(
+    objects: Objects, items: Sequence[HistoryItem], *, as_wav: bool
+) -> AsyncIterator[bytes]:
+    """Yield a zip file with one entry per item, made as it is sent, in constant memory.
+
+    The entries are stored as they are: audio is compressed already.
+    """
+    sink = _Sink()
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
+        for item in items:
+            name = f"{item.history_item_id}.{extension(item, as_wav=as_wav)}"
+            entry = zipfile.ZipInfo(name, time.gmtime(item.created_at)[:6])
+            with archive.open(entry, "w", force_zip64=True) as file:
+                async for piece in audio(objects, item, as_wav=as_wav):
+                    file.write(piece)
+                    if sink.pending >= CHUNK:
+                        yield sink.take()
+    yield sink.take()
+
+
+class _Sink(io.RawIOBase):
+    """Where the zip module writes; what it wrote is taken out again at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pieces: list[bytes] = []
+        self.pending = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        self._pieces.append(bytes(data))
+        self.pending += len(data)
+        return len(data)
+
+    def take(self) -> bytes:
+        taken = b"".join(self._pieces)
+        self._pieces.clear()
+        self.pending = 0
+        return taken
