@@ -1,15 +1,19 @@
 """One of each service, opened and closed together."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from menura.accounts import Accounts
+from menura.conversion.service import ConversionService
 from menura.history import History
+from menura.live.service import LiveService
 from menura.settings import Settings
 from menura.storage.database import Database, SoleProcess, database_url
 from menura.storage.objects import Objects
 from menura.storage.sweep import sweep
+from menura.voices.store import VoiceStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +27,10 @@ class Services:
     database: Database
     objects: Objects
     accounts: Accounts
+    conversion: ConversionService
+    voices: VoiceStore
     history: History
+    live: LiveService
     first_key: str | None
 
 
@@ -47,12 +54,23 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         accounts = Accounts(settings, database)
         first_key = await accounts.open(alone=alone)
         stack.push_async_callback(accounts.close)
+        conversion = ConversionService(settings)
+        # Closing waits for threads, which may want the loop's answer.
+        stack.push_async_callback(asyncio.to_thread, conversion.close)
+        voices = VoiceStore(settings, database, objects, conversion.cores)
+        stack.push_async_callback(voices.close)
+        history = History(database, objects, accounts.credits)
+        live = LiveService(conversion.cores, accounts, history)
+        stack.push_async_callback(live.close)
         folder.share()
         yield Services(
             settings=settings,
             database=database,
             objects=objects,
             accounts=accounts,
-            history=History(database, objects, accounts.credits),
+            conversion=conversion,
+            voices=voices,
+            history=history,
+            live=live,
             first_key=first_key,
         )

@@ -13,14 +13,20 @@ from menura.api.auth import Authentication
 from menura.api.headers import Metrics, ResponseHeaders
 from menura.services import Services, open_services
 from menura.settings import Settings
+from menura.web.page import page_routes
 
 ROUTERS = (
     "menura.api.health",
     "menura.api.models",
+    "menura.api.speech_to_speech",
+    "menura.api.voices",
     "menura.api.history",
     "menura.api.user",
     "menura.api.usage",
     "menura.api.tokens",
+    "menura.api.service_accounts",
+    "menura.api.live",
+    "menura.api.twilio",
 )
 """Modules with a FastAPI `router`, in the order their routes are matched."""
 
@@ -56,6 +62,7 @@ def create_app(settings: Settings, on_ready: Callable[[Services], None] | None =
     errors.install(app)
     for name in ROUTERS:
         app.include_router(import_module(name).router)
+    app.router.routes.extend(page_routes())
     # The last one added is the first to see a request.
     app.add_middleware(Authentication)
     app.add_middleware(ResponseHeaders, region=settings.region, metrics=app.state.metrics)

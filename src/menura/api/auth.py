@@ -11,6 +11,9 @@ A route gets its caller and names the permission it needs by a dependency:
     async def read(caller: Annotated[Principal, permitted("voices_read")]) -> ...
 
 A plain ASGI route asks `principal_of(scope).require("speech_to_speech")`.
+
+Twilio can send neither: its WebSocket is let in and does nothing before a key has come in its
+first message (`api/twilio.py`).
 """
 
 from typing import Any
@@ -82,10 +85,15 @@ class Authentication:
         if not is_public(scope):
             try:
                 principal = await self._authenticate(scope, secrets)
+            except MissingApiKey as error:
+                if not authenticates_itself(scope):
+                    await send_error(scope, receive, send, error)
+                    return
             except MenuraError as error:
                 await send_error(scope, receive, send, error)
                 return
-            scope["state"]["principal"] = principal
+            else:
+                scope["state"]["principal"] = principal
         await self._app(scope, receive, send)
 
     async def _authenticate(self, scope: Scope, secrets: dict[str, str]) -> Principal:
@@ -110,6 +118,12 @@ def is_public(scope: Scope) -> bool:
         return False
     path: str = scope["path"]
     return path in PUBLIC_PATHS or path.startswith(PUBLIC_PREFIXES)
+
+
+def authenticates_itself(scope: Scope) -> bool:
+    """Tell whether a WebSocket asks for the key in its first message."""
+    path: str = scope["path"]
+    return scope["type"] == "websocket" and path.endswith("/twilio")
 
 
 def _key_of(scope: Scope) -> str | None:

@@ -1,0 +1,197 @@
+"""WebSocket `/v1/speech-to-speech/{voice_id}/live`; the protocol is in `docs/live.md`."""
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from menura.api.auth import principal_of, services_of
+from menura.api.live_connection import (
+    CLOSE_DONE,
+    Connection,
+    answer_failure,
+    feed,
+    parse_object,
+    pump,
+)
+from menura.api.live_start import live_settings, read_start
+from menura.engine.interface import Engine
+from menura.errors import InvalidParameters, MenuraError
+from menura.live.session import LiveSession
+
+STATS_SECONDS = 1.0
+
+router = APIRouter()
+
+
+@router.websocket("/v1/speech-to-speech/{voice_id}/live")
+@router.websocket("/v1/voice-changer/{voice_id}/live")
+async def live(websocket: WebSocket, voice_id: str) -> None:
+    """Convert speech while it is being spoken."""
+    await websocket.accept()
+    connection = Connection(websocket)
+    try:
+        hello = await connection.first()
+        if hello.get("type") == "resume":
+            conversation = _resumed(websocket, connection, hello)
+        elif hello.get("type") == "start":
+            conversation = await _started(websocket, connection, voice_id, hello)
+        else:
+            raise InvalidParameters(
+                f"The first message must be start or resume, not {str(hello.get('type'))[:60]!r}.",
+                param="type",
+            )
+        await conversation.run()
+    except WebSocketDisconnect:
+        pass
+    except Exception as error:
+        await answer_failure(connection, error)
+
+
+class Conversation:
+    """One connection's part in a session."""
+
+    def __init__(
+        self,
+        websocket: WebSocket,
+        connection: Connection,
+        session: LiveSession,
+        engine: Engine,
+        greeting: dict[str, Any],
+        offset: int,
+    ) -> None:
+        self._services = services_of(websocket.scope)
+        self._principal = principal_of(websocket.scope)
+        self._connection = connection
+        self._session = session
+        self._engine = engine
+        self._greeting = greeting
+        self._offset = offset
+        self._token = session.attach()
+
+    async def run(self) -> None:
+        """Serve until the session ends, the client leaves, or another connection takes over."""
+        try:
+            await self._connection.tell(**self._greeting)
+            await pump(self._hear, self._speak, self._report)
+        finally:
+            self._services.live.detach(self._session, self._token)
+
+    async def _hear(self) -> None:
+        session = self._session
+        async for message in self._connection.messages():
+            if isinstance(message, bytes):
+                try:
+                    await feed(session, message)
+                except MenuraError as error:
+                    session.fail(error)
+                continue
+            event = parse_object(message)
+            kind = event.get("type")
+            if kind == "change":
+                await self._change(event)
+            elif kind == "end":
+                session.worker.end()
+            else:
+                raise InvalidParameters(
+                    f"There is no message of type {str(kind)[:60]!r}.", param="type"
+                )
+        # A client that closes without `end` may come back; one that ended needs its answer only.
+
+    async def _change(self, event: dict[str, Any]) -> None:
+        try:
+            voice_id = event.get("voice_id") or self._greeting["voice_id"]
+            voice = await self._services.voices.get(self._principal.account_id, str(voice_id))
+            profile = await self._services.voices.profile(voice.own_id, self._engine)
+            settings = live_settings(event.get("voice_settings"), voice.effective_settings)
+        except MenuraError as error:
+            await self._connection.refuse(error)
+            return
+        loop = asyncio.get_running_loop()
+        changed = asyncio.Event()
+        self._session.worker.change(
+            profile, settings.decided(), lambda: loop.call_soon_threadsafe(changed.set)
+        )
+        self._greeting["voice_id"] = voice_id
+        await changed.wait()
+        await self._connection.tell(type="changed", voice_id=voice_id)
+
+    async def _speak(self) -> None:
+        session = self._session
+        while True:
+            self._offset, data = await session.output(self._token, self._offset)
+            if not data:
+                break
+            await self._connection.send(data)
+        if not session.listens(self._token):
+            return
+        await session.computed
+        totals = await session.ended
+        await self._connection.tell(
+            type="ended",
+            seconds_in=round(totals.seconds_in, 6),
+            seconds_out=round(totals.seconds_out, 6),
+            dropped_ms=round(1000 * totals.dropped, 3),
+            character_cost=totals.character_cost,
+            history_item_id=totals.history_item_id,
+        )
+        await self._connection.close(CLOSE_DONE)
+
+    async def _report(self) -> None:
+        while True:
+            await asyncio.sleep(STATS_SECONDS)
+            stats = self._session.worker.stats()
+            await self._connection.tell(
+                type="stats",
+                processing_ms=round(stats.processing, 3),
+                processing_p95_ms=round(stats.processing_p95, 3),
+                queue_ms=round(stats.queue, 1),
+                rtf=round(stats.rtf, 4),
+                input_level_dbfs=round(stats.input_level_dbfs, 1),
+                dropped_ms=round(stats.dropped, 1),
+                seconds_in=round(stats.seconds_in, 3),
+                seconds_out=round(stats.seconds_out, 3),
+            )
+
+
+async def _started(
+    websocket: WebSocket, connection: Connection, voice_id: str, hello: dict[str, Any]
+) -> Conversation:
+    services = services_of(websocket.scope)
+    principal = principal_of(websocket.scope)
+    request, item, logged = await read_start(services, principal, voice_id, hello)
+    request_id = websocket.scope["state"]["request_id"]
+    session = await services.live.open(principal, request, item, request_id, logged=logged)
+    greeting = {
+        "type": "started",
+        "session_id": session.session_id,
+        "delay_ms": round(1000 * session.worker.chain.delay, 2),
+        "chunk_ms": 1000 * request.latency.chunk / 24000,
+        "output_format": request.output_format.name,
+        "request_id": request_id,
+        "voice_id": voice_id,
+    }
+    return Conversation(websocket, connection, session, request.engine, greeting, 0)
+
+
+def _resumed(websocket: WebSocket, connection: Connection, hello: dict[str, Any]) -> Conversation:
+    services = services_of(websocket.scope)
+    principal = principal_of(websocket.scope)
+    principal.require("speech_to_speech")
+    session = services.live.resume(principal, str(hello.get("session_id")))
+    received = hello.get("received")
+    if isinstance(received, bool) or not isinstance(received, int):
+        raise InvalidParameters("received must be a whole number of bytes.", param="received")
+    if not session.oldest <= received <= session.produced:
+        raise InvalidParameters(
+            f"received must be {session.oldest} to {session.produced}, not {received}.",
+            param="received",
+        )
+    greeting = {
+        "type": "resumed",
+        "session_id": session.session_id,
+        "expected": session.received,
+        "voice_id": session.item.voice_id,
+    }
+    return Conversation(websocket, connection, session, session.request.engine, greeting, received)

@@ -1,0 +1,146 @@
+"""What every live route does with its WebSocket, whatever its messages look like."""
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from menura.api.errors import internal_error
+from menura.errors import MalformedJson, MenuraError
+from menura.live.session import LiveSession
+
+HELLO_SECONDS = 10.0
+BACKLOG_SECONDS = 10.0
+"""Input that may wait; beyond it the socket is not read, so that its sender is slowed."""
+
+CLOSE_REFUSED = 1008
+CLOSE_DONE = 1000
+CLOSE_FAILED = 1011
+
+log = logging.getLogger("menura.live")
+
+
+class Connection:
+    """A WebSocket whose sends may come from several tasks."""
+
+    def __init__(self, websocket: WebSocket) -> None:
+        self._websocket = websocket
+        self._sending = asyncio.Lock()
+
+    @property
+    def trace_id(self) -> str:
+        """The id that errors on this connection carry."""
+        trace_id: str = self._websocket.scope["state"]["trace_id"]
+        return trace_id
+
+    async def tell(self, **event: Any) -> None:
+        """Send a JSON event."""
+        await self._send(json.dumps(event))
+
+    async def refuse(self, error: MenuraError) -> None:
+        """Send an `error` event in the API's error shape."""
+        await self.tell(type="error", **error.body(self.trace_id))
+
+    async def send(self, data: bytes) -> None:
+        """Send audio."""
+        await self._send(data)
+
+    async def receive(self) -> str | bytes:
+        """Return the next message. Raises WebSocketDisconnect."""
+        message = await self._websocket.receive()
+        if message["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(message.get("code", 1006))
+        text: str | None = message.get("text")
+        if text is not None:
+            return text
+        data: bytes = message["bytes"]
+        return data
+
+    async def messages(self) -> AsyncIterator[str | bytes]:
+        """Yield messages until the client closes."""
+        with contextlib.suppress(WebSocketDisconnect):
+            while True:
+                yield await self.receive()
+
+    async def first(self) -> dict[str, Any]:
+        """Return the first message, which must be a JSON object.
+
+        Raises MalformedJson, WebSocketDisconnect.
+        """
+        try:
+            async with asyncio.timeout(HELLO_SECONDS):
+                message = await self.receive()
+        except TimeoutError:
+            raise MalformedJson(
+                f"The first message must come within {HELLO_SECONDS:g} seconds."
+            ) from None
+        if isinstance(message, bytes):
+            raise MalformedJson("The first message must be a JSON object, not audio.")
+        return parse_object(message)
+
+    async def close(self, code: int) -> None:
+        """Close, unless the other side has."""
+        if self._websocket.application_state is WebSocketState.CONNECTED:
+            with contextlib.suppress(RuntimeError, WebSocketDisconnect):
+                await self._websocket.close(code)
+
+    async def _send(self, message: str | bytes) -> None:
+        async with self._sending:
+            if isinstance(message, str):
+                await self._websocket.send_text(message)
+            else:
+                await self._websocket.send_bytes(message)
+
+
+def parse_object(text: str) -> dict[str, Any]:
+    """Return a message's JSON object. Raises MalformedJson."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        raise MalformedJson(f"A message is not valid JSON: {text[:60]!r}.") from None
+    if not isinstance(value, dict):
+        raise MalformedJson(f"A message must be a JSON object, not {text[:60]!r}.")
+    return value
+
+
+async def feed(session: LiveSession, data: bytes) -> None:
+    """Give a session input, and wait while too much of it waits. Raises InvalidAudio."""
+    session.feed(data)
+    await session.drained(BACKLOG_SECONDS)
+
+
+async def pump(*tasks: Callable[[], Any]) -> None:
+    """Run all until one returns or fails; end the others; raise what the first one raised."""
+    running = [asyncio.create_task(task()) for task in tasks]
+    try:
+        await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in running:
+            task.cancel()
+        results = await asyncio.gather(*running, return_exceptions=True)
+    for result in results:
+        if isinstance(result, Exception) and not _is_gone(result):
+            raise result
+
+
+def _is_gone(error: BaseException) -> bool:
+    """Tell whether a failure only means that the client has closed."""
+    return isinstance(error, WebSocketDisconnect) or (
+        isinstance(error, RuntimeError) and "close" in str(error).lower()
+    )
+
+
+async def answer_failure(connection: Connection, error: Exception) -> None:
+    """Tell the client why its stream ends, and close."""
+    with contextlib.suppress(WebSocketDisconnect, RuntimeError):
+        if isinstance(error, MenuraError):
+            await connection.refuse(error)
+            await connection.close(CLOSE_REFUSED)
+            return
+        log.error("A live connection failed.", exc_info=error)
+        await connection.refuse(internal_error())
+        await connection.close(CLOSE_FAILED)

@@ -1,0 +1,113 @@
+"""The `start` of a live stream, checked and turned into a request; shared by all live routes."""
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from menura.accounts import Principal
+from menura.audio.formats import STREAM_FORMATS, find_format
+from menura.audio.live import open_live_decoder
+from menura.engine.interface import LATENCY_PROFILES
+from menura.engine.registry import engine_for
+from menura.errors import (
+    FeatureNotAvailable,
+    InvalidVoiceSettings,
+    OutputFormatNotAllowed,
+    SchemaViolation,
+)
+from menura.live.chain import LiveRequest
+from menura.live.session import LiveItem
+from menura.services import Services
+from menura.voices.settings import VoiceSettings, voice_settings
+
+FIXED_RATES = {"ulaw": 8000, "opus": 48000}
+SEED_LIMIT = 2**32
+
+
+def _wrong(field: str, message: str) -> SchemaViolation:
+    return SchemaViolation(["body", *field.split(".")], message, "value_error")
+
+
+def _typed(message: Mapping[str, Any], name: str, kind: type, default: Any) -> Any:
+    value = message.get(name)
+    if value is None:
+        return default
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise _wrong(name, f"{name} must be a JSON {kind.__name__}, not {str(value)[:60]!r}")
+    return value
+
+
+def live_settings(value: Any, stored: VoiceSettings) -> VoiceSettings:
+    """Return a message's `voice_settings` over a voice's own. Raises InvalidVoiceSettings."""
+    if value is not None and not isinstance(value, dict):
+        raise InvalidVoiceSettings(
+            f"voice_settings must be a JSON object, not {str(value)[:60]!r}.",
+            param="voice_settings",
+        )
+    merged = voice_settings(value or {}).over(stored)
+    if merged.speed not in (None, 1.0) and value and value.get("speed") is not None:
+        raise InvalidVoiceSettings(
+            f"speed must be 1 in a live stream, not {merged.speed:g}: "
+            "there time passes as fast as it is spoken.",
+            param="voice_settings",
+        )
+    return VoiceSettings(speed=1.0).over(merged)
+
+
+async def read_start(
+    services: Services, principal: Principal, voice_id: str, message: Mapping[str, Any]
+) -> tuple[LiveRequest, LiveItem, bool]:
+    """Return what a `start` asks for, what the history tells of it, and whether it is logged.
+
+    Checks in the order of the HTTP API. Raises MenuraError.
+    """
+    principal.require("speech_to_speech")
+    given = _typed(message, "input", dict, {})
+    encoding = _typed(given, "encoding", str, "s16le")
+    rate = _typed(given, "sample_rate", int, FIXED_RATES.get(encoding, 24000))
+    decoder = open_live_decoder(encoding, rate)
+    name = _typed(message, "output_format", str, "pcm_24000")
+    output_format = find_format(name)
+    if output_format is None or output_format not in STREAM_FORMATS:
+        raise _wrong("output_format", f"{name[:60]!r} is not a format of a stream")
+    level = _typed(message, "optimize_streaming_latency", int, 3)
+    if not 0 <= level < len(LATENCY_PROFILES):
+        raise _wrong("optimize_streaming_latency", f"the level must be 0 to 4, not {level}")
+    seed = _typed(message, "seed", int, secrets.randbelow(SEED_LIMIT))
+    if not 0 <= seed < SEED_LIMIT:
+        raise _wrong("seed", f"seed must be 0 to {SEED_LIMIT - 1}, not {seed}")
+    denoise = _typed(message, "remove_background_noise", bool, False)
+    logged = _typed(message, "enable_logging", bool, True)
+    drop_late = message.get("drop_late_ms", 500)
+    if drop_late is not None and (
+        isinstance(drop_late, bool) or not isinstance(drop_late, int | float) or drop_late < 100
+    ):
+        raise _wrong("drop_late_ms", "drop_late_ms must be null or at least 100")
+
+    voice = await services.voices.get(principal.account_id, voice_id)
+    model_id = _typed(message, "model_id", str, services.settings.default_model)
+    engine = engine_for(model_id)
+    merged = live_settings(message.get("voice_settings"), voice.effective_settings)
+    if not logged and not principal.tier.zero_retention:
+        raise FeatureNotAvailable(
+            f"enable_logging=false is not available to the tier {principal.tier_name}.",
+            param="enable_logging",
+        )
+    if name in principal.tier.formats_denied:
+        raise OutputFormatNotAllowed(
+            f"The output format {name} is not available to the tier {principal.tier_name}.",
+            param="output_format",
+        )
+    request = LiveRequest(
+        engine=engine,
+        voice=await services.voices.profile(voice.own_id, engine),
+        output_format=output_format,
+        decoder=decoder,
+        settings=merged.decided(),
+        seed=seed,
+        denoise=denoise,
+        latency=LATENCY_PROFILES[level],
+        drop_late=None if drop_late is None else drop_late / 1000,
+    )
+    item = LiveItem(model_id, voice.voice_id, voice.name, voice.category)
+    return request, item, logged

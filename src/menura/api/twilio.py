@@ -1,0 +1,199 @@
+"""WebSocket `/v1/speech-to-speech/{voice_id}/twilio`: Twilio's media streams, see `docs/live.md`.
+
+Twilio can send neither headers nor a query, so this route is the one that is opened without a key:
+it must come as a parameter of the `start` message, before which nothing is done.
+"""
+
+import asyncio
+import base64
+import binascii
+import json
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from menura.accounts import Principal
+from menura.api.auth import services_of
+from menura.api.live_connection import (
+    CLOSE_DONE,
+    HELLO_SECONDS,
+    Connection,
+    answer_failure,
+    feed,
+    parse_object,
+    pump,
+)
+from menura.api.live_start import read_start
+from menura.errors import BadRequest, InvalidAudio, InvalidParameters, MissingApiKey
+from menura.live.session import LiveSession
+
+FRAME_BYTES = 160
+"""20 ms of mu-law at 8 kHz, as Twilio itself sends."""
+
+router = APIRouter()
+
+
+@router.websocket("/v1/speech-to-speech/{voice_id}/twilio")
+@router.websocket("/v1/voice-changer/{voice_id}/twilio")
+async def twilio(websocket: WebSocket, voice_id: str) -> None:
+    """Convert a phone call."""
+    await websocket.accept()
+    connection = Connection(websocket)
+    try:
+        start = await _first_start(connection)
+        call = await _open(websocket, connection, voice_id, start)
+        await call.run()
+    except WebSocketDisconnect:
+        pass
+    except Exception as error:
+        await answer_failure(connection, error)
+
+
+class Call:
+    """One phone call."""
+
+    def __init__(
+        self, websocket: WebSocket, connection: Connection, session: LiveSession, stream_sid: str
+    ) -> None:
+        self._live = services_of(websocket.scope).live
+        self._connection = connection
+        self._session = session
+        self._stream_sid = stream_sid
+        self._token = session.attach()
+        self._offset = 0
+
+    async def run(self) -> None:
+        """Serve until the call ends."""
+        try:
+            await pump(self._hear, self._speak)
+        finally:
+            self._session.worker.end()
+            self._live.detach(self._session, self._token)
+
+    async def _hear(self) -> None:
+        async for message in self._connection.messages():
+            if isinstance(message, bytes):
+                raise BadRequest("Twilio's messages are JSON text, this one is binary.")
+            event = parse_object(message)
+            kind = event.get("event")
+            if kind == "media":
+                await feed(self._session, _payload(event))
+            elif kind == "mark":
+                self._session.mark(_name_of(event))
+            elif kind == "clear":
+                self._offset = self._session.produced
+                await self._connection.tell(event="clear", streamSid=self._stream_sid)
+            elif kind == "stop":
+                self._session.worker.end()
+            elif kind not in ("connected", "start", "dtmf"):
+                raise InvalidParameters(
+                    f"Twilio's media streams have no event {str(kind)[:60]!r}.", param="event"
+                )
+
+    async def _speak(self) -> None:
+        session = self._session
+        while True:
+            offset, data = await session.output(self._token, self._offset)
+            for start in range(0, len(data), FRAME_BYTES):
+                payload = base64.b64encode(data[start : start + FRAME_BYTES]).decode()
+                await self._connection.tell(
+                    event="media", streamSid=self._stream_sid, media={"payload": payload}
+                )
+            self._offset = max(offset, self._offset)
+            marks = session.passed(self._offset)
+            for name in marks:
+                await self._connection.tell(
+                    event="mark", streamSid=self._stream_sid, mark={"name": name}
+                )
+            if not data and not marks:
+                break
+        await session.computed
+        await session.ended
+        await self._connection.close(CLOSE_DONE)
+
+
+async def _first_start(connection: Connection) -> dict[str, Any]:
+    async with asyncio.timeout(HELLO_SECONDS):
+        while True:
+            message = await connection.receive()
+            if isinstance(message, bytes):
+                raise BadRequest("Twilio's messages are JSON text, this one is binary.")
+            event = parse_object(message)
+            if event.get("event") == "start":
+                start = event.get("start")
+                if not isinstance(start, dict):
+                    raise InvalidParameters("start must hold an object.", param="start")
+                return start
+            if event.get("event") != "connected":
+                raise InvalidParameters(
+                    f"start must come before {str(event.get('event'))[:60]!r}.", param="event"
+                )
+
+
+async def _open(
+    websocket: WebSocket, connection: Connection, voice_id: str, start: dict[str, Any]
+) -> Call:
+    services = services_of(websocket.scope)
+    parameters = start.get("customParameters") or {}
+    if not isinstance(parameters, dict):
+        raise InvalidParameters("customParameters must be an object.", param="customParameters")
+    principal = websocket.scope["state"].get("principal")
+    if not isinstance(principal, Principal):
+        key = parameters.get("xi-api-key")
+        if not isinstance(key, str) or not key:
+            raise MissingApiKey("No API key was sent: it belongs in the parameter xi-api-key.")
+        host = websocket.client.host if websocket.client else None
+        principal = await services.accounts.keys.authenticate(key, host)
+    media = start.get("mediaFormat") or {}
+    if not isinstance(media, dict) or media.get("encoding", "audio/x-mulaw") != "audio/x-mulaw":
+        raise InvalidParameters("mediaFormat must be audio/x-mulaw at 8000.", param="mediaFormat")
+    wanted = {
+        name: _decoded(parameters[name])
+        for name in (
+            "model_id",
+            "voice_settings",
+            "seed",
+            "remove_background_noise",
+            "optimize_streaming_latency",
+            "enable_logging",
+        )
+        if parameters.get(name)
+    }
+    request, item, logged = await read_start(
+        services,
+        principal,
+        voice_id,
+        {**wanted, "input": {"encoding": "ulaw"}, "output_format": "ulaw_8000"},
+    )
+    session = await services.live.open(
+        principal, request, item, websocket.scope["state"]["request_id"], logged=logged
+    )
+    return Call(websocket, connection, session, str(start.get("streamSid", ""))[:64])
+
+
+def _decoded(text: Any) -> Any:
+    """Return a parameter's value; Twilio sends every one as text."""
+    if not isinstance(text, str):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _payload(event: dict[str, Any]) -> bytes:
+    try:
+        return base64.b64decode(event["media"]["payload"], validate=True)
+    except (KeyError, TypeError, ValueError, binascii.Error):
+        raise InvalidAudio(
+            "media.payload must be mu-law audio in base64.", param="media.payload"
+        ) from None
+
+
+def _name_of(event: dict[str, Any]) -> str:
+    mark = event.get("mark")
+    name = mark.get("name") if isinstance(mark, dict) else None
+    if not isinstance(name, str):
+        raise InvalidParameters("mark must have a name.", param="mark")
+    return name

@@ -1,0 +1,1 @@
+"""Live: speech converted while it is spoken, in sessions that survive a dropped connection."""

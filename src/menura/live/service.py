@@ -1,0 +1,175 @@
+"""All live sessions of this process: opened, resumed, charged, kept in the history."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+from menura.accounts import Accounts, Principal
+from menura.accounts.credits import Charge, credits_for
+from menura.conversion.cores import Cores
+from menura.errors import MenuraError, NotFound
+from menura.history import History
+from menura.history.service import NewItem
+from menura.live.chain import LiveRequest
+from menura.live.session import LiveItem, LiveSession, Totals
+
+GRACE = 30.0
+"""Seconds a session waits for its client to come back."""
+
+PRODUCT = "speech_to_speech"
+
+log = logging.getLogger("menura.live")
+
+
+class LiveService:
+    """The sessions by id, and the tasks that see each to its end."""
+
+    def __init__(self, cores: Cores, accounts: Accounts, history: History) -> None:
+        self._cores = cores
+        self._accounts = accounts
+        self._history = history
+        self._sessions: dict[str, LiveSession] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def open(
+        self,
+        principal: Principal,
+        request: LiveRequest,
+        item: LiveItem,
+        request_id: str,
+        *,
+        logged: bool,
+    ) -> LiveSession:
+        """Start a stream under a lease of the account.
+
+        logged: false leaves no history item and no usage record beyond the counted credits.
+        Raises InsufficientCredits, ConcurrencyExceeded, SystemBusy.
+        """
+        await self._accounts.credits.check(principal, 1)
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._accounts.leases.acquire(principal))
+            recording = self._history.begin() if logged else None
+            if recording is not None:
+                stack.callback(recording.abandon)
+            session = LiveSession(principal, request, item, self._cores, request_id, recording)
+            self._sessions[session.session_id] = session
+            holding = stack.pop_all()
+        settings = {
+            name: getattr(request.settings, name)
+            for name in ("stability", "similarity_boost", "style", "use_speaker_boost", "speed")
+        }
+
+        def new_item() -> NewItem:
+            return NewItem(
+                account_id=principal.account_id,
+                request_id=request_id,
+                voice_id=item.voice_id,
+                voice_name=item.voice_name,
+                voice_category=item.voice_category,
+                model_id=item.model_id,
+                content_type=request.output_format.media_type,
+                output_format=request.output_format.name,
+                settings=settings,
+            )
+
+        task = asyncio.create_task(self._see_through(session, new_item, holding))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return session
+
+    def resume(self, principal: Principal, session_id: str) -> LiveSession:
+        """Return a session of the same account that has not ended. Raises NotFound."""
+        session = self._sessions.get(session_id)
+        if session is None or session.principal.account_id != principal.account_id:
+            raise NotFound(f"There is no live session {session_id[:64]!r}; it may have ended.")
+        return session
+
+    def detach(self, session: LiveSession, token: object) -> None:
+        """Let a session wait for its client to come back, and end it when it does not."""
+        if not session.detach(token) or session.computed.done():
+            return
+
+        def give_up() -> None:
+            if not session.attached:
+                session.worker.end()
+
+        asyncio.get_running_loop().call_later(GRACE, give_up)
+
+    async def close(self) -> None:
+        """End every session, keeping what was converted."""
+        for session in tuple(self._sessions.values()):
+            session.worker.end()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _see_through(
+        self,
+        session: LiveSession,
+        new_item: Callable[[], NewItem],
+        holding: AsyncExitStack,
+    ) -> None:
+        started = time.monotonic()
+        async with holding:
+            watch = asyncio.create_task(self._watch_credits(session))
+            try:
+                await asyncio.wait({session.computed})
+            finally:
+                watch.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await watch
+            try:
+                totals = await self._settle(session, new_item, started)
+            except Exception as error:
+                log.exception("A live stream could not be stored.")
+                session.ended.set_exception(error)
+                session.ended.exception()
+            else:
+                session.ended.set_result(totals)
+        del self._sessions[session.session_id]
+
+    async def _settle(
+        self,
+        session: LiveSession,
+        new_item: Callable[[], NewItem],
+        started: float,
+    ) -> Totals:
+        failure = session.computed.exception()
+        if failure is not None and not isinstance(failure, MenuraError):
+            log.error("A live stream failed.", exc_info=failure)
+        stats = session.worker.stats()
+        cost = credits_for(stats.seconds_out) if stats.seconds_out else 0
+        history_item_id = None
+        if cost:
+            charge = Charge(
+                session.principal,
+                session.request_id,
+                cost,
+                stats.seconds_out,
+                PRODUCT,
+                model_id=session.item.model_id,
+                voice_id=session.item.voice_id,
+                voice_name=session.item.voice_name,
+                duration=round(1000 * (time.monotonic() - started)),
+                record=session.recording is not None,
+            )
+            if session.recording is not None and failure is None:
+                row, _ = await self._history.commit(session.recording, new_item(), charge)
+                history_item_id = row.history_item_id
+            else:
+                await self._accounts.credits.charge(charge)
+        return Totals(
+            stats.seconds_in, stats.seconds_out, stats.dropped / 1000, cost, history_item_id
+        )
+
+    async def _watch_credits(self, session: LiveSession) -> None:
+        while True:
+            await asyncio.sleep(5)
+            made = session.worker.chain.seconds
+            try:
+                await self._accounts.credits.check(session.principal, credits_for(made + 5))
+            except MenuraError as error:
+                session.fail(error)
+                return

@@ -1,0 +1,179 @@
+"""A live stream that outlives its connection: what it was sent, what it has made, who listens."""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+
+from menura.accounts import Principal
+from menura.conversion.cores import Cores
+from menura.history.service import Recording
+from menura.ids import new_id
+from menura.live.chain import LiveRequest
+from menura.live.worker import LiveWorker
+
+KEPT_BYTES = 1 << 22
+"""Output kept for a connection that resumes: 43 s of the densest format, `pcm_48000`."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveItem:
+    """What the history and the statistics tell about a live stream."""
+
+    model_id: str
+    voice_id: str
+    voice_name: str
+    voice_category: str
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What a session came to. Times in seconds."""
+
+    seconds_in: float
+    seconds_out: float
+    dropped: float
+    character_cost: int
+    history_item_id: str | None
+
+
+class LiveSession:
+    """One live stream. All methods belong to the event loop that made it.
+
+    received: input bytes taken so far. ended: done with what the session came to, or failed.
+    """
+
+    def __init__(
+        self,
+        principal: Principal,
+        request: LiveRequest,
+        item: LiveItem,
+        cores: Cores,
+        request_id: str,
+        recording: Recording | None,
+    ) -> None:
+        self.session_id = new_id()
+        self.principal = principal
+        self.request = request
+        self.item = item
+        self.request_id = request_id
+        self.recording = recording
+        self.received = 0
+        self._loop = asyncio.get_running_loop()
+        self.computed: asyncio.Future[None] = self._loop.create_future()
+        self.ended: asyncio.Future[Totals] = self._loop.create_future()
+        self._output = bytearray()
+        self._dropped = 0
+        self._news = asyncio.Event()
+        self._progress = asyncio.Event()
+        self._marks: deque[tuple[int, str]] = deque()
+        self._listener: object | None = None
+        self.worker = LiveWorker(request, cores, self._on_output, self._on_end)
+
+    @property
+    def produced(self) -> int:
+        """Output bytes made so far."""
+        return self._dropped + len(self._output)
+
+    @property
+    def oldest(self) -> int:
+        """Offset of the oldest output byte that is still kept."""
+        return self._dropped
+
+    def feed(self, data: bytes) -> None:
+        """Take input. Raises InvalidAudio."""
+        self.received += len(data)
+        self.worker.feed(data)
+
+    def fail(self, error: BaseException) -> None:
+        """End the stream at once, for that reason."""
+        self._finish(error)
+        self.worker.stop()
+
+    async def drained(self, seconds: float) -> None:
+        """Wait until at most that much input waits to be computed, or nothing more will be."""
+        while self.worker.backlog > seconds and not self.computed.done():
+            self._progress.clear()
+            await self._progress.wait()
+
+    def mark(self, name: str) -> None:
+        """Set a mark behind the input so far; `passed` gives it when its output has been read."""
+
+        def reached() -> None:
+            self._marks.append((self.produced, name))
+            self._wake()
+
+        self.worker.change(None, None, lambda: self._loop.call_soon_threadsafe(reached))
+
+    def passed(self, offset: int) -> list[str]:
+        """Take the marks that lie at or before an offset of the output."""
+        names = []
+        while self._marks and self._marks[0][0] <= offset:
+            names.append(self._marks.popleft()[1])
+        return names
+
+    def attach(self) -> object:
+        """Become the one connection that listens; return a token for `detach`."""
+        self._listener = object()
+        self._wake()
+        return self._listener
+
+    def listens(self, token: object) -> bool:
+        """Tell whether that connection is still the one that listens."""
+        return self._listener is token
+
+    def detach(self, token: object) -> bool:
+        """Stop listening; False if another connection has taken over meanwhile."""
+        if self._listener is not token:
+            return False
+        self._listener = None
+        return True
+
+    @property
+    def attached(self) -> bool:
+        """Whether a connection listens."""
+        return self._listener is not None
+
+    async def output(self, token: object, offset: int) -> tuple[int, bytes]:
+        """Wait for output beyond `offset`; return it and the offset behind it.
+
+        Empty when there will be no more, when another connection has taken over, or when a mark
+        is at `offset`. A listener that fell behind what is kept goes on with the oldest byte.
+        """
+        while True:
+            if self._listener is not token:
+                return offset, b""
+            start = max(offset, self._dropped)
+            if start < self.produced:
+                return self.produced, bytes(self._output[start - self._dropped :])
+            if self.computed.done() or (self._marks and self._marks[0][0] <= offset):
+                return offset, b""
+            self._news.clear()
+            await self._news.wait()
+
+    def _on_output(self, data: bytes) -> None:
+        if self.recording is not None:
+            self.recording.write(data)
+        self._loop.call_soon_threadsafe(self._keep, data)
+
+    def _on_end(self, failure: BaseException | None) -> None:
+        self._loop.call_soon_threadsafe(self._finish, failure)
+
+    def _keep(self, data: bytes) -> None:
+        self._output += data
+        excess = len(self._output) - KEPT_BYTES
+        if excess > 0:
+            del self._output[:excess]
+            self._dropped += excess
+        self._wake()
+
+    def _finish(self, failure: BaseException | None) -> None:
+        if not self.computed.done():
+            if failure is None:
+                self.computed.set_result(None)
+            else:
+                self.computed.set_exception(failure)
+        self._wake()
+
+    def _wake(self) -> None:
+        self._progress.set()
+        self._news.set()
