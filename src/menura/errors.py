@@ -17,6 +17,7 @@
     │   ├── RequestTooLarge         request_too_large
     │   ├── InvalidContentType      invalid_content_type
     │   ├── MalformedJson           malformed_json
+    │   ├── VoiceLimitReached       voice_limit_reached
     │   └── BadRequest              bad_request
     ├── SchemaViolation         422 (validation list)
     ├── NotAuthenticated        401 authentication_error
@@ -146,6 +147,10 @@ class InvalidContentType(InvalidRequest):
 
 class MalformedJson(InvalidRequest):
     code = "malformed_json"
+
+
+class VoiceLimitReached(InvalidRequest):
+    code = "voice_limit_reached"
 
 
 class BadRequest(InvalidRequest):

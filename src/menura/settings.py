@@ -90,6 +90,10 @@ class Settings(BaseSettings):
     max_seconds: float = Field(
         300.5, ge=0, description="Longest audio of one conversion in seconds; 0 lifts the limit."
     )
+    max_voice_files: int = Field(25, ge=1, description="Recordings of one cloned voice.")
+    max_voice_seconds: float = Field(
+        3600.0, ge=0, description="Audio of one cloned voice in seconds; 0 lifts the limit."
+    )
     max_isolation_upload_bytes: int = Field(
         524_288_000, ge=0, description="Largest upload of audio isolation; 0 lifts the limit."
     )
@@ -102,6 +106,11 @@ class Settings(BaseSettings):
     )
     upload_min_rate: int = Field(
         256, ge=0, description="Bytes per second an upload must average after its first minute."
+    )
+    answer_stall_timeout: float = Field(
+        120.0,
+        gt=0,
+        description="Seconds a client may take none of its answer before it is given up.",
     )
     max_streams: int = Field(
         64, ge=1, description="Conversions at once in this process, all accounts together."

@@ -1,0 +1,146 @@
+"""The forms that make and change voices, read while they arrive."""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.requests import ClientDisconnect, Request
+
+from menura.api.multipart import (
+    ClientGone,
+    Field,
+    FileData,
+    FileEnd,
+    FileStart,
+    FormLimits,
+    read_form,
+)
+from menura.errors import InvalidParameters, SchemaViolation
+from menura.settings import Settings
+from menura.storage.objects import ObjectWriter
+from menura.voices.store import Card, Upload, VoiceStore, parse_labels
+
+_TRUE = frozenset({"true", "1", "yes", "on"})
+_FALSE = frozenset({"false", "0", "no", "off"})
+_WRITE_SIZE = 1 << 20
+
+VOICE_FORM: dict[str, Any] = {
+    "name": {"type": "string", "description": "1 to 100 characters."},
+    "files": {
+        "type": "array",
+        "items": {"type": "string", "format": "binary"},
+        "description": "Recordings of the voice; one or two minutes in all are enough.",
+    },
+    "remove_background_noise": {
+        "type": "boolean",
+        "default": False,
+        "description": "Remove noise from these recordings before the voice is measured.",
+    },
+    "description": {"type": "string"},
+    "labels": {
+        "type": "string",
+        "description": "A JSON object of strings, for example "
+        '{"language": "en", "accent": "scottish", "gender": "female", "age": "young"}.',
+    },
+    "consent": {
+        "type": "string",
+        "description": "How the speaker has agreed to the clone. Kept with the voice.",
+    },
+}
+"""Properties of the form, for the OpenAPI document."""
+
+
+def form_document(required: list[str]) -> dict[str, Any]:
+    """Return the `openapi_extra` of a route that takes the form."""
+    schema = {"type": "object", "required": required, "properties": VOICE_FORM}
+    return {
+        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
+    }
+
+
+@dataclass(slots=True)
+class VoiceForm:
+    """What a form says. Of a text field that comes twice the last one counts."""
+
+    texts: dict[str, str] = field(default_factory=dict)
+    uploads: list[Upload] = field(default_factory=list)
+
+    def card(self) -> Card:
+        """Return what the form says of the voice. Raises SchemaViolation, InvalidParameters."""
+        return Card(
+            name=self.required("name"),
+            description=self.texts.get("description") or None,
+            labels=parse_labels(self.texts.get("labels", "")),
+            consent=self.texts.get("consent", "").strip() or None,
+        )
+
+    def required(self, name: str) -> str:
+        """Return a text field. Raises SchemaViolation when it is missing or empty."""
+        text = self.texts.get(name, "")
+        if not text:
+            raise SchemaViolation(("body", name), "Field required", "missing")
+        return text
+
+    def flag(self, name: str) -> bool:
+        """Return a boolean field, false when absent. Raises SchemaViolation."""
+        text = self.texts.get(name, "").strip().lower()
+        if text in _TRUE:
+            return True
+        if text and text not in _FALSE:
+            raise SchemaViolation(
+                ("body", name), f"{text[:40]!r} is neither true nor false", "bool_parsing"
+            )
+        return False
+
+    def abandon(self) -> None:
+        """Forget the recordings. Harmless when they have been kept."""
+        for upload in self.uploads:
+            upload.writer.abandon()
+
+
+async def read_voice_form(request: Request, settings: Settings, voices: VoiceStore) -> VoiceForm:
+    """Read a form to its end, its recordings into the object store's antechamber.
+
+    Raises what `read_form` raises, and InvalidParameters for too many recordings.
+    """
+    form = VoiceForm()
+    try:
+        await _read(request, settings, voices, form)
+    except ClientGone:
+        form.abandon()
+        raise ClientDisconnect from None
+    except BaseException:
+        form.abandon()
+        raise
+    return form
+
+
+async def _read(request: Request, settings: Settings, voices: VoiceStore, form: VoiceForm) -> None:
+    limits = FormLimits.of(settings)
+    waiting = bytearray()
+    async for event in read_form(request.scope, request.receive, limits, {"files"}):
+        match event:
+            case Field():
+                form.texts[event.name] = event.value
+            case FileStart():
+                if len(form.uploads) >= settings.max_voice_files:
+                    raise InvalidParameters(
+                        f"A voice may have at most {settings.max_voice_files} recordings.",
+                        param="files",
+                    )
+                form.uploads.append(Upload(event.filename, voices.receive()))
+            case FileData():
+                waiting += event.data
+                if len(waiting) >= _WRITE_SIZE:
+                    await _write(form.uploads[-1].writer, waiting)
+            case FileEnd():
+                await _write(form.uploads[-1].writer, waiting)
+                # A browser sends an empty part for a file that nobody chose.
+                if not form.uploads[-1].file_name and not form.uploads[-1].writer.size:
+                    form.uploads.pop().writer.abandon()
+
+
+async def _write(writer: ObjectWriter, waiting: bytearray) -> None:
+    data = bytes(waiting)
+    waiting.clear()
+    await asyncio.to_thread(writer.write, data)

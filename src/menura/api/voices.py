@@ -1,0 +1,438 @@
+"""Voices: list, search, make, change, delete; their settings, samples and previews."""
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Path, Query, Request
+from fastapi.responses import Response, StreamingResponse
+from pydantic import BaseModel
+
+from menura.accounts import Principal
+from menura.api.auth import permitted, services_of
+from menura.api.errors import refusals
+from menura.api.history import Done
+from menura.api.voice_forms import form_document, read_voice_form
+from menura.engine.registry import MODELS
+from menura.errors import InvalidVoiceSettings, SchemaViolation, VoiceNotFound
+from menura.voices.premade import find_premade, premade_file
+from menura.voices.preview import PREVIEW_FORMAT
+from menura.voices.search import VoiceQuery
+from menura.voices.settings import DEFAULTS, RANGES, voice_settings
+from menura.voices.store import Maker
+from menura.voices.voice import Sample, Voice
+
+router = APIRouter(tags=["voices"])
+
+Reader = Annotated[Principal, permitted("voices_read")]
+Writer = Annotated[Principal, permitted("voices_write")]
+Anyone = Annotated[Principal, permitted()]
+VoiceId = Annotated[str, Path(description="Id of a voice, or a well-known id that stands for one.")]
+AUDIO: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"audio/*": {"schema": {"type": "string", "format": "binary"}}}}
+}
+
+
+class SettingsModel(BaseModel):
+    """How a voice is applied when a request says nothing else."""
+
+    stability: float
+    use_speaker_boost: bool
+    similarity_boost: float
+    style: float
+    speed: float
+
+
+class FineTuning(BaseModel):
+    """Fine-tuning does not exist here; clients expect the object."""
+
+    is_allowed_to_fine_tune: bool = False
+    state: dict[str, str] = {}
+    verification_failures: list[str] = []
+    verification_attempts_count: int = 0
+    manual_verification_requested: bool = False
+
+
+class SampleModel(BaseModel):
+    """A recording a voice was made from. `hash` is the SHA-256 of the file."""
+
+    sample_id: str
+    file_name: str
+    mime_type: str
+    size_bytes: int
+    hash: str
+    duration_secs: float | None
+    remove_background_noise: bool
+    has_isolated_audio: bool = False
+    has_isolated_audio_preview: bool = False
+    speaker_separation: None = None
+    trim_start: None = None
+    trim_end: None = None
+
+
+class VoiceModel(BaseModel):
+    """A voice. `settings` is null where the default settings apply."""
+
+    voice_id: str
+    name: str
+    samples: list[SampleModel] | None
+    category: str
+    fine_tuning: FineTuning = FineTuning()
+    labels: dict[str, str]
+    description: str | None
+    preview_url: str
+    available_for_tiers: list[str] = []
+    settings: SettingsModel | None
+    sharing: None = None
+    high_quality_base_model_ids: list[str]
+    verified_languages: list[dict[str, str]] = []
+    collection_ids: list[str] = []
+    safety_control: None = None
+    voice_verification: None = None
+    permission_on_resource: str | None
+    is_owner: bool
+    is_legacy: bool = False
+    is_mixed: bool = False
+    favorited_at_unix: None = None
+    created_at_unix: int | None
+    is_bookmarked: None = None
+    recording_quality: str | None
+    labelling_status: None = None
+    recording_quality_reason: str | None
+
+
+class VoiceList(BaseModel):
+    """Every voice the account sees."""
+
+    voices: list[VoiceModel]
+
+
+class VoicePageModel(BaseModel):
+    """One page of voices. `next_page_token` asks for the next, null on the last."""
+
+    voices: list[VoiceModel]
+    has_more: bool
+    total_count: int
+    next_page_token: str | None
+
+
+class Made(BaseModel):
+    """A voice was made and can be used at once."""
+
+    voice_id: str
+    requires_verification: bool = False
+    library_voice_match: None = None
+
+
+class Library(BaseModel):
+    """The library of shared voices: there is none here."""
+
+    voices: list[None] = []
+    has_more: bool = False
+    total_count: int = 0
+    last_sort_id: None = None
+
+
+@router.get("/v1/voices", summary="List all voices", responses=refusals(422))
+async def list_voices(
+    request: Request,
+    caller: Reader,
+    show_legacy: Annotated[bool, Query(description="Without effect.")] = False,
+) -> VoiceList:
+    """Return every voice: the account's own, newest first, then the premade ones."""
+    voices = await services_of(request.scope).voices.all(caller.account_id)
+    return VoiceList(voices=[voice_model(request, voice) for voice in voices])
+
+
+@router.get("/v2/voices", summary="Search voices", responses=refusals(400, 422))
+async def search(
+    request: Request,
+    caller: Reader,
+    page_size: Annotated[int, Query(description="1 to 100.")] = 10,
+    next_page_token: str | None = None,
+    search: Annotated[
+        str | None, Query(description="Words in name, description, labels or category.")
+    ] = None,
+    sort: Annotated[str | None, Query(description="created_at_unix or name.")] = None,
+    sort_direction: Annotated[str | None, Query(description="asc or desc.")] = None,
+    voice_type: Annotated[
+        str | None,
+        Query(description="personal, default, non-default, non-community, saved and others."),
+    ] = None,
+    category: Annotated[str | None, Query(description="premade or cloned.")] = None,
+    fine_tuning_state: str | None = None,
+    collection_id: str | None = None,
+    include_total_count: Annotated[
+        bool, Query(description="If false, total_count counts this page alone.")
+    ] = True,
+    voice_ids: Annotated[list[str] | None, Query(description="At most 100.")] = None,
+    gender: str | None = None,
+    age: str | None = None,
+    accent: str | None = None,
+    language: Annotated[list[str] | None, Query(description="Any of them.")] = None,
+    use_cases: Annotated[list[str] | None, Query(description="Any of them.")] = None,
+    min_notice_period_days: int | None = None,
+    include_custom_rates: Annotated[bool | None, Query(description="Without effect.")] = None,
+    include_live_moderated: Annotated[bool | None, Query(description="Without effect.")] = None,
+    high_quality: Annotated[
+        bool | None, Query(description="If true, finds nothing: no voice is of that category.")
+    ] = None,
+) -> VoicePageModel:
+    """Return one page of the voices that every filter lets through."""
+    page = await services_of(request.scope).voices.search(
+        caller.account_id,
+        VoiceQuery(
+            page_size=page_size,
+            next_page_token=next_page_token or None,
+            search=search,
+            sort=sort,
+            sort_direction=sort_direction,
+            voice_type=voice_type,
+            category=category,
+            fine_tuning_state=fine_tuning_state,
+            collection_id=collection_id,
+            voice_ids=[voice_id for voice_id in voice_ids or () if voice_id],
+            gender=gender,
+            age=age,
+            accent=accent,
+            languages=language or (),
+            use_cases=use_cases or (),
+            min_notice_period_days=min_notice_period_days,
+            high_quality=bool(high_quality),
+        ),
+    )
+    return VoicePageModel(
+        voices=[voice_model(request, voice) for voice in page.voices],
+        has_more=page.next_page_token is not None,
+        total_count=page.total if include_total_count else len(page.voices),
+        next_page_token=page.next_page_token,
+    )
+
+
+@router.get("/v1/voices/settings/default", summary="Default settings")
+async def default_settings(caller: Anyone) -> SettingsModel:
+    """Return the settings of a voice that has none of its own."""
+    return SettingsModel(**DEFAULTS.given())
+
+
+@router.post(
+    "/v1/voices/add",
+    summary="Clone a voice",
+    responses=refusals(400, 422),
+    openapi_extra=form_document(["name", "files"]),
+)
+async def add(request: Request, caller: Anyone) -> Made:
+    """Make a voice from recordings of it. The form's parts may come in any order."""
+    if not caller.may("create_instant_voice_clone"):
+        caller.require("voices_write")
+    services = services_of(request.scope)
+    form = await read_voice_form(request, services.settings, services.voices)
+    try:
+        card = form.card()
+        clean = form.flag("remove_background_noise")
+        if not form.uploads:
+            raise SchemaViolation(("body", "files"), "Field required", "missing")
+        voice = await services.voices.create(
+            _maker(caller), card, form.uploads, remove_background_noise=clean
+        )
+    finally:
+        form.abandon()
+    return Made(voice_id=voice.voice_id)
+
+
+@router.get("/v1/voices/{voice_id}", summary="Read a voice", responses=refusals(404, 422))
+async def get_voice(
+    request: Request,
+    caller: Reader,
+    voice_id: VoiceId,
+    with_settings: Annotated[
+        bool, Query(description="Without effect: settings are always included.")
+    ] = True,
+) -> VoiceModel:
+    """Return one voice."""
+    voice = await services_of(request.scope).voices.get(caller.account_id, voice_id)
+    return voice_model(request, voice)
+
+
+@router.delete("/v1/voices/{voice_id}", summary="Delete a voice", responses=refusals(403, 404))
+async def delete_voice(request: Request, caller: Writer, voice_id: VoiceId) -> Done:
+    """Delete a clone and its recordings. History items keep the voice's name."""
+    await services_of(request.scope).voices.delete(caller.account_id, voice_id)
+    return Done()
+
+
+@router.post(
+    "/v1/voices/{voice_id}/edit",
+    summary="Change a voice",
+    responses=refusals(400, 403, 404, 409, 422),
+    openapi_extra=form_document(["name"]),
+)
+async def edit_voice(request: Request, caller: Writer, voice_id: VoiceId) -> Done:
+    """Change a clone's card, and add recordings. What is not sent stays as it is."""
+    services = services_of(request.scope)
+    form = await read_voice_form(request, services.settings, services.voices)
+    try:
+        await services.voices.edit(
+            _maker(caller),
+            voice_id,
+            form.card(),
+            form.uploads,
+            remove_background_noise=form.flag("remove_background_noise"),
+        )
+    finally:
+        form.abandon()
+    return Done()
+
+
+@router.get("/v1/voices/{voice_id}/settings", summary="A voice's settings", responses=refusals(404))
+async def get_settings(request: Request, caller: Reader, voice_id: VoiceId) -> SettingsModel:
+    """Return the settings that apply to a voice when a request says nothing else."""
+    voice = await services_of(request.scope).voices.get(caller.account_id, voice_id)
+    return SettingsModel(**voice.effective_settings.given())
+
+
+@router.post(
+    "/v1/voices/{voice_id}/settings/edit",
+    summary="Change a voice's settings",
+    responses=refusals(400, 404, 422),
+    openapi_extra={
+        "requestBody": {
+            "content": {
+                "application/json": {
+                    "schema": {
+                        "type": "object",
+                        "properties": {
+                            **{
+                                name: {"type": ["number", "null"], "minimum": low, "maximum": high}
+                                for name, (low, high) in RANGES.items()
+                            },
+                            "use_speaker_boost": {"type": ["boolean", "null"]},
+                        },
+                    }
+                }
+            }
+        }
+    },
+)
+async def edit_settings(
+    request: Request, caller: Writer, voice_id: VoiceId, changes: Annotated[Any, Body()]
+) -> Done:
+    """Merge settings into those of a voice; what is not sent or null stays as it is."""
+    if not isinstance(changes, dict):
+        raise InvalidVoiceSettings("The settings must be a JSON object.", param="voice_settings")
+    await services_of(request.scope).voices.edit_settings(
+        caller.account_id, voice_id, voice_settings(changes)
+    )
+    return Done()
+
+
+@router.get(
+    "/v1/voices/{voice_id}/preview",
+    summary="Hear a voice",
+    response_class=Response,
+    responses={**AUDIO, **refusals(404)},
+)
+async def preview(request: Request, caller: Reader, voice_id: VoiceId) -> Response:
+    """Return a short example spoken in the voice. A clone's is made when first asked for."""
+    made = await services_of(request.scope).voices.preview(caller.account_id, voice_id)
+    return Response(made.data, media_type=made.media_type)
+
+
+@router.get(
+    "/v1/voices/{voice_id}/samples/{sample_id}/audio",
+    summary="Hear a sample",
+    response_class=Response,
+    responses={**AUDIO, **refusals(404)},
+)
+async def sample_audio(
+    request: Request, caller: Reader, voice_id: VoiceId, sample_id: str
+) -> Response:
+    """Return the original file of a recording a voice was made from."""
+    voices = services_of(request.scope).voices
+    sample = await voices.sample(caller.account_id, voice_id, sample_id)
+    return StreamingResponse(
+        voices.sample_audio(sample),
+        media_type=sample.mime_type,
+        headers={"content-length": str(sample.size), "x-content-type-options": "nosniff"},
+    )
+
+
+@router.delete(
+    "/v1/voices/{voice_id}/samples/{sample_id}",
+    summary="Delete a sample",
+    responses=refusals(400, 403, 404, 409),
+)
+async def delete_sample(
+    request: Request, caller: Writer, voice_id: VoiceId, sample_id: str
+) -> Done:
+    """Delete a recording; the voice is measured anew from the others."""
+    await services_of(request.scope).voices.delete_sample(caller.account_id, voice_id, sample_id)
+    return Done()
+
+
+@router.get(
+    "/previews/{voice_id}.mp3",
+    summary="Hear a premade voice, without a key",
+    response_class=Response,
+    responses={**AUDIO, 404: refusals(404)[404]},
+)
+async def public_preview(voice_id: VoiceId) -> Response:
+    """Return a short example spoken in a premade voice."""
+    premade = find_premade(voice_id)
+    if premade is None:
+        raise VoiceNotFound(f"There is no premade voice {voice_id[:64]!r}.", param="voice_id")
+    data = await asyncio.to_thread(premade_file(premade.preview).read_bytes)
+    return Response(data, media_type=PREVIEW_FORMAT.media_type)
+
+
+@router.get("/v1/shared-voices", summary="Library of shared voices")
+async def shared_voices(caller: Reader) -> Library:
+    """Return nothing: there is no library."""
+    return Library()
+
+
+def voice_model(request: Request, voice: Voice) -> VoiceModel:
+    """Return a voice in the contract's shape."""
+    stored = voice.settings is not None
+    return VoiceModel(
+        voice_id=voice.voice_id,
+        name=voice.name,
+        samples=None if voice.samples is None else [_sample_model(one) for one in voice.samples],
+        category=voice.category,
+        labels=dict(voice.labels),
+        description=voice.description,
+        preview_url=_base_url(request) + _preview_path(voice),
+        settings=SettingsModel(**voice.effective_settings.given()) if stored else None,
+        high_quality_base_model_ids=[model["model_id"] for model in MODELS],
+        permission_on_resource=None if voice.is_premade else "admin",
+        is_owner=not voice.is_premade,
+        created_at_unix=voice.created_at,
+        recording_quality=voice.recording_quality,
+        recording_quality_reason=voice.recording_quality_reason,
+    )
+
+
+def _sample_model(sample: Sample) -> SampleModel:
+    return SampleModel(
+        sample_id=sample.sample_id,
+        file_name=sample.file_name,
+        mime_type=sample.mime_type,
+        size_bytes=sample.size,
+        hash=sample.sha256,
+        duration_secs=sample.seconds,
+        remove_background_noise=sample.remove_background_noise,
+    )
+
+
+def _preview_path(voice: Voice) -> str:
+    if voice.is_premade:
+        return f"/previews/{voice.own_id}.mp3"
+    return f"/v1/voices/{voice.voice_id}/preview"
+
+
+def _base_url(request: Request) -> str:
+    configured = services_of(request.scope).settings.base_url
+    return (configured or str(request.base_url)).rstrip("/")
+
+
+def _maker(caller: Principal) -> Maker:
+    return Maker(caller.account_id, caller.key_id, caller.tier.voices)

@@ -1,0 +1,59 @@
+"""A short example spoken in a voice, made by converting a clip that comes with Menura."""
+
+import numpy as np
+
+from menura.audio.decode import open_decoder
+from menura.audio.encode import open_encoder
+from menura.audio.formats import FORMATS
+from menura.audio.resample import Resampler
+from menura.engine.interface import (
+    LATENCY_PROFILES,
+    SAMPLE_RATE,
+    ConversionSettings,
+    Engine,
+    Samples,
+    Voice,
+)
+from menura.voices.premade import example_clip
+from menura.voices.references import Turn
+
+PREVIEW_FORMAT = next(known for known in FORMATS if known.name == "mp3_44100_64")
+
+
+def make_preview(engine: Engine, voice: Voice, gender: str | None, turn: Turn) -> bytes:
+    """Return an example in the voice, in `PREVIEW_FORMAT`. Blocks; meant for a thread.
+
+    gender: label of the voice; it decides who speaks in the example that is converted.
+    """
+    with turn():
+        source = _example(gender)
+    latency = LATENCY_PROFILES[0]
+    analysis = engine.analysis(latency)
+    rendering = engine.rendering(voice, ConversionSettings(), 0, latency)
+    resampler = Resampler(SAMPLE_RATE, PREVIEW_FORMAT.sample_rate)
+    encoder = open_encoder(PREVIEW_FORMAT)
+    encoded = []
+    for start in range(0, source.size, SAMPLE_RATE):
+        with turn():
+            features = analysis.push(source[start : start + SAMPLE_RATE])
+            encoded.append(encoder.push(resampler.push(rendering.push(features))))
+    with turn():
+        encoded.append(encoder.push(resampler.push(rendering.push(analysis.flush()))))
+        encoded.append(encoder.push(resampler.push(rendering.flush(source.size))))
+        encoded.append(encoder.push(resampler.flush()))
+        encoded.append(encoder.finish())
+    # The encoder knows the length only now, and its header says it.
+    whole = b"".join(encoded)
+    return encoder.header + whole[len(encoder.header) :]
+
+
+def _example(gender: str | None) -> Samples:
+    blocks = []
+    with example_clip(gender).open("rb") as file:
+        decoder = open_decoder(file)
+        resampler = Resampler(decoder.sample_rate, SAMPLE_RATE)
+        while (block := decoder.read()).size:
+            blocks.append(resampler.push(block))
+        blocks.append(resampler.flush())
+        decoder.close()
+    return np.concatenate(blocks)

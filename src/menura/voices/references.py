@@ -1,0 +1,251 @@
+"""From recordings of any length and kind to the minute of speech a voice is measured from."""
+
+import heapq
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from importlib.resources.abc import Traversable
+from typing import IO
+
+import numpy as np
+
+from menura.audio import sniff
+from menura.audio.decode import open_decoder
+from menura.audio.resample import Resampler
+from menura.engine.interface import SAMPLE_RATE, Engine, Measurement, Samples
+from menura.engine.interface import UnusableReferenceError as UnusableReference
+from menura.errors import AudioTooLong, InvalidAudio, MenuraError
+
+MEASURED_SECONDS = 60
+"""Speech an engine is given at most, of all recordings of a voice together."""
+
+SEGMENT_SECONDS = 5
+"""Recordings longer than that in all are cut into pieces of this length and the best taken."""
+
+Turn = Callable[[], AbstractContextManager[object]]
+"""Gives the right to compute for a short while, fairly among all who want it."""
+
+_FADE = SAMPLE_RATE // 200
+_FRAME = SAMPLE_RATE // 50
+_FLOOR_DB = -60.0
+
+_MIME_TYPES = {
+    "aac": "audio/aac",
+    "aiff": "audio/aiff",
+    "amr": "audio/amr",
+    "asf": "audio/x-ms-wma",
+    "avi": "video/x-msvideo",
+    "caf": "audio/x-caf",
+    "flac": "audio/flac",
+    "flv": "video/x-flv",
+    "matroska": "audio/webm",
+    "mov": "audio/mp4",
+    "mp3": "audio/mpeg",
+    "mpeg": "video/mpeg",
+    "mpegts": "video/mp2t",
+    "ogg": "audio/ogg",
+    "wav": "audio/wav",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A recording to measure a voice from.
+
+    file: what it lies in. remove_background_noise: before it is measured.
+    """
+
+    name: str
+    file: Traversable
+    remove_background_noise: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What was found out about one recording. seconds: of its whole audio."""
+
+    mime_type: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A voice measured from recordings, and what was found out about each of them."""
+
+    measurement: Measurement
+    heard: tuple[Heard, ...]
+
+
+def measure(
+    engine: Engine, recordings: Sequence[Recording], *, max_seconds: float, turn: Turn
+) -> Measured:
+    """Decode recordings, choose the best minute and have an engine measure the voice.
+
+    Blocks; meant for a thread. max_seconds: of all recordings together, 0 lifts the limit.
+
+    Raises InvalidAudio, InvalidAudioFormat and AudioTooLong, which name the recording.
+    """
+    picker = SpeechPicker(MEASURED_SECONDS * SAMPLE_RATE)
+    heard: list[Heard] = []
+    left = max_seconds or float("inf")
+    for recording in recordings:
+        with recording.file.open("rb") as source:
+            found = _hear(recording, source, picker, left, max_seconds, turn)
+        left -= found.seconds
+        heard.append(found)
+    references = []
+    for recording, samples in zip(recordings, picker.chosen(), strict=True):
+        if samples.size:
+            clean = recording.remove_background_noise
+            references.append(_denoised(samples, turn) if clean else samples)
+    try:
+        with turn():
+            measurement = engine.measure(references)
+    except UnusableReference as error:
+        raise InvalidAudio(
+            f"No voice can be made from the recordings: {error}", param="files"
+        ) from None
+    return Measured(measurement, tuple(heard))
+
+
+def judge(warnings: Sequence[str]) -> tuple[str, str | None]:
+    """Return the contract's `recording_quality` and its reason for an engine's warnings."""
+    quality = ("good", "ok", "poor")[min(len(warnings), 2)]
+    return quality, " ".join(warnings) or None
+
+
+class SpeechPicker:
+    """Keeps the parts of recordings that hold the most speech, in constant memory.
+
+    budget: samples kept of all recordings together. Any chunking of a recording gives the same.
+    """
+
+    def __init__(self, budget: int) -> None:
+        self._budget = budget
+        self._held = 0
+        self._kept: list[tuple[float, int, int, Samples]] = []
+        self._recording = -1
+        self._place = 0
+        self._segment = np.zeros(0, np.float32)
+
+    def begin(self) -> None:
+        """Start the next recording."""
+        self._recording += 1
+        self._place = 0
+        self._segment = np.zeros(0, np.float32)
+
+    def push(self, samples: Samples) -> None:
+        """Take samples of the recording in."""
+        length = SEGMENT_SECONDS * SAMPLE_RATE
+        self._segment = np.concatenate((self._segment, samples))
+        while self._segment.size >= length:
+            self._keep(self._segment[:length].copy())
+            self._segment = self._segment[length:]
+
+    def end(self) -> None:
+        """End the recording."""
+        if self._segment.size:
+            self._keep(self._segment)
+        self._segment = np.zeros(0, np.float32)
+
+    def chosen(self) -> list[Samples]:
+        """Return what was kept of each recording, in order, cuts smoothed."""
+        parts: list[list[tuple[int, Samples]]] = [[] for _ in range(self._recording + 1)]
+        for _, recording, place, samples in self._kept:
+            parts[-recording].append((-place, samples))
+        return [_joined(sorted(pieces, key=lambda piece: piece[0])) for pieces in parts]
+
+    def _keep(self, samples: Samples) -> None:
+        # Among equals the earliest stay, hence the minus signs.
+        heapq.heappush(self._kept, (_speech(samples), -self._recording, -self._place, samples))
+        self._place += 1
+        self._held += samples.size
+        while self._held > self._budget and len(self._kept) > 1:
+            self._held -= heapq.heappop(self._kept)[3].size
+
+
+def _hear(
+    recording: Recording,
+    source: IO[bytes],
+    picker: SpeechPicker,
+    left: float,
+    max_seconds: float,
+    turn: Turn,
+) -> Heard:
+    kind = sniff.sniff(source.read(sniff.HEAD_SIZE))
+    source.seek(0)
+    demuxer = None if kind is None else kind.demuxer
+    mime_type = _MIME_TYPES.get(demuxer or "", "application/octet-stream")
+    try:
+        with turn():
+            decoder = open_decoder(source)
+    except MenuraError as error:
+        raise type(error)(f"{recording.name}: {error.message}", param="files") from None
+    resampler = Resampler(decoder.sample_rate, SAMPLE_RATE)
+    count = 0
+    picker.begin()
+    try:
+        while True:
+            with turn():
+                block = decoder.read()
+                count += block.size
+                if not block.size:
+                    picker.push(resampler.flush())
+                    picker.end()
+                    break
+                picker.push(resampler.push(block))
+            if count > left * decoder.sample_rate:
+                raise AudioTooLong(
+                    f"{recording.name}: the recordings of a voice may last {max_seconds:g} seconds "
+                    "in all; one or two minutes are enough.",
+                    param="files",
+                )
+    except MenuraError as error:
+        if error.param == "files":
+            raise
+        raise type(error)(f"{recording.name}: {error.message}", param="files") from None
+    finally:
+        decoder.close()
+    return Heard(mime_type, count / decoder.sample_rate)
+
+
+def _speech(samples: Samples) -> float:
+    """Return how much speech a stretch seems to hold: level above a floor, summed over time."""
+    frames = samples[: samples.size // _FRAME * _FRAME].reshape(-1, _FRAME)
+    power = np.einsum("ij,ij->i", frames, frames, dtype=np.float64) / _FRAME
+    levels = 10 * np.log10(power + 1e-12)
+    return float(np.clip(levels - _FLOOR_DB, 0, None).sum())
+
+
+def _joined(pieces: Sequence[tuple[int, Samples]]) -> Samples:
+    if not pieces:
+        return np.zeros(0, np.float32)
+    joined: list[Samples] = []
+    for number, (place, samples) in enumerate(pieces):
+        piece = samples.copy()
+        if number and pieces[number - 1][0] != place - 1:
+            fade = np.linspace(0, 1, min(_FADE, piece.size), dtype=np.float32)
+            piece[: fade.size] *= fade
+            before = joined[-1]
+            fade = fade[: before.size]
+            before[before.size - fade.size :] *= fade[::-1]
+        joined.append(piece)
+    return np.concatenate(joined)
+
+
+def _denoised(samples: Samples, turn: Turn) -> Samples:
+    from menura.denoise import open_denoiser  # noqa: PLC0415
+
+    denoiser = open_denoiser()
+    up = Resampler(SAMPLE_RATE, denoiser.sample_rate)
+    down = Resampler(denoiser.sample_rate, SAMPLE_RATE)
+    cleaned = []
+    for start in range(0, samples.size, SAMPLE_RATE):
+        with turn():
+            block = up.push(samples[start : start + SAMPLE_RATE])
+            cleaned.append(down.push(denoiser.push(block)))
+    with turn():
+        cleaned.append(down.push(denoiser.push(up.flush())))
+        cleaned.append(down.push(denoiser.flush()))
+        cleaned.append(down.flush())
+    return np.concatenate(cleaned)[: samples.size]
