@@ -82,6 +82,7 @@ class Job:
         self._request: ConversionRequest | None = None
         self._measure = True
         self._approved = False
+        self._tee: Callable[[bytes], None] | None = None
         self._cancelled = False
         self._changed = threading.Condition()
         self._rendered = 0.0
@@ -102,9 +103,10 @@ class Job:
             self._measure = measure
             self._changed.notify_all()
 
-    def approve(self) -> None:
-        """Let the job render."""
+    def approve(self, tee: Callable[[bytes], None] | None = None) -> None:
+        """Let the job render. tee: also gets every byte of the answer, in the job's thread."""
         with self._changed:
+            self._tee = tee
             self._approved = True
             self._changed.notify_all()
 
@@ -183,6 +185,8 @@ class Job:
             self._rendered = target.seconds
             if self._answer_held is not None:
                 self.answer.wait_until_dropped(self._answer_held)
+            if self._tee is not None:
+                self._tee(data)
             self.answer.append(data)
         self.answer.finish()
         return Produced(work.duration, target.seconds)

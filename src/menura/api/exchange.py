@@ -1,0 +1,147 @@
+"""Both directions of one HTTP exchange, watched together.
+
+A response class of the framework would watch for a vanished client by reading, and so lose what
+is still being uploaded. Here one task owns the reading from first byte to disconnect, and never
+waits for the writing: a client that reads nothing until it has sent everything gets its answer.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Coroutine, Iterable
+from typing import Any, TypeVar
+
+from starlette.types import Message, Receive, Send
+
+from menura.api.multipart import ClientGone
+from menura.conversion.job import Job
+from menura.conversion.spool import SpoolAborted
+
+SEND_BYTES = 65_536
+
+Headers = Iterable[tuple[str, str]]
+
+_Result = TypeVar("_Result")
+
+
+class Exchange:
+    """Sending an answer while the rest of the request is being read.
+
+    stall: seconds a client may take none of the answer once its upload is complete.
+    """
+
+    def __init__(self, receive: Receive, send: Send, stall: float) -> None:
+        self._receive = receive
+        self._send = send
+        self._stall = stall
+        self._inbound: asyncio.Task[None] | None = None
+        self._reading = False
+        self.started = False
+
+    def read(self, rest: Coroutine[Any, Any, None] | None = None) -> None:
+        """Leave reading to a task: first `rest`, then waiting for the client to go."""
+        self._reading = rest is not None
+        self._inbound = asyncio.create_task(self._read(rest))
+
+    async def close(self) -> None:
+        """Stop reading."""
+        if self._inbound is not None:
+            self._inbound.cancel()
+            await asyncio.wait({self._inbound})
+            if not self._inbound.cancelled():
+                self._inbound.exception()
+
+    async def unless_gone(self, awaitable: Awaitable[_Result]) -> _Result:
+        """Wait for something, but no longer than the client does.
+
+        Raises ClientGone, or what reading the rest of the request raises.
+        """
+        return await self._race(asyncio.ensure_future(awaitable), None)
+
+    async def start(self, status: int, headers: Headers) -> None:
+        """Send the head."""
+        encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        self.started = True
+        await self._put({"type": "http.response.start", "status": status, "headers": encoded})
+
+    async def body(self, data: bytes, *, more: bool = True) -> None:
+        """Send a piece of the body; `more` is false with the last."""
+        await self._put({"type": "http.response.body", "body": data, "more_body": more})
+
+    async def _read(self, rest: Coroutine[Any, Any, None] | None) -> None:
+        if rest is not None:
+            await rest
+            self._reading = False
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        raise ClientGone
+
+    async def _put(self, message: Message) -> None:
+        await self._race(asyncio.ensure_future(self._send(message)), self._stall)
+
+    async def _race(self, task: asyncio.Future[_Result], stall: float | None) -> _Result:
+        waiting: set[asyncio.Future[Any]] = {task}
+        if self._inbound is not None:
+            waiting.add(self._inbound)
+        try:
+            while not task.done():
+                before = self._reading
+                await asyncio.wait(waiting, timeout=stall, return_when=asyncio.FIRST_COMPLETED)
+                if task.done():
+                    break
+                if self._inbound is not None and self._inbound.done():
+                    self._inbound.result()
+                # While it still sends, a client has every right not to read.
+                if stall is not None and not before and not task.done():
+                    raise ClientGone
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait({task})
+        return task.result()
+
+
+class Answer:
+    """A job's answer as it grows, for the event loop.
+
+    Made before the job is approved, so that no change is missed.
+    """
+
+    def __init__(self, job: Job, exchange: Exchange) -> None:
+        self._spool = job.answer
+        self._exchange = exchange
+        self._offset = 0
+        self._changed = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        self._spool.listen(lambda: loop.call_soon_threadsafe(self._changed.set))
+
+    @property
+    def size(self) -> int:
+        """Bytes there are so far."""
+        return self._spool.size
+
+    async def begun(self) -> None:
+        """Wait for the first bytes, or for the end of an answer without any.
+
+        Raises SpoolAborted if the job fails first, and as `Exchange.unless_gone` does.
+        """
+        await self._until(lambda: bool(self._spool.size) or self._spool.finished)
+
+    async def read(self) -> bytes:
+        """Return the next bytes, b"" at the end; forgets them where they lie in memory.
+
+        Raises SpoolAborted if the job fails, and as `Exchange.unless_gone` does.
+        """
+        spool = self._spool
+        await self._until(lambda: spool.size > self._offset or spool.finished)
+        data = spool.read_at(self._offset, SEND_BYTES)
+        self._offset += len(data)
+        spool.drop(self._offset)
+        return data
+
+    async def _until(self, ready: Any) -> None:
+        while True:
+            self._changed.clear()
+            if self._spool.aborted:
+                raise SpoolAborted
+            if ready():
+                return
+            await self._exchange.unless_gone(self._changed.wait())

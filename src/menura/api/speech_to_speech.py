@@ -1,0 +1,190 @@
+"""The voice changer: `POST /v1/speech-to-speech/{voice_id}`, `/stream`, and the same under
+`/v1/voice-changer`, as the older and the newer SDKs call it.
+
+The routes and what the OpenAPI document says of them; `converting` does the work.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path
+from fastapi.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from menura.accounts import Principal
+from menura.api.auth import permitted
+from menura.api.converting import MAX_SEED, Conversion
+from menura.api.errors import refusals
+from menura.audio.decode import FILE_FORMATS
+from menura.audio.formats import DEFAULT_FORMAT, FORMATS, STREAM_FORMATS, OutputFormat
+from menura.engine.interface import LATENCY_PROFILES
+
+router = APIRouter(prefix="/v1", tags=["speech-to-speech"])
+
+
+class _ConversionResponse(Response):
+    """Serves the whole exchange, instead of an answer that is known beforehand."""
+
+    def __init__(self, voice_id: str, streaming: bool) -> None:
+        super().__init__()
+        self._voice_id = voice_id
+        self._streaming = streaming
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await Conversion(scope, receive, send, self._voice_id, self._streaming).run()
+
+
+VoiceId = Annotated[str, Path(description="A voice the account can use, see `GET /v1/voices`.")]
+Caller = Annotated[Principal, permitted("speech_to_speech")]
+
+
+def _parameter(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": "query",
+        "required": False,
+        "schema": schema,
+        "description": description,
+    }
+
+
+_FORM_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["audio"],
+    "properties": {
+        "audio": {
+            "type": "string",
+            "format": "binary",
+            "description": "The speech whose words, timing and emotion drive the result: any "
+            "audio file, or a video file with sound.",
+        },
+        "model_id": {
+            "type": "string",
+            "description": "A model that can convert voices, see `GET /v1/models`.",
+        },
+        "voice_settings": {
+            "type": "string",
+            "description": "A JSON object; its keys replace the voice's stored settings for this "
+            'request, for example {"stability": 0.5, "similarity_boost": 0.8}.',
+        },
+        "seed": {
+            "type": "integer",
+            "minimum": 0,
+            "maximum": MAX_SEED,
+            "description": "The same seed and input give the same bytes; random when absent.",
+        },
+        "remove_background_noise": {
+            "type": "boolean",
+            "default": False,
+            "description": "Remove noise before the conversion, at no extra cost.",
+        },
+        "file_format": {
+            "type": "string",
+            "enum": list(FILE_FORMATS),
+            "default": FILE_FORMATS[0],
+            "description": "`other`: any file. `pcm_s16le_16`: headerless signed 16-bit "
+            "little-endian samples, 16 kHz, mono, which saves time.",
+        },
+    },
+}
+
+_HEADERS: dict[str, tuple[str, str]] = {
+    "request-id": ("string", "The request, as the history item names it."),
+    "character-cost": ("integer", "Credits charged: 1,000 a minute of audio. Not with duplex."),
+    "x-character-count": ("integer", "The same number under its older name."),
+    "history-item-id": ("string", "The history item; absent with enable_logging=false."),
+    "tts-latency-ms": (
+        "integer",
+        "Milliseconds from the upload's last byte (with duplex, from the audio's first) to the "
+        "first audio.",
+    ),
+    "current-concurrent-requests": ("integer", "The account's running requests, this included."),
+    "maximum-concurrent-requests": ("integer", "How many may run."),
+}
+
+
+def _answers(formats: tuple[OutputFormat, ...]) -> dict[int | str, dict[str, Any]]:
+    media_types = sorted({known.media_type for known in formats})
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    return {
+        200: {
+            "description": "The converted audio.",
+            "content": dict.fromkeys(media_types, binary),
+            "headers": {
+                name: {"schema": {"type": kind}, "description": text}
+                for name, (kind, text) in _HEADERS.items()
+            },
+        },
+        **refusals(400, 403, 404, 422, 429),
+    }
+
+
+def _document(streaming: bool) -> dict[str, Any]:
+    formats = STREAM_FORMATS if streaming else FORMATS
+    parameters = [
+        _parameter(
+            "output_format",
+            {
+                "type": "string",
+                "enum": [known.name for known in formats],
+                "default": DEFAULT_FORMAT,
+            },
+            "Codec, sample rate in Hz and, where it has one, bit rate in kbit/s. Always mono.",
+        ),
+        _parameter(
+            "enable_logging",
+            {"type": "boolean", "default": True},
+            "`false` is zero retention: no history item, nothing stored, nothing on disk.",
+        ),
+        _parameter(
+            "optimize_streaming_latency",
+            {"type": "integer", "minimum": 0, "maximum": 4, "default": 0},
+            "Higher levels work in smaller chunks with less look-ahead: "
+            + "; ".join(
+                f"{profile.level}: {profile.chunk // 24} ms chunks, "
+                f"{profile.look_ahead // 24} ms look-ahead"
+                for profile in LATENCY_PROFILES
+            )
+            + ".",
+        ),
+    ]
+    if streaming:
+        parameters.append(
+            _parameter(
+                "duplex",
+                {"type": "boolean", "default": False},
+                "Answer while the audio is still being uploaded. `audio` must be the last part.",
+            )
+        )
+    return {
+        "parameters": parameters,
+        "requestBody": {
+            "required": True,
+            "content": {"multipart/form-data": {"schema": _FORM_SCHEMA}},
+        },
+    }
+
+
+def _endpoint(streaming: bool) -> Callable[..., Awaitable[Response]]:
+    async def convert(voice_id: VoiceId, caller: Caller) -> Response:
+        """Keep the words, the timing and the emotion of a recording and change who speaks."""
+        return _ConversionResponse(voice_id, streaming)
+
+    return convert
+
+
+for _prefix in ("speech-to-speech", "voice-changer"):
+    for _suffix, _summary in (
+        ("", "Change the voice of a recording"),
+        ("/stream", "Change the voice of a recording, answered as it is made"),
+    ):
+        router.add_api_route(
+            f"/{_prefix}/{{voice_id}}{_suffix}",
+            _endpoint(bool(_suffix)),
+            methods=["POST"],
+            operation_id=f"{_prefix}{_suffix}".replace("-", "_").replace("/", "_"),
+            summary=_summary,
+            response_class=Response,
+            responses=_answers(STREAM_FORMATS if _suffix else FORMATS),
+            openapi_extra=_document(bool(_suffix)),
+        )
