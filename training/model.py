@@ -221,6 +221,7 @@ class Converter(nn.Module):
     """The whole: content, voice and decoder, with the heads that only training uses."""
 
     prior: Tensor
+    mean_voice: Tensor
 
     def __init__(self, shape: Shape, speakers: int) -> None:
         super().__init__()
@@ -231,3 +232,4 @@ class Converter(nn.Module):
         self.speaker_head = nn.Linear(shape.voice, speakers, bias=False)
         self.phone_head = nn.Linear(shape.content, shape.phones)
         self.register_buffer("prior", torch.zeros(MELS))
+        self.register_buffer("mean_voice", torch.zeros(shape.voice + shape.statistics))

@@ -112,6 +112,8 @@ class Trainer:
                 reference, statistics = reference.roll(1, 0), statistics.roll(1, 0)
             voice = model.voice(reference, statistics)
             vector = voice[:, : model.shape.voice]
+            if noisy:
+                model.mean_voice.lerp_(voice.detach().float().mean(0), 0.005)
             code, _ = model.content(batch["mel"], batch["relative"])
             code = code[:, LOOK_AHEAD:]
             if noisy:
@@ -212,10 +214,10 @@ class Trainer:
         last = self.run / "last.pt"
         if last.exists():
             full = torch.load(last, map_location=self.device, weights_only=True)
-            self.model.load_state_dict(full["model"])
+            self.model.load_state_dict(full["model"], strict=False)
             self.optimiser.load_state_dict(full["optimiser"])
             self.step, self.heard, self.spent = full["progress"]
-            self.average = load_file(self.run / "average.safetensors", str(self.device))
+            self.average |= load_file(self.run / "average.safetensors", str(self.device))
         elif start is not None:
             weights = load_file(start, str(self.device))
             own = self.model.state_dict()

@@ -33,7 +33,8 @@ SPEECH_RANGE = 5.0
 """A frame is speech when its level is within this many nepers (of power) of the running peak."""
 PEAK_DECAY = 0.004
 """Nepers of power per frame by which the running peak falls: 1.7 dB a second."""
-PEAK_START = np.log(1e-5)
+PEAK_START = -5.6
+"""Where the running peak starts: speech at -45 dBFS, so that room noise alone is no speech."""
 PRIOR_FRAMES = 60.0
 MEMORY_FRAMES = 500.0
 """The running mean starts as if so many frames of average speech were heard, and forgets after so many."""
