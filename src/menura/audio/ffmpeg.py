@@ -13,6 +13,7 @@ from av.packet import Packet
 
 from menura import errors
 from menura.audio import limits, sniff
+from menura.audio.layouts import guarded
 from menura.audio.level import mono, to_float
 from menura.audio.resample import Resampler
 from menura.audio.riff import Source, check_shape, plausible_shape
@@ -180,8 +181,11 @@ class FfmpegReader:
                 raise encrypted(self._kind)
             if not context.sample_rate and options:
                 continue
+            channels, custom = guarded(context.layout)
+            if custom:
+                context.layout = f"{channels} channels"
             if context.sample_rate:
-                check_shape(context.sample_rate, context.channels or 1)
+                check_shape(context.sample_rate, channels or 1)
             context.thread_count = 1
             context.options = {"max_samples": str(limits.MAX_FRAME_SAMPLES)}
             return stream
@@ -239,10 +243,11 @@ class FfmpegReader:
             frames = packet.decode()
         except (av.error.FFmpegError, ValueError):
             return []
+        channels = [guarded(frame.layout)[0] for frame in frames]
         return [
             (mono_frame(frame), frame.sample_rate)
-            for frame in frames
-            if plausible_shape(frame.sample_rate, frame.layout.nb_channels)
+            for frame, count in zip(frames, channels, strict=True)
+            if plausible_shape(frame.sample_rate, count)
         ]
 
     def _cut(
