@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from menura import __version__
-from menura.cli import doctor, keys, serve
+from menura.cli import convert, doctor, keys, serve, voices
 from menura.cli.options import console
 
 app = typer.Typer(
@@ -15,7 +15,9 @@ app = typer.Typer(
     help="Menura, a self-hosted streaming voice changer.",
 )
 app.command("serve")(serve.serve)
+app.command("convert")(convert.convert)
 app.command("doctor")(doctor.doctor)
+app.add_typer(voices.app, name="voices")
 app.add_typer(keys.app, name="keys")
 
 

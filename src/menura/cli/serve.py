@@ -2,6 +2,7 @@
 
 import logging
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -10,33 +11,24 @@ import uvicorn
 
 from menura.accounts.service import KEY_FILE
 from menura.cli.options import DataOption, complaints, console, settings_from
+from menura.services import Services
 from menura.settings import Settings
 
 EXAMPLE = "examples/speech_female.mp3"
 
 
 class AnnouncingServer(uvicorn.Server):
-    """A server that says where it is and how to use it once it is ready."""
+    """A server that says where it is once it is ready."""
 
-    def __init__(self, config: uvicorn.Config, settings: Settings) -> None:
+    def __init__(self, config: uvicorn.Config, on_listening: Callable[[int], None]) -> None:
         super().__init__(config)
-        self.settings = settings
+        self._on_listening = on_listening
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, then announce."""
+        """Start, then tell the port."""
         await super().startup(sockets=sockets)
         if self.started:
-            port = self.servers[0].sockets[0].getsockname()[1]
-            app = self.config.loaded_app
-            announce(self.settings, port, _first_key(app))
-
-
-def _first_key(app: object) -> str | None:
-    while not hasattr(app, "state") and hasattr(app, "app"):
-        app = app.app
-    services = getattr(getattr(app, "state", None), "services", None)
-    key: str | None = getattr(services, "first_key", None)
-    return key
+            self._on_listening(self.servers[0].sockets[0].getsockname()[1])
 
 
 def announce(settings: Settings, port: int, first_key: str | None) -> None:
@@ -121,8 +113,9 @@ def serve(
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     from menura.api.app import create_app  # noqa: PLC0415  keeps the other commands quick
 
+    opened: list[Services] = []
     config = uvicorn.Config(
-        create_app(settings),
+        create_app(settings, on_ready=opened.append),
         host=settings.host,
         port=settings.port,
         ssl_certfile=settings.ssl_certfile,
@@ -135,7 +128,7 @@ def serve(
         ws_max_size=1 << 20,
         timeout_keep_alive=30,
     )
-    server = AnnouncingServer(config, settings)
+    server = AnnouncingServer(config, lambda port: announce(settings, port, opened[0].first_key))
     try:
         server.run()
     except KeyboardInterrupt:
