@@ -244,8 +244,9 @@ class _Work:
 
     @property
     def exhausted(self) -> bool:
-        """Whether all samples have been analysed."""
-        return self._source is not None and self._source.ended and not self._samples
+        """Whether all samples have been analysed and their features given out."""
+        at_end = self._source is not None and self._source.ended
+        return at_end and not self._samples and not self._features
 
     @property
     def total(self) -> int:
