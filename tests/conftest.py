@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from menura.api.app import create_app
-from menura.services import Services
-from menura.settings import Settings
+if TYPE_CHECKING:
+    from menura.services import Services
+    from menura.settings import Settings
 
 START_LIMIT = 60.0
 
@@ -27,9 +27,9 @@ class RunningServer:
 
     url: str
     api_key: str
-    settings: Settings
+    settings: "Settings"
     app: FastAPI
-    services: Services
+    services: "Services"
     client: httpx.Client
     _server: uvicorn.Server = field(repr=False)
     _thread: threading.Thread = field(repr=False)
@@ -53,6 +53,10 @@ class RunningServer:
 
 def start_server(data: Path, **options: Any) -> RunningServer:
     """Start a server on a free port; `options` are settings."""
+    # Here, since most tests need no server and should not wait for its imports.
+    from menura.api.app import create_app  # noqa: PLC0415
+    from menura.settings import Settings  # noqa: PLC0415
+
     settings = Settings(data=data, **options)
     opened: list[Services] = []
     app = create_app(settings, on_ready=opened.append)

@@ -1,0 +1,59 @@
+"""What a killed process left behind is gone after the next start, and nothing else."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from menura.storage.database import Database
+from menura.storage.objects import Objects
+from menura.storage.sweep import Swept, sweep
+from menura.storage.tables import StoredObject
+
+
+async def prepared(folder: Path, work: Callable[[Database, Objects], Awaitable[Swept]]) -> Swept:
+    database = Database(f"sqlite+aiosqlite:///{folder / 'a.db'}")
+    await database.open()
+    objects = Objects(folder / "incoming", folder=folder / "objects")
+    await objects.put("history/aa/owned", b"owned")
+    await objects.put("history/aa/orphan", b"orphan")
+    objects.open_writer().write(b"half")
+    async with database.writing() as session:
+        session.add(StoredObject(key="history/aa/owned", size=5, sha256=""))
+    try:
+        return await work(database, objects)
+    finally:
+        await database.close()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_alone_everything_without_a_row_goes(tmp_path: Path) -> None:
+    async def work(database: Database, objects: Objects) -> Swept:
+        swept = await sweep(database, objects, alone=True)
+        assert [found.key async for found in objects.list()] == ["history/aa/owned"]
+        return swept
+
+    assert asyncio.run(prepared(tmp_path, work)) == Swept(1, 1, ())
+    assert list((tmp_path / "incoming").iterdir()) == []
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_beside_another_process_the_young_are_spared(tmp_path: Path) -> None:
+    async def work(database: Database, objects: Objects) -> Swept:
+        return await sweep(database, objects, alone=False)
+
+    assert asyncio.run(prepared(tmp_path, work)) == Swept(0, 0, ())
+    assert len(list((tmp_path / "incoming").iterdir())) == 1
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_row_whose_object_is_gone_is_told(tmp_path: Path) -> None:
+    async def work(database: Database, objects: Objects) -> Swept:
+        await objects.delete("history/aa/owned")
+        return await sweep(database, objects, alone=True)
+
+    assert asyncio.run(prepared(tmp_path, work)).missing == ("history/aa/owned",)
