@@ -1,0 +1,397 @@
+"""The live socket as a client sees it: audio both ways, events, changes, drop-outs."""
+
+import base64
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+SPEECH = Path(__file__).parents[1] / "speech" / "male_librispeech_1235.flac"
+VOICE = "21m00Tcm4TlvDq8ikWAM"
+OTHER_VOICE = "pqHfZKP75CvOlQylNhV4"
+FILE_PACE = {"drop_late_ms": None, "seed": 7}
+
+
+def speech(rate=24000, seconds=2.0):
+    with av.open(SPEECH) as container:
+        resampler = av.AudioResampler("flt", "mono", rate)
+        frames = [
+            piece.to_ndarray()[0]
+            for frame in container.decode(audio=0)
+            for piece in resampler.resample(frame)
+        ]
+    return np.concatenate(frames)[: int(rate * seconds)]
+
+
+def s16(samples):
+    return (np.clip(samples, -1, 1) * 32767).round().astype("<i2").tobytes()
+
+
+class Client:
+    """A live client that keeps what it was sent."""
+
+    def __init__(self, server, voice=VOICE, path="live", key=True, query=""):
+        headers = {"xi-api-key": server.api_key} if key else {}
+        url = server.url.replace("http", "ws") + f"/v1/speech-to-speech/{voice}/{path}{query}"
+        self._connection = connect(url, additional_headers=headers)
+        self.socket: ClientConnection = self._connection.__enter__()
+        self.audio = b""
+        self.events: list[dict] = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.socket.close()
+
+    def tell(self, **message):
+        self.socket.send(json.dumps(message))
+
+    def until(self, kind, timeout=30):
+        deadline = time.monotonic() + timeout
+        while True:
+            message = self.socket.recv(timeout=max(0.01, deadline - time.monotonic()))
+            if isinstance(message, bytes):
+                self.audio += message
+                continue
+            event = json.loads(message)
+            self.events.append(event)
+            if event.get("type") == kind:
+                return event
+
+    def until_closed(self):
+        with contextlib.suppress(ConnectionClosed):
+            self.until(None)
+        return self.socket.close_code
+
+
+def converted(server, data, chunk, **start):
+    with Client(server) as client:
+        client.tell(type="start", **{**FILE_PACE, **start})
+        client.until("started")
+        for at in range(0, len(data), chunk):
+            client.socket.send(data[at : at + chunk])
+        client.tell(type="end")
+        return client.until("ended"), client.audio
+
+
+def test_any_chunking_gives_the_same_audio_of_the_same_length(shared_server):
+    data = s16(speech())
+    whole = converted(shared_server, data, len(data))[1]
+    assert len(whole) == len(data)
+    for milliseconds in (10, 37, 2000):
+        assert converted(shared_server, data, 48 * milliseconds)[1] == whole
+    odd_pieces = converted(shared_server, data, 4801)[1]
+    assert odd_pieces == whole
+
+
+@pytest.mark.parametrize(
+    ("start", "encode"),
+    [
+        ({"input": {"encoding": "f32le", "sample_rate": 48000}}, lambda x: x.astype("<f4")),
+        ({"input": {"encoding": "s16le", "sample_rate": 8000}}, s16),
+    ],
+)
+def test_other_encodings_and_rates_come_out_as_long_as_they_went_in(shared_server, start, encode):
+    rate = start["input"]["sample_rate"]
+    data = bytes(encode(speech(rate, 1.0)))
+    ended, audio = converted(shared_server, data, 3840, output_format="pcm_16000", **start)
+    assert len(audio) == 2 * 16000
+    assert ended["seconds_in"] == pytest.approx(1.0, abs=1e-3)
+    assert ended["seconds_out"] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_opus_packets_are_taken(shared_server):
+    codec = av.CodecContext.create("libopus", "w")
+    codec.sample_rate, codec.layout, codec.format = 48000, "mono", "flt"
+    samples = speech(48000, 1.0)
+    with Client(shared_server) as client:
+        client.tell(type="start", input={"encoding": "opus"}, **FILE_PACE)
+        client.until("started")
+        for at in range(0, samples.size, 960):
+            frame = av.AudioFrame.from_ndarray(samples[None, at : at + 960], "flt", "mono")
+            frame.sample_rate, frame.pts = 48000, at
+            for packet in codec.encode(frame):
+                client.socket.send(bytes(packet))
+        client.tell(type="end")
+        client.until("ended")
+        assert len(client.audio) == pytest.approx(2 * 24000, abs=2 * 960)
+
+
+def test_the_stated_delay_is_kept_and_stats_come_every_second(shared_server):
+    samples = speech(seconds=3.0)
+    step = 480
+    with Client(shared_server) as client:
+        client.tell(type="start", seed=1)
+        started = client.until("started")
+        assert started["chunk_ms"] == 20
+        assert started["delay_ms"] < 62
+        sent = 0
+        begun = time.monotonic()
+        while sent < samples.size:
+            client.socket.send(s16(samples[sent : sent + step]))
+            sent += step
+            time.sleep(max(0.0, begun + sent / 24000 - time.monotonic()))
+        client.tell(type="end")
+        ended = client.until("ended")
+    stats = [event for event in client.events if event["type"] == "stats"]
+    assert len(stats) >= 2
+    assert stats[-1]["seconds_in"] > stats[0]["seconds_in"]
+    assert stats[0]["input_level_dbfs"] > -60
+    assert ended["dropped_ms"] == 0
+    # Whatever had come in by a look had gone out again but for the stated delay.
+    for look in stats:
+        waiting = (look["seconds_in"] - look["seconds_out"]) * 1000
+        assert waiting <= started["delay_ms"] + look["queue_ms"] + 60
+
+
+def test_voice_and_settings_change_in_the_middle_without_a_click(shared_server):
+    samples = speech(seconds=3.0)
+    data = s16(samples)
+    half = len(data) // 2
+    with Client(shared_server) as client:
+        client.tell(type="start", **FILE_PACE)
+        client.until("started")
+        client.socket.send(data[:half])
+        client.tell(type="change", voice_id=OTHER_VOICE, voice_settings={"stability": 0.9})
+        assert client.until("changed")["voice_id"] == OTHER_VOICE
+        client.socket.send(data[half:])
+        client.tell(type="end")
+        client.until("ended")
+    changed = np.frombuffer(client.audio, "<i2") / 32768
+    plain = np.frombuffer(converted(shared_server, data, len(data))[1], "<i2") / 32768
+    assert changed.size == plain.size
+    middle = samples.size // 2
+    np.testing.assert_array_equal(changed[: middle - 4800], plain[: middle - 4800])
+    assert np.abs(changed[middle + 4800 :] - plain[middle + 4800 :]).max() > 0.01
+    joint = np.abs(np.diff(changed[middle - 2400 : middle + 2400])).max()
+    assert joint <= 1.5 * np.abs(np.diff(plain)).max()
+
+
+def test_a_refused_change_leaves_the_stream_as_it_was(shared_server):
+    data = s16(speech(seconds=1.0))
+    with Client(shared_server) as client:
+        client.tell(type="start", **FILE_PACE)
+        client.until("started")
+        client.tell(type="change", voice_id="nobody")
+        assert client.until("error")["detail"]["code"] == "voice_not_found"
+        client.socket.send(data)
+        client.tell(type="end")
+        client.until("ended")
+    assert client.audio == converted(shared_server, data, len(data))[1]
+
+
+def test_a_dropped_connection_is_resumed_without_losing_or_repeating_a_sample(shared_server):
+    data = s16(speech())
+    cut = len(data) // 2 + 1234
+    first = Client(shared_server)
+    first.tell(type="start", **FILE_PACE)
+    session_id = first.until("started")["session_id"]
+    first.socket.send(data[:cut])
+    first.until("stats")
+    # Some of what was sent last never arrives, as on a broken link.
+    first.socket.socket.close()
+    with Client(shared_server) as second:
+        second.tell(type="resume", session_id=session_id, received=len(first.audio))
+        resumed = second.until("resumed")
+        assert resumed["expected"] == cut
+        second.socket.send(data[resumed["expected"] :])
+        second.tell(type="end")
+        second.until("ended")
+    assert first.audio + second.audio == converted(shared_server, data, len(data))[1]
+
+
+def test_another_account_cannot_resume_and_an_unknown_session_is_refused(shared_server):
+    with Client(shared_server) as client:
+        client.tell(type="resume", session_id="x" * 20, received=0)
+        assert client.until("error")["detail"]["code"] == "not_found"
+        assert client.until_closed() == 1008
+
+
+def test_silence_stays_silence(shared_server):
+    _, audio = converted(shared_server, bytes(2 * 24000), 960)
+    level = np.abs(np.frombuffer(audio, "<i2")).max()
+    assert level <= 3
+
+
+def test_the_stream_is_charged_once_and_kept_in_the_history(shared_server):
+    data = s16(speech(seconds=1.5))
+    before = shared_server.client.get("/v1/user/subscription").json()["character_count"]
+    ended, audio = converted(shared_server, data, 9600)
+    after = shared_server.client.get("/v1/user/subscription").json()["character_count"]
+    assert ended["character_cost"] == after - before == 25
+    stored = shared_server.client.get(f"/v1/history/{ended['history_item_id']}/audio")
+    assert stored.content == audio
+
+
+def test_zero_retention_leaves_no_item(shared_server):
+    before = shared_server.client.get("/v1/history").json()["history"]
+    ended, _ = converted(shared_server, s16(speech(seconds=0.5)), 9600, enable_logging=False)
+    assert ended["history_item_id"] is None
+    assert shared_server.client.get("/v1/history").json()["history"] == before
+
+
+@pytest.mark.parametrize(
+    ("start", "code"),
+    [
+        ({"model_id": "eleven_flash_v2_5"}, "unsupported_model"),
+        ({"model_id": "nothing"}, "model_not_found"),
+        ({"voice_settings": {"stability": 3}}, "invalid_voice_settings"),
+        ({"voice_settings": "[object Object]"}, "invalid_voice_settings"),
+        ({"voice_settings": {"speed": 1.1}}, "invalid_voice_settings"),
+        ({"input": {"encoding": "mp3"}}, "invalid_parameters"),
+        ({"input": {"encoding": "s16le", "sample_rate": 4000}}, "invalid_parameters"),
+    ],
+)
+def test_a_start_that_cannot_be_is_refused_in_the_apis_words(shared_server, start, code):
+    with Client(shared_server) as client:
+        client.tell(type="start", **start)
+        assert client.until("error")["detail"]["code"] == code
+        assert client.until_closed() == 1008
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        {"output_format": "wav_44100"},
+        {"output_format": 5},
+        {"seed": -1},
+        {"seed": True},
+        {"optimize_streaming_latency": 9},
+        {"drop_late_ms": "soon"},
+        {"input": []},
+    ],
+)
+def test_a_start_of_the_wrong_shape_names_the_field(shared_server, start):
+    with Client(shared_server) as client:
+        client.tell(type="start", **start)
+        detail = client.until("error")["detail"]
+        assert detail[0]["loc"][1] == next(iter(start))
+
+
+@pytest.mark.parametrize("message", ["not json", "[]", '{"type": "dance"}', "{" * 5000, b"audio"])
+def test_malformed_messages_end_the_connection_and_nothing_else(shared_server, message):
+    with Client(shared_server) as client:
+        client.socket.send(message)
+        assert "detail" in client.until("error")
+        assert client.until_closed() == 1008
+    assert shared_server.client.get("/health").status_code == 200
+
+
+def test_a_broken_opus_packet_is_an_audio_error(shared_server):
+    with Client(shared_server) as client:
+        client.tell(type="start", input={"encoding": "opus"})
+        client.until("started")
+        client.socket.send(b"\xff" * 2000)
+        assert client.until("error")["detail"]["code"] == "invalid_audio"
+
+
+def test_no_key_no_stream(shared_server):
+    with pytest.raises((InvalidStatus, ConnectionClosed)):
+        Client(shared_server, key=False)
+
+
+def test_a_single_use_token_opens_one_stream(shared_server):
+    made = shared_server.client.post("/v1/single-use-token/speech_to_speech_live").json()
+    query = f"?single_use_token={made['token']}"
+    with Client(shared_server, key=False, query=query) as client:
+        client.tell(type="start")
+        client.until("started")
+    with pytest.raises((InvalidStatus, ConnectionClosed)):
+        Client(shared_server, key=False, query=query)
+
+
+def test_streams_side_by_side_give_what_each_gives_alone(shared_server):
+    one, two = s16(speech(seconds=1.5)), s16(speech(seconds=1.5)[::-1])
+    alone = [converted(shared_server, data, 960)[1] for data in (one, two)]
+    with Client(shared_server) as first, Client(shared_server) as second:
+        for client in (first, second):
+            client.tell(type="start", **FILE_PACE)
+            client.until("started")
+        for at in range(0, len(one), 960):
+            first.socket.send(one[at : at + 960])
+            second.socket.send(two[at : at + 960])
+        for client in (first, second):
+            client.tell(type="end")
+        first.until("ended")
+        second.until("ended")
+    assert [first.audio, second.audio] == alone
+
+
+# Twilio
+
+
+@contextlib.contextmanager
+def call(server, parameters) -> Iterator[Client]:
+    with Client(server, path="twilio", key=False) as client:
+        client.tell(event="connected", protocol="Call", version="1.0.0")
+        client.tell(
+            event="start",
+            streamSid="MZ1",
+            start={
+                "streamSid": "MZ1",
+                "callSid": "CA1",
+                "tracks": ["inbound"],
+                "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
+                "customParameters": parameters,
+            },
+        )
+        yield client
+
+
+def phone(client):
+    sent = 0
+    for at in range(0, 8000, 160):
+        payload = base64.b64encode(bytes([0x80 + at % 64]) * 160).decode()
+        client.tell(event="media", streamSid="MZ1", media={"track": "inbound", "payload": payload})
+        sent += 160
+    return sent
+
+
+def heard(client):
+    audio, marks = b"", []
+    with contextlib.suppress(ConnectionClosed):
+        while True:
+            event = json.loads(client.socket.recv(timeout=20))
+            if event.get("event") == "media":
+                assert event["streamSid"] == "MZ1"
+                audio += base64.b64decode(event["media"]["payload"])
+            elif event.get("event") == "mark":
+                marks.append((event["mark"]["name"], len(audio)))
+            else:
+                marks.append(event)
+    return audio, marks
+
+
+def test_a_phone_call_is_converted(shared_server):
+    with call(shared_server, {"xi-api-key": shared_server.api_key, "seed": "3"}) as client:
+        sent = phone(client)
+        client.tell(event="mark", streamSid="MZ1", mark={"name": "here"})
+        client.tell(event="stop", streamSid="MZ1", stop={"callSid": "CA1"})
+        audio, marks = heard(client)
+    assert len(audio) == sent
+    assert [name for name, _ in marks] == ["here"]
+
+
+@pytest.mark.parametrize("parameters", [{}, {"xi-api-key": "sk_wrong"}])
+def test_a_phone_call_without_the_key_is_refused(shared_server, parameters):
+    with call(shared_server, parameters) as client:
+        code = client.until("error")["detail"]["code"]
+        assert code in {"missing_api_key", "invalid_api_key"}
+        assert client.until_closed() == 1008
+
+
+def test_media_before_start_and_bad_payloads_are_refused(shared_server):
+    with Client(shared_server, path="twilio", key=False) as client:
+        client.tell(event="media", media={"payload": "AAAA"})
+        assert client.until("error")["detail"]["code"] == "invalid_parameters"
+    with call(shared_server, {"xi-api-key": shared_server.api_key}) as client:
+        client.tell(event="media", streamSid="MZ1", media={"payload": "not base64!"})
+        assert client.until("error")["detail"]["code"] == "invalid_audio"
