@@ -177,7 +177,7 @@ class FfmpegReader:
             context: AudioCodecContext | None = stream.codec_context
             if context is None or context.name not in _DECODERS:
                 continue
-            if context.codec_tag in _ENCRYPTED_TAGS:
+            if _tag(context) in _ENCRYPTED_TAGS:
                 raise encrypted(self._kind)
             if not context.sample_rate and options:
                 continue
@@ -208,21 +208,19 @@ class FfmpegReader:
         An MP4 file says by the duration of its last packet how much of it is padding, so there
         a packet waits for the next.
         """
-        if self._kind is not sniff.MP4:
-            for packet in self._packets(stream):
-                yield from self._decoded(packet)
-            return
         waiting: Packet[AudioStream] | None = None
         for packet in self._packets(stream):
             if waiting is not None:
-                blocks = self._decoded(waiting)
-                yield from self._cut(blocks, waiting) if packet.size == 0 else blocks
-            waiting = packet
+                yield from self._decoded(stream, waiting)
+            if self._kind is sniff.MP4:
+                waiting = packet
+            else:
+                yield from self._decoded(stream, packet)
         if waiting is not None:
-            yield from self._decoded(waiting)
+            yield from self._cut(self._decoded(stream, waiting), waiting)
+        yield from self._decoded(stream, None)
 
     def _packets(self, stream: AudioStream) -> "Iterator[Packet[AudioStream]]":
-        """Yield the track's packets; the last is empty and makes the decoder give all it has."""
         container = self._container
         assert container is not None
         packets = container.demux(stream)
@@ -232,15 +230,18 @@ class FfmpegReader:
                     packet = next(packets, None)
             except errors.InvalidAudio:
                 packet = None
-            if packet is None:
+            if packet is None or not packet.size:
                 return
             if packet.has_sidedata("encryption_info"):
                 raise encrypted(self._kind)
             yield packet
 
-    def _decoded(self, packet: "Packet[AudioStream]") -> list[tuple[Samples, int]]:
+    def _decoded(
+        self, stream: AudioStream, packet: "Packet[AudioStream] | None"
+    ) -> list[tuple[Samples, int]]:
+        """Return a packet's blocks and their rates; None makes the decoder give all it has."""
         try:
-            frames = packet.decode()
+            frames = stream.codec_context.decode(packet)
         except (av.error.FFmpegError, ValueError):
             return []
         channels = [guarded(frame.layout)[0] for frame in frames]
@@ -292,10 +293,13 @@ class FfmpegReader:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        """Let the source's own exceptions pass and turn FFmpeg's into InvalidAudio."""
+        """Let the source's own exceptions pass and turn FFmpeg's into InvalidAudio.
+
+        PyAV raises IndexError at the end of a file that begins another track midway.
+        """
         try:
             yield
-        except (av.error.FFmpegError, ValueError) as error:
+        except (av.error.FFmpegError, ValueError, IndexError) as error:
             if self._upload.failure is not None:
                 raise self._upload.failure from None
             raise errors.InvalidAudio(
@@ -312,6 +316,14 @@ def encrypted(kind: sniff.Kind) -> errors.InvalidAudio:
     return errors.InvalidAudio(
         f"The file is {kind.label} that is encrypted or copy-protected.", param="audio"
     )
+
+
+def _tag(context: AudioCodecContext) -> str:
+    """Return the container's four letters for the codec, empty when they are no letters."""
+    try:
+        return context.codec_tag
+    except UnicodeDecodeError:
+        return ""
 
 
 def mono_frame(frame: AudioFrame) -> Samples:

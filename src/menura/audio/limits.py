@@ -5,13 +5,13 @@ from pathlib import Path
 
 import av
 
-MAX_ALLOCATION = 32 << 20
-"""Bytes that FFmpeg may allocate at once: an index of 1.4 million packets, or one large picture.
+MAX_ALLOCATION = 16 << 20
+"""Bytes that FFmpeg may allocate at once: an index of 700,000 packets, or one large picture.
 
 Without it a few bytes of an MP4 file can ask for an index of gigabytes.
 """
 
-MAX_STREAMS = 32
+MAX_STREAMS = 12
 """Tracks of one file."""
 
 MAX_FRAME_SAMPLES = 1 << 20
