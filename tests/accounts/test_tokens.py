@@ -1,0 +1,79 @@
+"""A token works once, in time, for one purpose."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+from tests.accounts.house import house
+
+from menura.errors import InvalidApiKey, InvalidParameters, MissingPermissions
+from menura.storage.tables import SingleUseToken
+
+
+def test_a_token_works_once_and_only_for_its_purpose(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with house(tmp_path) as opened:
+            caller = await opened.caller()
+            tokens = opened.accounts.tokens
+            token = await tokens.create(caller, "speech_to_speech_live")
+            used = await tokens.redeem(token)
+            assert used.account_id == caller.account_id
+            assert used.permissions == frozenset({"speech_to_speech"})
+            with pytest.raises(InvalidApiKey):
+                await tokens.redeem(token)
+            foreign = await tokens.redeem(await tokens.create(caller, "tts_websocket"))
+            assert foreign.permissions == frozenset()
+
+    asyncio.run(work())
+
+
+def test_of_two_at_once_one_wins(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with house(tmp_path) as opened:
+            caller = await opened.caller()
+            token = await opened.accounts.tokens.create(caller, "speech_to_speech_live")
+            outcomes = await asyncio.gather(
+                *(opened.accounts.tokens.redeem(token) for _ in range(5)), return_exceptions=True
+            )
+            assert sum(isinstance(outcome, InvalidApiKey) for outcome in outcomes) == 4
+
+    asyncio.run(work())
+
+
+def test_an_expired_token_is_refused(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with house(tmp_path) as opened:
+            caller = await opened.caller()
+            token = await opened.accounts.tokens.create(caller, "speech_to_speech_live")
+            async with opened.database.writing() as session:
+                await session.execute(update(SingleUseToken).values(expires_at=int(time.time())))
+            with pytest.raises(InvalidApiKey, match="expired"):
+                await opened.accounts.tokens.redeem(token)
+
+    asyncio.run(work())
+
+
+def test_a_token_dies_with_its_key(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with house(tmp_path) as opened:
+            caller = await opened.caller()
+            token = await opened.accounts.tokens.create(caller, "speech_to_speech_live")
+            await opened.accounts.keys.revoke(caller.account_id, caller.key_id)
+            with pytest.raises(InvalidApiKey):
+                await opened.accounts.tokens.redeem(token)
+
+    asyncio.run(work())
+
+
+def test_a_token_gives_no_more_than_its_key(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with house(tmp_path) as opened:
+            reader = await opened.caller(permissions=["voices_read"])
+            with pytest.raises(MissingPermissions):
+                await opened.accounts.tokens.create(reader, "speech_to_speech_live")
+            with pytest.raises(InvalidParameters, match="sesame"):
+                await opened.accounts.tokens.create(reader, "sesame")
+
+    asyncio.run(work())

@@ -1,0 +1,146 @@
+"""Usage adds up in every interval and breakdown, to the last credit."""
+
+import asyncio
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.accounts.house import House, house
+
+from menura.accounts.usage import BREAKDOWNS, MAX_POINTS, MAX_TIME, Interval, Metric, points
+from menura.errors import InvalidParameters
+from menura.storage.tables import UsageRecord
+
+HOUR = 3_600_000
+DAY = 24 * HOUR
+START = 1_793_491_200_000  # 2026-11-01, a Sunday
+END = START + 30 * DAY - 1
+
+
+async def fill(opened: House) -> None:
+    caller = await opened.caller()
+    async with opened.database.writing() as session:
+        for number in range(100):
+            session.add(
+                UsageRecord(
+                    request_id=f"r{number}",
+                    account_id=caller.account_id,
+                    key_id=caller.key_id,
+                    at=START + number * 7 * HOUR,
+                    credits=number,
+                    seconds=number * 0.06,
+                    product="audio_isolation" if number % 4 == 0 else "speech_to_speech",
+                    model_id="m1" if number % 2 else "m2",
+                    voice_id=f"v{number % 3}",
+                    voice_name=f"Voice {number % 3}",
+                    first_byte=number,
+                    duration=1000,
+                )
+            )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("usage")
+
+    async def work() -> None:
+        async with house(path) as opened:
+            await fill(opened)
+
+    asyncio.run(work())
+    return path
+
+
+def test_every_interval_and_breakdown_adds_up(folder: Path) -> None:
+    async def work() -> None:
+        async with house(folder) as opened:
+            caller = await opened.caller()
+            for interval in get_args(Interval):
+                for breakdown in BREAKDOWNS:
+                    found = await opened.accounts.usage.statistics(
+                        caller, START, END, interval=interval, breakdown=breakdown, workspace=True
+                    )
+                    assert all(len(series) == len(found.times) for series in found.usage.values())
+                    total = sum(sum(series) for series in found.usage.values())
+                    assert total == sum(range(100)), (interval, breakdown)
+
+    asyncio.run(work())
+
+
+def test_labels_and_metrics(folder: Path) -> None:
+    async def work() -> None:
+        async with house(folder) as opened:
+            caller = await opened.caller()
+            usage = opened.accounts.usage
+
+            async def one(metric: Metric, breakdown: str = "none") -> dict[str, list[float]]:
+                found = await usage.statistics(
+                    caller, START, END, metric=metric, interval="cumulative", breakdown=breakdown
+                )  # type: ignore[arg-type]
+                return found.usage
+
+            assert await one("request_count") == {"All": [100.0]}
+            assert await one("minutes_used") == {"All": [pytest.approx(4950 * 0.06 / 60)]}
+            assert await one("ttfb_avg") == {"All": [49.5]}
+            assert await one("ttfb_p95") == {"All": [94.0]}
+            assert await one("concurrency") == {"All": [1.0]}
+            assert await one("fiat_units_spent") == {"All": [0.0]}
+            assert set(await one("credits", "voice")) == {"Voice 0", "Voice 1", "Voice 2"}
+            assert set(await one("credits", "model")) == {"m1", "m2"}
+            assert (await one("request_count", "product_type"))["audio_isolation"] == [25.0]
+
+    asyncio.run(work())
+
+
+def test_nothing_used_is_a_line_of_zeros(folder: Path) -> None:
+    async def work() -> None:
+        async with house(folder) as opened:
+            caller = await opened.caller()
+            found = await opened.accounts.usage.statistics(caller, 0, 2 * DAY)
+            assert found.times == [0, DAY, 2 * DAY]
+            assert found.usage == {"All": [0.0, 0.0, 0.0]}
+
+    asyncio.run(work())
+
+
+def test_who_used_it_is_told_only_with_the_workspace_flag(folder: Path) -> None:
+    async def work() -> None:
+        async with house(folder) as opened:
+            caller = await opened.caller()
+            await opened.accounts.usage.statistics(caller, START, END, breakdown="user")
+
+    with pytest.raises(InvalidParameters, match="include_workspace_metrics"):
+        asyncio.run(work())
+
+
+def test_weeks_begin_on_monday_and_months_on_the_first() -> None:
+    assert points(START, START + DAY, "week", None) == [START - 6 * DAY, START + DAY]
+    assert points(START + 5 * DAY, END + 1, "month", None) == [START, END + 1]
+
+
+@given(
+    st.integers(0, MAX_TIME),
+    st.integers(0, MAX_TIME),
+    st.sampled_from(get_args(Interval)),
+    st.none() | st.integers(1, 100_000_000),
+)
+def test_points_cover_the_span_in_order_or_are_refused(
+    one: int, two: int, interval: Interval, bucket: int | None
+) -> None:
+    start, end = sorted((one, two))
+    try:
+        found = points(start, end, interval, bucket)
+    except InvalidParameters:
+        return
+    assert found[0] <= start
+    assert found[-1] <= end
+    assert found == sorted(set(found))
+    assert len(found) <= MAX_POINTS
+
+
+@pytest.mark.parametrize(("start", "end"), [(5, 4), (-1, 4), (0, 10**30)])
+def test_impossible_spans_are_refused(start: int, end: int) -> None:
+    with pytest.raises(InvalidParameters):
+        points(start, end, "day", None)
