@@ -274,17 +274,17 @@ class VoiceStore:
         *,
         remove_background_noise: bool = False,
     ) -> Voice:
-        """Make a clone from recordings.
+        """Make a clone from recordings, which are taken over: kept or abandoned.
 
         Raises InvalidParameters, MissingRequiredField, VoiceLimitReached, InvalidAudio,
         InvalidAudioFormat, AudioTooLong; then nothing of the voice remains.
         """
-        _check_card(card)
-        self._check_uploads(len(uploads))
-        if not uploads:
-            raise MissingRequiredField("A voice needs at least one recording.", param="files")
         engine = engine_for(self._settings.default_model)
-        async with self._unowned() as unowned:
+        async with self._unowned(uploads) as unowned:
+            _check_card(card)
+            self._check_uploads(len(uploads))
+            if not uploads:
+                raise MissingRequiredField("A voice needs at least one recording.", param="files")
             kept = await self._keep(uploads, unowned)
             measured = await self._measure(
                 engine,
@@ -334,10 +334,10 @@ class VoiceStore:
 
         Raises as `create` does; then nothing has changed.
         """
-        _check_card(card)
-        self._require_clone(await self.get(maker.account_id, voice_id))
-        async with self._lock(voice_id), self._unowned() as unowned:
+        async with self._unowned(uploads) as unowned, self._lock(voice_id):
+            _check_card(card)
             voice = await self.get(maker.account_id, voice_id)
+            self._require_clone(voice)
             before = voice.samples or ()
             self._check_uploads(len(before) + len(uploads))
             kept = await self._keep(uploads, unowned)
@@ -577,8 +577,8 @@ class VoiceStore:
         size, sha256 = await self._objects.put(key, measured.measurement.voice.to_bytes())
         return StoredObject(key=key, size=size, sha256=sha256)
 
-    def _unowned(self) -> "_Unowned":
-        return _Unowned(self._remove_orphans)
+    def _unowned(self, uploads: Sequence[Upload] = ()) -> "_Unowned":
+        return _Unowned(self._remove_orphans, uploads)
 
     async def _remove_orphans(self, keys: Sequence[str]) -> None:
         # A transaction that was interrupted may have been committed all the same.
@@ -666,16 +666,26 @@ class VoiceStore:
 
 
 class _Unowned:
-    """The keys of objects that no row owns yet; whatever is left in the list is removed."""
+    """The keys of objects that no row owns yet; whatever is left in the list is removed.
 
-    def __init__(self, remove: Callable[[Sequence[str]], Coroutine[Any, Any, None]]) -> None:
+    uploads: recordings that are not even objects yet; they are abandoned likewise.
+    """
+
+    def __init__(
+        self,
+        remove: Callable[[Sequence[str]], Coroutine[Any, Any, None]],
+        uploads: Sequence[Upload],
+    ) -> None:
         self._remove = remove
+        self._uploads = uploads
         self._keys: list[str] = []
 
     async def __aenter__(self) -> list[str]:
         return self._keys
 
     async def __aexit__(self, *_: object) -> None:
+        for upload in self._uploads:
+            upload.writer.abandon()
         if self._keys:
             await asyncio.shield(asyncio.ensure_future(self._remove(self._keys)))
 

@@ -1,0 +1,124 @@
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from menura.errors import InvalidCursor, InvalidPageSize
+from menura.voices.premade import premade_voices
+from menura.voices.search import VoiceQuery, search_voices
+from menura.voices.voice import Voice
+
+
+def clone(number: int, name: str = "", **labels: str) -> Voice:
+    return Voice(
+        voice_id=f"clone{number}",
+        own_id=f"clone{number}",
+        name=name or f"Clone {number}",
+        category="cloned",
+        description="Recorded at home" if number % 2 else None,
+        labels=labels,
+        samples=(),
+        created_at=1_000 + number,
+    )
+
+
+PREMADE = [premade.voice for premade in premade_voices().values()]
+CLONES = [clone(number) for number in range(7)]
+VOICES = [*reversed(CLONES), *PREMADE]
+
+
+def ids(query: VoiceQuery, voices: list[Voice] | None = None) -> list[str]:
+    page = search_voices(VOICES if voices is None else voices, query)
+    return [voice.voice_id for voice in page.voices]
+
+
+@given(
+    page_size=st.integers(1, 100),
+    sort=st.sampled_from([None, "name", "created_at_unix", "nonsense"]),
+    direction=st.sampled_from([None, "asc", "desc"]),
+    voice_type=st.sampled_from([None, "personal", "default"]),
+)
+def test_pages_together_are_the_whole(
+    page_size: int, sort: str | None, direction: str | None, voice_type: str | None
+) -> None:
+    found: list[str] = []
+    token = None
+    while True:
+        page = search_voices(
+            VOICES,
+            VoiceQuery(
+                page_size=page_size,
+                next_page_token=token,
+                sort=sort,
+                sort_direction=direction,
+                voice_type=voice_type,
+            ),
+        )
+        found += [voice.voice_id for voice in page.voices]
+        token = page.next_page_token
+        if token is None:
+            break
+    expected = {None: VOICES, "personal": CLONES, "default": PREMADE}[voice_type]
+    assert sorted(found) == sorted(voice.voice_id for voice in expected)
+    assert page.total == len(expected)
+
+
+def test_clones_come_first_and_newest_first() -> None:
+    found = ids(VoiceQuery(page_size=100))
+    assert found[:7] == [f"clone{number}" for number in range(6, -1, -1)]
+    assert found[7:] == [voice.voice_id for voice in PREMADE]
+
+
+def test_sorting_by_name_and_time() -> None:
+    voices = [clone(1, "beta"), clone(2, "Alpha"), clone(3, "gamma")]
+    assert ids(VoiceQuery(sort="name"), voices) == ["clone2", "clone1", "clone3"]
+    descending = VoiceQuery(sort="created_at_unix", sort_direction="desc")
+    assert ids(descending, voices) == ["clone3", "clone2", "clone1"]
+
+
+@pytest.mark.parametrize("sort", [None, "name", "created_at_unix"])
+def test_a_voice_deleted_between_pages_neither_repeats_nor_hides_another(sort: str | None) -> None:
+    first = search_voices(VOICES, VoiceQuery(page_size=3, sort=sort))
+    left = [voice for voice in VOICES if voice not in first.voices]
+    rest = ids(VoiceQuery(page_size=100, sort=sort, next_page_token=first.next_page_token), left)
+    assert sorted(rest) == sorted(voice.voice_id for voice in left)
+
+
+def test_filters() -> None:
+    voices = [
+        clone(1, "Anna", language="de", gender="female", use_case="news", accent="Bavarian"),
+        clone(2, "Ben", language="en", gender="male", age="old", use_case="games"),
+        clone(3, "Cleo", language="nl", gender="female"),
+    ]
+    assert ids(VoiceQuery(gender="Female"), voices) == ["clone3", "clone1"]
+    assert ids(VoiceQuery(age="old"), voices) == ["clone2"]
+    assert ids(VoiceQuery(accent="bavarian"), voices) == ["clone1"]
+    assert ids(VoiceQuery(languages=["de", "en"]), voices) == ["clone2", "clone1"]
+    assert ids(VoiceQuery(use_cases=["games"]), voices) == ["clone2"]
+    assert ids(VoiceQuery(voice_ids=["clone3", "none"]), voices) == ["clone3"]
+    assert ids(VoiceQuery(search="home NEWS"), voices) == ["clone1"]
+    assert ids(VoiceQuery(search="clon"), voices) == ["clone3", "clone2", "clone1"]
+    assert ids(VoiceQuery(category="cloned"), voices) == ["clone3", "clone2", "clone1"]
+    for nothing in (
+        VoiceQuery(category="famous"),
+        VoiceQuery(voice_type="community"),
+        VoiceQuery(voice_type="nonsense"),
+        VoiceQuery(fine_tuning_state="fine_tuned"),
+        VoiceQuery(collection_id="c"),
+        VoiceQuery(high_quality=True),
+    ):
+        assert ids(nothing, voices) == []
+
+
+@pytest.mark.parametrize("page_size", [0, -1, 101])
+def test_page_size_out_of_range(page_size: int) -> None:
+    with pytest.raises(InvalidPageSize) as refused:
+        search_voices(VOICES, VoiceQuery(page_size=page_size))
+    assert refused.value.param == "page_size"
+
+
+@given(st.text(min_size=1) | st.sampled_from(["W10", "WyJhIl0", "WzFd", "W1tdXQ", "e30", "bnVsbA"]))
+def test_any_token_gives_a_page_or_a_refusal(token: str) -> None:
+    with suppress(InvalidCursor):
+        search_voices(VOICES, VoiceQuery(next_page_token=token))
