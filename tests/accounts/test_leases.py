@@ -96,12 +96,14 @@ def test_places_count_over_all_processes(tmp_path: Path) -> None:
             house(tmp_path, tiers=SMALL_TIERS, alone=False) as other,
         ):
             caller = await one.caller_of_tier("small")
-            async with one.accounts.leases.acquire(caller) as first:
-                async with other.accounts.leases.acquire(caller) as second:
-                    assert (first.current, second.current) == (1, 2)
-                    with pytest.raises(ConcurrencyExceeded):
-                        async with one.accounts.leases.acquire(caller):
-                            pass
+            async with (
+                one.accounts.leases.acquire(caller) as first,
+                other.accounts.leases.acquire(caller) as second,
+            ):
+                assert (first.current, second.current) == (1, 2)
+                with pytest.raises(ConcurrencyExceeded):
+                    async with one.accounts.leases.acquire(caller):
+                        pass
 
     asyncio.run(work())
 
