@@ -1,0 +1,257 @@
+"""An item exists exactly if its audio was stored whole, and belongs to its account alone."""
+
+import asyncio
+import io
+import zipfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+from tests.history.rooms import Room, room
+
+from menura.accounts import Charge
+from menura.errors import (
+    HistoryItemNotFound,
+    InvalidCursor,
+    InvalidPageSize,
+    MissingRequiredField,
+)
+from menura.history import NewItem, Query
+from menura.history.item_id import LENGTH, is_item_id, new_item_id
+from menura.storage.sweep import sweep
+from menura.storage.tables import HistoryItem, StoredObject
+
+
+async def collect(stream: AsyncIterator[bytes]) -> bytes:
+    return b"".join([piece async for piece in stream])
+
+
+async def objects_of(opened: Room) -> list[str]:
+    return [found.key async for found in opened.objects.list()]
+
+
+async def rows_of(opened: Room) -> tuple[int, int]:
+    async with opened.database.reading() as session:
+        items = await session.scalar(select(func.count()).select_from(HistoryItem))
+        objects = await session.scalar(select(func.count()).select_from(StoredObject))
+        return items or 0, objects or 0
+
+
+def test_a_committed_item_can_be_read_and_heard(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with room(tmp_path) as opened:
+            account_id = opened.caller_.account_id
+            item = await opened.add(b"whole audio", amount=7)
+            found = await opened.history.get(account_id, item.history_item_id)
+            assert (found.characters_from, found.characters_to) == (0, 7)
+            assert await opened.history.size(found) == 11
+            assert await collect(opened.history.audio(found)) == b"whole audio"
+            assert await collect(opened.history.audio(found, 2, 5)) == b"ole"
+            second = await opened.add(amount=3)
+            assert (second.characters_from, second.characters_to) == (7, 10)
+
+    asyncio.run(work())
+
+
+def test_before_the_commit_nothing_exists_and_nothing_is_charged(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with room(tmp_path) as opened:
+            recording = opened.history.begin()
+            recording.write(b"half")
+            assert await rows_of(opened) == (0, 0)
+            with pytest.raises(HistoryItemNotFound):
+                await opened.history.get(opened.caller_.account_id, recording.history_item_id)
+            recording.abandon()
+            recording.abandon()
+            assert await objects_of(opened) == []
+            assert list((tmp_path / "incoming").iterdir()) == []
+            assert await opened.accounts.credits.used(opened.caller_.account_id) == 0
+
+    asyncio.run(work())
+
+
+def test_a_commit_that_fails_stores_and_charges_nothing(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with room(tmp_path) as opened:
+            recording = opened.history.begin()
+            recording.write(b"audio")
+            item = NewItem(
+                account_id="nobody",
+                request_id="r",
+                voice_id="v",
+                voice_name="v",
+                voice_category="premade",
+                model_id="m",
+                content_type="audio/mpeg",
+                output_format="mp3_44100_128",
+                settings=None,
+            )
+            charge = Charge(opened.caller_, "r", 10, 0.6, "speech_to_speech")
+            with pytest.raises(Exception, match="FOREIGN KEY"):
+                await opened.history.commit(recording, item, charge)
+            assert await rows_of(opened) == (0, 0)
+            assert await opened.accounts.credits.used(opened.caller_.account_id) == 0
+            # What is left is an object without a row, for the sweep.
+            await sweep(opened.database, opened.objects, alone=True)
+            assert await objects_of(opened) == []
+
+    asyncio.run(work())
+
+
+def test_deleting_removes_the_audio_at_once(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with room(tmp_path) as opened:
+            account_id = opened.caller_.account_id
+            item = await opened.add()
+            await opened.history.delete(account_id, item.history_item_id)
+            assert await rows_of(opened) == (0, 0)
+            assert await objects_of(opened) == []
+            for call in (opened.history.get, opened.history.delete):
+                with pytest.raises(HistoryItemNotFound):
+                    await call(account_id, item.history_item_id)
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("wanted", ["", "x", "../../etc/passwd", "a" * 200, "\x00", "é"])
+def test_ids_that_name_nothing_are_not_found(tmp_path: Path, wanted: str) -> None:
+    async def work() -> None:
+        async with room(tmp_path) as opened:
+            with pytest.raises(HistoryItemNotFound):
+                await opened.history.get(opened.caller_.account_id, wanted)
+            with pytest.raises(HistoryItemNotFound):
+                await opened.history.delete(opened.caller_.account_id, wanted)
+
+    asyncio.run(work())
+
+
+def test_another_account_sees_nothing(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with room(tmp_path) as opened:
+            item = await opened.add()
+            stranger = await opened.caller_of_tier("free")
+            with pytest.raises(HistoryItemNotFound):
+                await opened.history.get(stranger.account_id, item.history_item_id)
+            with pytest.raises(HistoryItemNotFound):
+                await opened.history.delete(stranger.account_id, item.history_item_id)
+            with pytest.raises(HistoryItemNotFound):
+                await opened.history.download(
+                    stranger.account_id, [item.history_item_id], as_wav=False
+                )
+            assert (await opened.history.list(stranger.account_id, Query())).items == []
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("direction", ["asc", "desc"])
+def test_pages_give_every_item_once_in_order_even_while_the_last_is_deleted(
+    tmp_path: Path, direction: str
+) -> None:
+    async def work() -> None:
+        async with room(tmp_path) as opened:
+            account_id = opened.caller_.account_id
+            made = [(await opened.add()).history_item_id for _ in range(7)]
+            seen: list[str] = []
+            last: str | None = None
+            while True:
+                page = await opened.history.list(
+                    account_id,
+                    Query(page_size=3, start_after=last, direction=direction),  # type: ignore[arg-type]
+                )
+                seen += [item.history_item_id for item in page.items]
+                if not page.has_more:
+                    break
+                last = seen[-1]
+                await opened.history.delete(account_id, last)
+            assert seen == (made if direction == "asc" else made[::-1])
+
+    asyncio.run(work())
+
+
+def test_filters(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with room(tmp_path) as opened:
+            account_id = opened.caller_.account_id
+            one = await opened.add(voice_id="v1", voice_name="100% Ada", model_id="m1")
+            two = await opened.add(voice_id="v2", voice_name="Bert", model_id="m2")
+
+            async def ids(**filters: object) -> list[str]:
+                page = await opened.history.list(account_id, Query(**filters))  # type: ignore[arg-type]
+                return [item.history_item_id for item in page.items]
+
+            first, second = one.history_item_id, two.history_item_id
+            assert await ids() == [second, first]
+            assert await ids(voice_id="v1") == [first]
+            assert await ids(model_id="m2") == [second]
+            assert await ids(source="STS") == [second, first]
+            assert await ids(source="TTS") == []
+            assert await ids(search="ada", source="STS") == [first]
+            assert await ids(search="0% a", source="STS") == [first]
+            assert await ids(search="%", source="STS") == [first]
+            assert await ids(before=one.created_at) == []
+            assert await ids(after=two.created_at + 1) == []
+            assert len(await ids(after=one.created_at, before=two.created_at + 1)) == 2
+            assert await ids(after=-(10**30), before=10**30) == [second, first]
+
+    asyncio.run(work())
+
+
+def test_bad_questions_are_refused(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with room(tmp_path) as opened:
+            for size in (0, -1, 1001):
+                with pytest.raises(InvalidPageSize, match=str(size)):
+                    await opened.history.list("a", Query(page_size=size))
+            for cursor in ("x", "a" * 21, "'; DROP TABLE x; --x"):
+                with pytest.raises(InvalidCursor):
+                    await opened.history.list("a", Query(start_after=cursor))
+            with pytest.raises(MissingRequiredField):
+                await opened.history.list("a", Query(search="ada"))
+
+    asyncio.run(work())
+
+
+def test_several_items_come_as_a_zip_in_constant_memory(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with room(tmp_path) as opened:
+            account_id = opened.caller_.account_id
+            big = bytes(range(256)) * 8192
+            items = [await opened.add(big + bytes([number])) for number in range(3)]
+            wanted = [item.history_item_id for item in items]
+            found = await opened.history.download(account_id, wanted + wanted[:1], as_wav=False)
+            assert found.media_type == "application/zip"
+            pieces = [piece async for piece in found.content]
+            assert max(map(len, pieces)) < 300_000
+            with zipfile.ZipFile(io.BytesIO(b"".join(pieces))) as archive:
+                assert archive.testzip() is None
+                assert archive.namelist() == [f"{name}.mp3" for name in wanted]
+                for number, name in enumerate(archive.namelist()):
+                    assert archive.read(name) == big + bytes([number])
+
+    asyncio.run(work())
+
+
+def test_one_item_comes_as_itself(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with room(tmp_path) as opened:
+            item = await opened.add(b"one", output_format="opus_48000_64")
+            wanted = item.history_item_id
+            found = await opened.history.download(
+                opened.caller_.account_id, [wanted, wanted], as_wav=False
+            )
+            assert (found.file_name, found.media_type) == (f"{wanted}.ogg", "audio/ogg")
+            assert await collect(found.content) == b"one"
+            with pytest.raises(HistoryItemNotFound):
+                await opened.history.download(
+                    opened.caller_.account_id, [wanted, "missing"], as_wav=False
+                )
+
+    asyncio.run(work())
+
+
+def test_identifiers_sort_by_time() -> None:
+    moments = [0.0, 1.0, 1.000001, 1_000_000.0, 1_796_083_200.0, 4e9]
+    made = [new_item_id(moment) for moment in moments]
+    assert made == sorted(made)
+    assert all(len(one) == LENGTH and is_item_id(one) for one in made)
