@@ -123,15 +123,6 @@ class Made(BaseModel):
     library_voice_match: None = None
 
 
-class Library(BaseModel):
-    """The library of shared voices: there is none here."""
-
-    voices: list[None] = []
-    has_more: bool = False
-    total_count: int = 0
-    last_sort_id: None = None
-
-
 @router.get("/v1/voices", summary="List all voices", responses=refusals(422))
 async def list_voices(
     request: Request,
@@ -382,12 +373,6 @@ async def public_preview(voice_id: VoiceId) -> Response:
         raise VoiceNotFound(f"There is no premade voice {voice_id[:64]!r}.", param="voice_id")
     data = await asyncio.to_thread(premade_file(premade.preview).read_bytes)
     return Response(data, media_type=PREVIEW_FORMAT.media_type)
-
-
-@router.get("/v1/shared-voices", summary="Library of shared voices")
-async def shared_voices(caller: Reader) -> Library:
-    """Return nothing: there is no library."""
-    return Library()
 
 
 def voice_model(request: Request, voice: Voice) -> VoiceModel:

@@ -1,0 +1,368 @@
+"""Voices over HTTP, against a running server."""
+
+import json
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+SPEECH = Path(__file__).parent.parent / "speech"
+RECORDING = (SPEECH / "male_librispeech_1235.flac").read_bytes()
+GEORGE = "JBFqnCBsd6RMkjVDRZzb"
+
+VOICE_KEYS = {
+    "voice_id", "name", "samples", "category", "fine_tuning", "labels", "description",
+    "preview_url", "available_for_tiers", "settings", "sharing", "high_quality_base_model_ids",
+    "verified_languages", "collection_ids", "safety_control", "voice_verification",
+    "permission_on_resource", "is_owner", "is_legacy", "is_mixed", "favorited_at_unix",
+    "created_at_unix", "is_bookmarked", "recording_quality", "labelling_status",
+    "recording_quality_reason",
+}  # fmt: skip
+SAMPLE_KEYS = {
+    "sample_id", "file_name", "mime_type", "size_bytes", "hash", "duration_secs",
+    "remove_background_noise", "has_isolated_audio", "has_isolated_audio_preview",
+    "speaker_separation", "trim_start", "trim_end",
+}  # fmt: skip
+
+Part = tuple[str, Any]
+RunningServer = Any
+"""Of tests/conftest.py, which a test module cannot import."""
+
+
+def text(name: str, value: str) -> Part:
+    return (name, (None, value))
+
+
+def file(data: bytes = RECORDING, name: str = "me.flac") -> Part:
+    return ("files", (name, data, "application/octet-stream"))
+
+
+def add(client: httpx.Client, *parts: Part) -> httpx.Response:
+    return client.post("/v1/voices/add", files=list(parts))
+
+
+def detail(response: httpx.Response) -> Any:
+    return response.json()["detail"]
+
+
+@pytest.fixture
+def clone(shared_server: RunningServer) -> Iterator[str]:
+    made = add(shared_server.client, text("name", "Mine"), file())
+    assert made.status_code == 200, made.text
+    voice_id = made.json()["voice_id"]
+    yield voice_id
+    shared_server.client.delete(f"/v1/voices/{voice_id}")
+
+
+def test_every_voice_is_listed_whole(shared_server: RunningServer, clone: str) -> None:
+    listed = shared_server.client.get("/v1/voices", params={"show_legacy": "true"})
+    voices = listed.json()["voices"]
+    assert voices[0]["voice_id"] == clone
+    assert len(voices) >= 21
+    for voice in voices:
+        assert set(voice) == VOICE_KEYS
+        assert all(isinstance(value, str) for value in voice["labels"].values())
+        assert voice["preview_url"].startswith(shared_server.url)
+        assert shared_server.client.get(f"/v1/voices/{voice['voice_id']}").json() == voice
+    premade = voices[-1]
+    assert (premade["samples"], premade["category"]) == (None, "premade")
+    (sample,) = voices[0]["samples"]
+    assert set(sample) == SAMPLE_KEYS
+
+
+def test_search_pages_until_the_end(shared_server: RunningServer) -> None:
+    names: list[str] = []
+    token = None
+    while True:
+        parameters = {"page_size": 7, "sort": "name"} | (
+            {"next_page_token": token} if token else {}
+        )
+        page = shared_server.client.get("/v2/voices", params=parameters).json()
+        names += [voice["name"] for voice in page["voices"]]
+        assert page["total_count"] >= 20
+        token = page["next_page_token"]
+        assert page["has_more"] is (token is not None)
+        if token is None:
+            break
+    assert names == sorted(names, key=str.casefold)
+    assert len(names) == page["total_count"]
+
+
+def test_search_reads_every_parameter(shared_server: RunningServer) -> None:
+    def find(query: str) -> Any:
+        found = shared_server.client.get(f"/v2/voices?{query}")
+        assert found.status_code == 200, found.text
+        return found.json()
+
+    assert [voice["name"] for voice in find("search=bittern")["voices"]] == ["Bittern"]
+    assert {voice["labels"]["language"] for voice in find("language=nl&language=de")["voices"]} == {
+        "nl",
+        "de",
+    }
+    assert [voice["voice_id"] for voice in find(f"voice_ids={GEORGE}")["voices"]] == [GEORGE]
+    assert find("include_total_count=no&page_size=3")["total_count"] == 3
+    assert find("high_quality=true&min_notice_period_days=3")["voices"] == []
+    assert find("voice_type=nonsense&include_custom_rates=1")["total_count"] == 0
+    assert find("gender=male&age=old&accent=american&use_cases=narrative_story")["total_count"] == 1
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "code"),
+    [
+        ("page_size=0", 400, "invalid_page_size"),
+        ("page_size=101", 400, "invalid_page_size"),
+        ("next_page_token=x", 400, "invalid_cursor"),
+        ("&".join(f"voice_ids=v{number}" for number in range(101)), 400, "invalid_parameters"),
+        ("page_size=many", 422, None),
+        ("include_total_count=perhaps", 422, None),
+    ],
+)
+def test_a_bad_search_is_refused(
+    shared_server: RunningServer, query: str, status: int, code: str | None
+) -> None:
+    refused = shared_server.client.get(f"/v2/voices?{query}")
+    assert refused.status_code == status
+    assert code is None or detail(refused)["code"] == code
+
+
+@pytest.mark.parametrize("order", ["python", "javascript"])
+def test_both_orders_of_the_form(shared_server: RunningServer, order: str) -> None:
+    name = text("name", "Ordered")
+    rest = [
+        text("remove_background_noise", "false"),
+        text("description", "As sent"),
+        text("labels", '{"accent": "scottish"}'),
+        text("consent", "It is me."),
+        text("unknown", "ignored"),
+    ]
+    files = [file(name="one.flac"), file(name="two.flac")]
+    parts = [name, *rest, *files] if order == "python" else [name, *files, *rest]
+    made = add(shared_server.client, *parts)
+    assert made.json().keys() == {"voice_id", "requires_verification", "library_voice_match"}
+    voice_id = made.json()["voice_id"]
+    voice = shared_server.client.get(f"/v1/voices/{voice_id}").json()
+    assert voice["description"] == "As sent"
+    assert voice["labels"] == {"accent": "scottish"}
+    assert [sample["file_name"] for sample in voice["samples"]] == ["one.flac", "two.flac"]
+    assert voice["is_owner"] is True
+    assert shared_server.client.delete(f"/v1/voices/{voice_id}").json() == {"status": "ok"}
+    assert shared_server.client.get(f"/v1/voices/{voice_id}").status_code == 404
+
+
+def test_labels_of_the_python_sdk(shared_server: RunningServer) -> None:
+    made = add(shared_server.client, text("name", "N"), text("labels", "null"), file())
+    voice = shared_server.client.get(f"/v1/voices/{made.json()['voice_id']}").json()
+    assert voice["labels"] == {}
+    assert voice["description"] is None
+    shared_server.client.delete(f"/v1/voices/{voice['voice_id']}")
+
+
+@pytest.mark.parametrize(
+    ("parts", "status", "what"),
+    [
+        ([file()], 422, ["body", "name"]),
+        ([text("name", ""), file()], 422, ["body", "name"]),
+        ([text("name", "x")], 422, ["body", "files"]),
+        ([text("name", "x"), ("files", ("", b"", "application/octet-stream"))], 422, None),
+        ([text("name", "x"), text("remove_background_noise", "maybe"), file()], 422, None),
+        ([text("name", "x"), text("labels", "[1]"), file()], 400, "invalid_parameters"),
+        ([text("name", "x"), text("labels", '{"a": 1}'), file()], 400, "invalid_parameters"),
+        ([text("name", "x" * 101), file()], 400, "invalid_parameters"),
+        ([text("name", "x"), file(b"")], 400, "invalid_audio"),
+        ([text("name", "x"), file(b"words " * 99)], 400, "invalid_audio_format"),
+        ([text("name", "x"), *[file(b"x")] * 26], 400, "invalid_parameters"),
+    ],
+)
+def test_a_bad_form_is_refused(
+    shared_server: RunningServer, parts: list[Part], status: int, what: Any
+) -> None:
+    before = shared_server.client.get("/v1/voices").json()
+    refused = add(shared_server.client, *parts)
+    assert refused.status_code == status, refused.text
+    if status == 422:
+        (item,) = detail(refused)
+        assert what is None or item["loc"] == what
+    else:
+        assert detail(refused)["code"] == what
+    assert shared_server.client.get("/v1/voices").json() == before
+    assert list((shared_server.settings.data / "incoming").iterdir()) == []
+
+
+def test_another_body_than_a_form_is_refused(shared_server: RunningServer) -> None:
+    refused = shared_server.client.post("/v1/voices/add", json={"name": "x"})
+    assert refused.status_code == 400
+    assert detail(refused)["code"] == "invalid_content_type"
+    assert shared_server.client.post("/v1/voices/add").status_code == 422
+
+
+def test_editing_keeps_what_is_not_sent(shared_server: RunningServer, clone: str) -> None:
+    client = shared_server.client
+
+    def edit(*parts: Part) -> httpx.Response:
+        return client.post(f"/v1/voices/{clone}/edit", files=list(parts))
+
+    assert edit(text("name", "A"), text("labels", '{"age": "old"}')).json() == {"status": "ok"}
+    assert edit(text("name", "B"), text("labels", "null"), text("description", "d")).is_success
+    voice = client.get(f"/v1/voices/{clone}").json()
+    assert (voice["name"], voice["labels"], voice["description"]) == ("B", {"age": "old"}, "d")
+    assert edit(text("name", "C"), file(name="more.flac")).is_success
+    samples = client.get(f"/v1/voices/{clone}").json()["samples"]
+    assert [sample["file_name"] for sample in samples] == ["me.flac", "more.flac"]
+    assert edit(text("description", "no name")).status_code == 422
+
+    audio = client.get(f"/v1/voices/{clone}/samples/{samples[0]['sample_id']}/audio")
+    assert audio.content == RECORDING
+    assert audio.headers["content-type"] == "audio/flac"
+    gone = f"/v1/voices/{clone}/samples/{samples[0]['sample_id']}"
+    assert client.delete(gone).json() == {"status": "ok"}
+    again = client.get(f"{gone}/audio")
+    assert (again.status_code, detail(again)["code"]) == (404, "sample_not_found")
+    last = client.delete(f"/v1/voices/{clone}/samples/{samples[1]['sample_id']}")
+    assert (last.status_code, detail(last)["code"]) == (400, "bad_request")
+
+
+def test_settings(shared_server: RunningServer, clone: str) -> None:
+    client = shared_server.client
+    default = client.get("/v1/voices/settings/default").json()
+    assert default.keys() == {
+        "stability",
+        "use_speaker_boost",
+        "similarity_boost",
+        "style",
+        "speed",
+    }
+    path = f"/v1/voices/{clone}/settings"
+    assert client.get(path).json() == default
+    assert client.get(f"/v1/voices/{clone}").json()["settings"] is None
+    changes = {"stability": 0.2, "style": None, "clone_strength": 0.5, "nonsense": []}
+    assert client.post(f"{path}/edit", json=changes).json() == {"status": "ok"}
+    assert client.post(f"{path}/edit", json={"style": 1}).json() == {"status": "ok"}
+    assert client.get(path).json() == default | {"stability": 0.2, "style": 1.0}
+    assert client.get(f"/v1/voices/{clone}").json()["settings"] == client.get(path).json()
+    for bad in ({"speed": 3}, {"use_speaker_boost": "yes"}, [], 3):
+        refused = client.post(f"{path}/edit", json=bad)
+        assert refused.status_code == 400, bad
+        assert detail(refused)["code"] == "invalid_voice_settings"
+    broken = client.post(f"{path}/edit", content=b"{", headers={"content-type": "application/json"})
+    assert detail(broken)["code"] == "malformed_json"
+
+
+def test_previews(shared_server: RunningServer, clone: str) -> None:
+    george = shared_server.client.get(f"/v1/voices/{GEORGE}").json()
+    assert george["voice_id"] == GEORGE
+    with shared_server.anonymous() as anonymous:
+        public = anonymous.get(george["preview_url"])
+        assert public.headers["content-type"] == "audio/mpeg"
+        mine = shared_server.client.get(f"/v1/voices/{clone}").json()["preview_url"]
+        assert anonymous.get(mine).status_code == 401
+        assert anonymous.get(f"/previews/{clone}.mp3").status_code == 404
+        assert anonymous.get("/previews/..%2fpremade.json.mp3").status_code == 404
+    assert shared_server.client.get(f"/v1/voices/{GEORGE}/preview").content == public.content
+    heard = shared_server.client.get(mine)
+    assert heard.headers["content-type"] == "audio/mpeg"
+    assert (
+        heard.content[:3] in {b"ID3", b"\xff\xfb\x90", b"\xff\xfb\x50"} or heard.content[0] == 255
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/v1/voices/nobody", 404, "voice_not_found"),
+        ("GET", "/v1/voices/nobody/settings", 404, "voice_not_found"),
+        ("GET", "/v1/voices/nobody/preview", 404, "voice_not_found"),
+        ("GET", "/v1/voices/nobody/samples/s/audio", 404, "voice_not_found"),
+        ("GET", f"/v1/voices/{GEORGE}/samples/s/audio", 404, "sample_not_found"),
+        ("GET", "/v1/voices/%2e%2e%5cpasswd", 404, "voice_not_found"),
+        ("GET", "/v1/voices/" + "a" * 65, 404, "voice_not_found"),
+        ("DELETE", "/v1/voices/nobody", 404, "voice_not_found"),
+        ("DELETE", f"/v1/voices/{GEORGE}", 403, "voice_access_denied"),
+        ("DELETE", f"/v1/voices/{GEORGE}/samples/s", 403, "voice_access_denied"),
+    ],
+)
+def test_refusals(
+    shared_server: RunningServer, method: str, path: str, status: int, code: str
+) -> None:
+    refused = shared_server.client.request(method, path)
+    assert refused.status_code == status
+    assert detail(refused)["code"] == detail(refused)["status"] == code
+
+
+def test_a_premade_voice_cannot_be_edited(shared_server: RunningServer) -> None:
+    parts = dict([text("name", "Mine")])
+    refused = shared_server.client.post(f"/v1/voices/{GEORGE}/edit", files=parts)
+    assert (refused.status_code, detail(refused)["code"]) == (403, "voice_access_denied")
+
+
+def test_the_tier_limits_the_number_of_clones(server: Callable[..., RunningServer]) -> None:
+    tiers = {"small": {"concurrency": 2, "voices": 1}}
+    running = server(default_tier="small", tiers=tiers)
+    assert add(running.client, text("name", "One"), file()).is_success
+    refused = add(running.client, text("name", "Two"), file())
+    assert (refused.status_code, detail(refused)["code"]) == (400, "voice_limit_reached")
+    subscription = running.client.get("/v1/user/subscription").json()
+    assert (subscription["voice_slots_used"], subscription["voice_limit"]) == (1, 1)
+
+
+def test_an_upload_that_breaks_off_leaves_nothing(shared_server: RunningServer) -> None:
+    before = shared_server.client.get("/v1/voices").json()
+    parts = urlsplit(shared_server.url)
+    head = (
+        f"POST /v1/voices/add HTTP/1.1\r\nhost: x\r\nxi-api-key: {shared_server.api_key}\r\n"
+        "content-type: multipart/form-data; boundary=b\r\ncontent-length: 100000\r\n\r\n"
+        '--b\r\ncontent-disposition: form-data; name="name"\r\n\r\nGone\r\n'
+        '--b\r\ncontent-disposition: form-data; name="files"; filename="a.wav"\r\n\r\n'
+    )
+    with socket.create_connection((parts.hostname or "", parts.port or 0)) as connection:
+        connection.sendall(head.encode() + RECORDING[:5000])
+    incoming = shared_server.settings.data / "incoming"
+    for _ in range(500):
+        if not list(incoming.iterdir()):
+            break
+        shared_server.client.get("/health")
+    assert list(incoming.iterdir()) == []
+    assert shared_server.client.get("/v1/voices").json() == before
+
+
+def test_there_is_no_library(shared_server: RunningServer) -> None:
+    library = shared_server.client.get("/v1/shared-voices").json()
+    assert library["voices"] == []
+    assert library["has_more"] is False
+
+
+def test_permissions(shared_server: RunningServer) -> None:
+    def key(*permissions: str) -> dict[str, str]:
+        made = shared_server.run(
+            shared_server.services.accounts.keys.create(
+                shared_server.run(shared_server.services.accounts.local_account()).account_id,
+                name="limited",
+                permissions=list(permissions),
+            )
+        )
+        return {"xi-api-key": made.secret}
+
+    reader = key("voices_read")
+    cloner = key("create_instant_voice_clone")
+    with shared_server.anonymous() as client:
+        assert client.get("/v1/voices", headers=reader).is_success
+        refused = client.delete("/v1/voices/nobody", headers=reader)
+        assert (refused.status_code, detail(refused)["code"]) == (401, "missing_permissions")
+        assert "voices_write" in detail(refused)["message"]
+        made = client.post("/v1/voices/add", headers=cloner, files=[text("name", "C"), file()])
+        assert made.is_success
+        assert client.get("/v1/voices", headers=cloner).status_code == 401
+        assert client.post("/v1/voices/add", headers=reader).status_code == 401
+    shared_server.client.delete(f"/v1/voices/{made.json()['voice_id']}")
+
+
+def test_the_document_describes_the_form(shared_server: RunningServer) -> None:
+    document = shared_server.client.get("/openapi.json").json()
+    operation = document["paths"]["/v1/voices/add"]["post"]
+    schema = operation["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert set(schema["required"]) == {"name", "files"}
+    assert "labels" in schema["properties"]
+    assert json.dumps(document["paths"]["/v1/voices/{voice_id}/settings/edit"])
