@@ -56,7 +56,6 @@ async function enter() {
   }
   quiet();
   $("gate").hidden = true;
-  $("rooms").hidden = false;
   await loadVoices();
   convert.open();
   live.open();
@@ -68,6 +67,7 @@ async function enter() {
   });
   history.open();
   account.open();
+  $("rooms").hidden = false;
   const asked = location.hash.slice(1);
   show(ROOMS.includes(asked) ? asked : "convert");
 }

@@ -1,0 +1,90 @@
+"""A real Chromium in front of a real server, with recorded speech as its microphone."""
+
+import os
+import shutil
+import wave
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+SPEECH = Path(__file__).parents[1] / "speech" / "male_librispeech_1235.flac"
+ARTEFACTS = Path(__file__).parents[1] / "artefacts"
+
+CHROMIUM = next(
+    (
+        path
+        for name in ("chromium", "chromium-browser", "google-chrome")
+        if (path := shutil.which(name))
+    ),
+    os.environ.get("CHROMIUM"),
+)
+
+
+@pytest.fixture(scope="session")
+def microphone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve seconds of speech as the WAV file that Chromium plays into its fake microphone."""
+    with av.open(SPEECH) as container:
+        resampler = av.AudioResampler("s16", "mono", 48000)
+        pieces = [
+            piece.to_ndarray()[0]
+            for frame in container.decode(audio=0)
+            for piece in resampler.resample(frame)
+        ]
+    samples = np.concatenate(pieces)
+    path = tmp_path_factory.mktemp("microphone") / "speech.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 48000, 0, "NONE", ""))
+        file.writeframes(np.resize(samples, 12 * 48000).astype("<i2").tobytes())
+    return path
+
+
+@pytest.fixture(scope="session")
+def browser(microphone: Path) -> Iterator[Browser]:
+    """Chromium; skips with the reason when the machine has none."""
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed (Debian: apt-get install chromium).")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=[
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+                "--no-first-run",
+                "--use-fake-device-for-media-stream",
+                "--use-fake-ui-for-media-stream",
+                f"--use-file-for-fake-audio-capture={microphone}",
+                "--autoplay-policy=no-user-gesture-required",
+            ],
+        )
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """A page that fails its test on any error in its console, with a screenshot kept at the end."""
+    context = browser.new_context(
+        viewport={"width": 1280, "height": 900}, permissions=["microphone"], accept_downloads=True
+    )
+    opened = context.new_page()
+    complaints: list[str] = []
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.on(
+        "console",
+        lambda message: complaints.append(message.text)
+        if message.type == "error" and "Failed to load resource" not in message.text
+        else None,
+    )
+    yield opened
+    ARTEFACTS.mkdir(exist_ok=True)
+    opened.screenshot(path=ARTEFACTS / f"{request.node.name}.png", full_page=True)
+    context.close()
+    assert not complaints
