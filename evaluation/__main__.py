@@ -44,7 +44,7 @@ def _result(converter: converters.Converter, pair: Pair, cache: Path) -> Samples
     return np.asarray(samples, dtype=np.float32)
 
 
-def main(  # noqa: PLR0917
+def main(
     engine: Annotated[
         list[str] | None,
         typer.Option(help="source, natural, world, a model id, or module:function; repeatable."),
@@ -63,6 +63,7 @@ def main(  # noqa: PLR0917
     ] = False,
     baselines: Annotated[bool, typer.Option(help="Judge the baselines beside.")] = True,
     level: Annotated[int, typer.Option(min=0, max=4, help="Latency level of engines.")] = 3,
+    nice: Annotated[int, typer.Option(help="Politeness towards other processes.")] = 5,
     name: Annotated[str, typer.Option(help="Ending of the report folder's name.")] = "",
     out: Annotated[Path, typer.Option(help="Where report folders go.")] = HERE / "reports",
     cache: Annotated[Path, typer.Option(help="Where answers are kept.")] = HERE / "cache",
@@ -72,7 +73,7 @@ def main(  # noqa: PLR0917
 ) -> None:
     """Judge voice converters on pairs of people that no training saw."""
     torch.set_num_threads(1)
-    os.nice(5)
+    os.nice(nice)
     chosen = folder_pairs(pairs) if pairs else corpus_pairs(Corpus(corpus))
     chosen = [p for p in chosen if group is None or p.group == group]
     chosen = chosen[: limit or (QUICK if quick else None)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import soxr
+from scipy.ndimage import uniform_filter1d
 from scipy.signal import butter, sosfiltfilt
 
 from evaluation.corpus import CORPUS_RATE, Samples
@@ -89,9 +90,9 @@ def lag_ms(source: Samples, result: Samples, reach: float = 100.0) -> float:
         tracks = []
         for samples in (source, result):
             power = sosfiltfilt(band, samples.astype(np.float64)) ** 2
-            smoothed = np.convolve(power, np.hanning(240) / 120.0, mode="same")[::24]
+            smoothed = np.convolve(power, np.hanning(480) / 240.0, mode="same")[::24]
             level = np.log(np.maximum(smoothed, smoothed.max() * 1e-5) + 1e-14)
-            level -= np.convolve(level, np.ones(201) / 201.0, mode="same")
+            level -= uniform_filter1d(level, 201, mode="nearest")
             tracks.append(level)
         n = min(map(len, tracks))
         one, other = (t[:n] / (np.linalg.norm(t[:n]) + 1e-9) for t in tracks)
