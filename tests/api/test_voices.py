@@ -105,6 +105,7 @@ def test_search_reads_every_parameter(shared_server: RunningServer) -> None:
     }
     assert [voice["voice_id"] for voice in find(f"voice_ids={GEORGE}")["voices"]] == [GEORGE]
     assert find("include_total_count=no&page_size=3")["total_count"] == 3
+    assert find("page_size=&search=&voice_ids=&next_page_token=")["total_count"] >= 20
     assert find("high_quality=true&min_notice_period_days=3")["voices"] == []
     assert find("voice_type=nonsense&include_custom_rates=1")["total_count"] == 0
     assert find("gender=male&age=old&accent=american&use_cases=narrative_story")["total_count"] == 1
@@ -169,6 +170,7 @@ def test_labels_of_the_python_sdk(shared_server: RunningServer) -> None:
         ([text("name", "x")], 422, ["body", "files"]),
         ([text("name", "x"), ("files", ("", b"", "application/octet-stream"))], 422, None),
         ([text("name", "x"), text("remove_background_noise", "maybe"), file()], 422, None),
+        ([text("name", "x"), text("name", "y"), file()], 422, ["body", "name"]),
         ([text("name", "x"), text("labels", "[1]"), file()], 400, "invalid_parameters"),
         ([text("name", "x"), text("labels", '{"a": 1}'), file()], 400, "invalid_parameters"),
         ([text("name", "x" * 101), file()], 400, "invalid_parameters"),

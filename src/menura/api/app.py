@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from menura import __version__
 from menura.api import errors
 from menura.api.auth import Authentication
+from menura.api.empty_values import EmptyValues
 from menura.api.headers import Metrics, ResponseHeaders
 from menura.services import Services, open_services
 from menura.settings import Settings
@@ -63,6 +64,7 @@ def create_app(settings: Settings, on_ready: Callable[[Services], None] | None =
     for name in ROUTERS:
         app.include_router(import_module(name).router)
     app.router.routes.extend(page_routes())
+    app.add_middleware(EmptyValues)
     # The last one added is the first to see a request.
     app.add_middleware(Authentication)
     app.add_middleware(ResponseHeaders, region=settings.region, metrics=app.state.metrics)

@@ -15,13 +15,12 @@ from menura.api.multipart import (
     FormLimits,
     read_form,
 )
+from menura.api.values import boolean, repeated
 from menura.errors import InvalidParameters, SchemaViolation
 from menura.settings import Settings
 from menura.storage.objects import ObjectWriter
 from menura.voices.store import Card, Upload, VoiceStore, parse_labels
 
-_TRUE = frozenset({"true", "1", "yes", "on"})
-_FALSE = frozenset({"false", "0", "no", "off"})
 _WRITE_SIZE = 1 << 20
 
 VOICE_FORM: dict[str, Any] = {
@@ -60,7 +59,7 @@ def form_document(required: list[str]) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class VoiceForm:
-    """What a form says. Of a text field that comes twice the last one counts."""
+    """What a form says."""
 
     texts: dict[str, str] = field(default_factory=dict)
     uploads: list[Upload] = field(default_factory=list)
@@ -83,14 +82,8 @@ class VoiceForm:
 
     def flag(self, name: str) -> bool:
         """Return a boolean field, false when absent. Raises SchemaViolation."""
-        text = self.texts.get(name, "").strip().lower()
-        if text in _TRUE:
-            return True
-        if text and text not in _FALSE:
-            raise SchemaViolation(
-                ("body", name), f"{text[:40]!r} is neither true nor false", "bool_parsing"
-            )
-        return False
+        text = self.texts.get(name, "").strip()
+        return boolean(("body", name), text) if text else False
 
     def abandon(self) -> None:
         """Forget the recordings. Harmless when they have been kept."""
@@ -121,6 +114,8 @@ async def _read(request: Request, settings: Settings, voices: VoiceStore, form: 
     async for event in read_form(request.scope, request.receive, limits, {"files"}):
         match event:
             case Field():
+                if event.name in form.texts and event.name in VOICE_FORM:
+                    raise repeated(("body", event.name))
                 form.texts[event.name] = event.value
             case FileStart():
                 if len(form.uploads) >= settings.max_voice_files:
