@@ -103,6 +103,8 @@ def _head(source: Source) -> tuple[int, bytes]:
     kind = sniff.sniff(head)
     if kind is None or kind.demuxer is None or kind in sniff.NEEDS_HEAD:
         head += read_exactly(source, sniff.HEAD_SIZE - len(head))
+        if sniff.sniff(head) is None:
+            head += read_exactly(source, sniff.LONG_HEAD_SIZE - len(head))
     return start, head
 
 

@@ -183,6 +183,8 @@ class _Mp3Encoder(_BlockEncoder):
         context.format = "fltp"
         context.layout = "mono"
         context.time_base = Fraction(1, output_format.sample_rate)
+        # Without the reservoir a frame leaves at once instead of up to six frames later.
+        context.options = {"reservoir": "0"}
         context.open()
         self._context = context
         self._sent = 0
@@ -190,7 +192,7 @@ class _Mp3Encoder(_BlockEncoder):
 
     @property
     def delay(self) -> int:
-        return 3 * self._block + _MP3_DELAY
+        return 2 * self._block + _MP3_DELAY
 
     @property
     def header(self) -> bytes:

@@ -22,7 +22,7 @@ MIN_RATE, MAX_RATE = 1_000, 768_000
 
 _UNKNOWN_SIZE = 0xFFFFFFFF
 _SUBFORMAT_TAIL = bytes.fromhex("000000001000800000aa00389b71")
-_BLOCK_FRAMES = 4096
+_BLOCK_SIZE = 16_384
 _LARGEST_CHUNK_KEPT = 4096
 
 
@@ -103,7 +103,8 @@ class PcmReader:
         """Return the next block, empty at the end. Half a frame at the end is dropped."""
         frame_size = self._format.frame_size
         while True:
-            data = self._rest + self._more(_BLOCK_FRAMES * frame_size - len(self._rest))
+            size = max(frame_size, _BLOCK_SIZE // frame_size * frame_size)
+            data = self._rest + self._more(size - len(self._rest))
             if len(data) == len(self._rest):
                 return np.zeros(0, np.float32)
             whole = len(data) // frame_size * frame_size

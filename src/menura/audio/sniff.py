@@ -20,7 +20,10 @@ class Kind:
 
 
 HEAD_SIZE = 4096
-"""Bytes from the start that `sniff` wants; fewer are taken when the file is shorter."""
+"""Bytes from the start in which nearly every file shows its kind."""
+
+LONG_HEAD_SIZE = 65_536
+"""Bytes looked at before a file is called unknown: MP3 files may begin with junk."""
 
 WAV = Kind("a WAV file", "wav")
 MP4 = Kind("an MP4 or QuickTime file", "mov")
@@ -112,7 +115,7 @@ def sniff(head: bytes) -> Kind | None:
         return _RIFF_FORMS.get(head[8:12])
     if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
         return Kind("an AIFF file", "aiff")
-    if head[4:8] in _MP4_BOXES:
+    if head[4:8] in _MP4_BOXES and (head[4:8] == b"mdat" or head[0] < 16):
         if head[4:8] == b"ftyp" and head[8:12] in _IMAGE_BRANDS:
             return Kind("a HEIF or AVIF image", None)
         return MP4
@@ -237,6 +240,8 @@ def _sniff_frames(head: bytes) -> Kind | None:
 
 
 def _sniff_text(head: bytes) -> Kind | None:
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return Kind("text", None)
     sample = head.decode("utf-8", "replace")
     if not sample.strip() or any(ord(char) < 32 and char not in "\t\n\r\f" for char in sample):
         return None
