@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from ..conftest import RunningServer
+
 SPEECH = Path(__file__).parent.parent / "speech"
 RECORDING = (SPEECH / "male_librispeech_1235.flac").read_bytes()
 GEORGE = "JBFqnCBsd6RMkjVDRZzb"
@@ -29,8 +31,6 @@ SAMPLE_KEYS = {
 }  # fmt: skip
 
 Part = tuple[str, Any]
-RunningServer = Any
-"""Of tests/conftest.py, which a test module cannot import."""
 
 
 def text(name: str, value: str) -> Part:

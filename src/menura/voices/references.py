@@ -12,6 +12,7 @@ import numpy as np
 from menura.audio import sniff
 from menura.audio.decode import open_decoder
 from menura.audio.resample import Resampler
+from menura.denoise import open_denoiser
 from menura.engine.interface import SAMPLE_RATE, Engine, Measurement, Samples
 from menura.engine.interface import UnusableReferenceError as UnusableReference
 from menura.errors import AudioTooLong, InvalidAudio, MenuraError
@@ -234,8 +235,6 @@ def _joined(pieces: Sequence[tuple[int, Samples]]) -> Samples:
 
 
 def _denoised(samples: Samples, turn: Turn) -> Samples:
-    from menura.denoise import open_denoiser  # noqa: PLC0415
-
     denoiser = open_denoiser()
     up = Resampler(SAMPLE_RATE, denoiser.sample_rate)
     down = Resampler(denoiser.sample_rate, SAMPLE_RATE)
