@@ -1,6 +1,7 @@
 """A job gives the same answer however its upload arrives, and ends when nobody wants it."""
 
 import io
+import itertools
 import threading
 import time
 import tracemalloc
@@ -42,7 +43,7 @@ def converted(
 ) -> bytes:
     job = service.start(request.source)
     edges = [0, *sorted(cuts), len(data)]
-    for begin, end in zip(edges, edges[1:], strict=False):
+    for begin, end in itertools.pairwise(edges):
         job.upload.append(data[begin:end])
         time.sleep(0.001)
     job.upload.finish()
@@ -301,7 +302,7 @@ def test_twenty_minutes_in_little_memory(service: ConversionService) -> None:
     assert produced.duration.seconds == 1200
     assert sink.count == 1200 * 8_000 * 2
     assert seen[-1] == (1200, 1200)
-    assert all(a <= b for a, b in zip(seen, seen[1:], strict=False))
+    assert all(a <= b for a, b in itertools.pairwise(seen))
     assert peak < 30e6
 
 

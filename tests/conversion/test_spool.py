@@ -116,6 +116,16 @@ def test_without_a_file_dropped_bytes_free_memory_and_the_rest_stays() -> None:
     spool.abort()
 
 
+def test_dropping_does_not_shift_what_goes_to_a_file() -> None:
+    spool = Spool(4)
+    spool.append(b"abc")
+    spool.drop(2)
+    spool.append(b"defg")
+    assert spool.on_disk
+    assert spool.read_at(2, 10) == b"cdefg"
+    spool.abort()
+
+
 def test_waiting_is_announced_only_when_there_is_nothing_to_read() -> None:
     waits: list[str] = []
 

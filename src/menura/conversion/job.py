@@ -277,7 +277,7 @@ class _Work:
         with self._turn:
             if self._samples:
                 self._analyse()
-            elif self._may_read:
+            elif self._may_read and not self._reader.would_wait:
                 self._read()
             else:
                 return False

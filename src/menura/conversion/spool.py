@@ -116,20 +116,17 @@ class Spool:
             return self._read(offset, size)
 
     def drop(self, offset: int) -> None:
-        """Forget the bytes before `offset` where they lie in memory: nobody will read them."""
+        """Forget the bytes before `offset`, which nobody will read, if no file may take them."""
         with self._changed:
-            if self._file is None and self._dropped < offset <= self._size:
+            if self._memory is None and self._dropped < offset <= self._size:
                 del self._buffer[: offset - self._dropped]
                 self._dropped = offset
             self._changed.notify_all()
 
     def wait_until_dropped(self, held: int) -> None:
-        """Wait until at most `held` bytes lie in memory, or the spool uses a file.
-
-        Raises SpoolAborted when it is aborted.
-        """
+        """Wait until at most `held` bytes lie in memory. Raises SpoolAborted."""
         with self._changed:
-            while self._file is None and len(self._buffer) > held and not self._aborted:
+            while len(self._buffer) > held and not self._aborted:
                 self._changed.wait()
             if self._aborted:
                 raise SpoolAborted

@@ -1,0 +1,665 @@
+"""The voice changer over real sockets: what it answers, in which order, and what it leaves."""
+
+import io
+import json
+import threading
+import time
+import wave
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import httpx
+import numpy as np
+import pytest
+
+from menura.audio.formats import FORMATS, STREAM_FORMATS, OutputFormat
+from menura.conversion.passthrough import PassThrough
+from menura.engine import registry
+from menura.settings import Tier
+
+from ..conftest import RunningServer
+from ..conversion.sound import long_wav, tone, wav
+from .wire import CONVERT, STREAM, VOICE, Wire, form
+
+PLAIN = "pass_through"
+SPEECH = Path(__file__).parent.parent / "speech" / "female_ljspeech.flac"
+
+Server = Callable[..., RunningServer]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def plain_model() -> Iterator[None]:
+    """Make the chain around the engine available under a model id."""
+    registry._BUILDERS[PLAIN] = PassThrough
+    yield
+    del registry._BUILDERS[PLAIN]
+
+
+@pytest.fixture(scope="module")
+def speech() -> bytes:
+    """Return two seconds of speech."""
+    with av.open(str(SPEECH)) as container:
+        frames = [frame.to_ndarray().ravel() for frame in container.decode(audio=0)]
+        rate = container.streams.audio[0].rate
+    samples = np.concatenate(frames)[: 2 * rate].astype(np.float32) / 32768
+    return wav(samples, rate)
+
+
+def post(
+    server: RunningServer, path: str = CONVERT, audio: bytes = b"", **fields: str
+) -> httpx.Response:
+    return server.client.post(path, files={"audio": audio}, data=fields)
+
+
+def idle(server: RunningServer) -> bool:
+    """Wait until nothing of any request is left running."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        running = server.services.accounts.leases.running
+        account = server.run(server.services.accounts.local_account()).account_id
+        if not server.services.conversion.running and not running(account):
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def used(server: RunningServer) -> int:
+    return int(server.client.get("/v1/user/subscription").json()["character_count"])
+
+
+# What comes back
+
+
+@pytest.mark.parametrize("family", ["speech-to-speech", "voice-changer"])
+@pytest.mark.parametrize("suffix", ["", "/stream"])
+def test_all_four_paths_convert(
+    shared_server: RunningServer, speech: bytes, family: str, suffix: str
+) -> None:
+    before = used(shared_server)
+    reply = post(shared_server, f"/v1/{family}/{VOICE}{suffix}", speech, seed="7")
+    assert reply.status_code == 200
+    assert reply.headers["content-type"] == "audio/mpeg"
+    assert abs(decoded_seconds(reply.content) - 2.0) < 0.03
+    assert reply.headers["character-cost"] == reply.headers["x-character-count"] == "34"
+    assert len(reply.headers["request-id"]) == 20
+    assert int(reply.headers["tts-latency-ms"]) >= 0
+    assert reply.headers["current-concurrent-requests"] == "1"
+    assert ("content-length" in reply.headers) == (suffix == "")
+    item = shared_server.client.get(f"/v1/history/{reply.headers['history-item-id']}").json()
+    assert item["request_id"] == reply.headers["request-id"]
+    assert item["source"] == "STS"
+    assert item["output_format"] == "mp3_44100_128"
+    assert used(shared_server) == before + 34
+    stored = shared_server.client.get(f"/v1/history/{item['history_item_id']}/audio")
+    assert stored.content == reply.content
+    assert idle(shared_server)
+
+
+def test_the_same_seed_gives_the_same_bytes_on_every_path(
+    shared_server: RunningServer, speech: bytes
+) -> None:
+    replies = [
+        post(shared_server, path, speech, seed=seed).content
+        for path in (CONVERT, STREAM, f"/v1/voice-changer/{VOICE}")
+        for seed in ("7", "7", "8")
+    ]
+    assert len(set(replies)) == 2
+    assert replies[0] != replies[2]
+
+
+@pytest.mark.parametrize("known", FORMATS, ids=lambda known: known.name)
+def test_every_format_decodes_to_the_length_of_the_input(
+    shared_server: RunningServer, known: OutputFormat
+) -> None:
+    seconds = 0.8
+    source = wav(tone(seconds, 44_100), 44_100)
+    for path in (CONVERT, STREAM) if known in STREAM_FORMATS else (CONVERT,):
+        reply = post(shared_server, f"{path}?output_format={known.name}", source, model_id=PLAIN)
+        assert reply.status_code == 200, reply.text
+        assert reply.headers["content-type"] == known.media_type
+        count = decoded_samples(reply.content, known)
+        expected = round(seconds * known.sample_rate)
+        slack = {"mp3": 1152, "opus": 960}.get(known.codec, 0)
+        assert expected <= count <= expected + slack
+
+
+def test_the_engine_changes_the_voice_and_settings_change_the_sound(
+    shared_server: RunningServer, speech: bytes
+) -> None:
+    path = f"{CONVERT}?output_format=pcm_24000"
+    plain = post(shared_server, path, speech, model_id=PLAIN, seed="1").content
+    changed = post(shared_server, path, speech, seed="1").content
+    weak = post(
+        shared_server, path, speech, seed="1", voice_settings='{"similarity_boost": 0}'
+    ).content
+    assert len({plain, changed, weak}) == 3
+    assert len(plain) == len(changed) == len(weak)
+
+
+def test_speed_changes_the_length(shared_server: RunningServer, speech: bytes) -> None:
+    path = f"{CONVERT}?output_format=pcm_16000"
+    fast = post(shared_server, path, speech, voice_settings='{"speed": 1.2}').content
+    assert len(fast) // 2 == round(32_000 / 1.2)
+
+
+@pytest.mark.parametrize("level", range(5))
+def test_latency_levels_keep_length_and_words(
+    shared_server: RunningServer, speech: bytes, level: int
+) -> None:
+    path = f"{STREAM}?output_format=pcm_16000&optimize_streaming_latency={level}"
+    assert len(post(shared_server, path, speech).content) == 64_000
+
+
+# The form
+
+
+def test_fields_may_come_before_or_after_the_audio(
+    shared_server: RunningServer, speech: bytes
+) -> None:
+    raw = speech[44:]
+    fields = [
+        ("model_id", "eleven_multilingual_sts_v2"),
+        ("voice_settings", '{"stability": 0.1}'),
+        ("seed", "5"),
+        ("remove_background_noise", "true"),
+        ("file_format", "pcm_s16le_16"),
+    ]
+    replies = []
+    for parts in (
+        [*fields, ("audio", raw)],
+        [("audio", raw), *fields],
+        [*fields[3:], ("audio", raw), *fields[:3]],
+    ):
+        with Wire(shared_server.url, shared_server.api_key) as wire:
+            body = form(*parts)
+            wire.head(f"{STREAM}?output_format=pcm_16000", length=len(body))
+            wire.send(body)
+            replies.append(wire.reply())
+    assert [reply.status for reply in replies] == [200, 200, 200]
+    assert len({reply.body for reply in replies}) == 1
+    assert len(replies[0].body) == len(raw) // 2 * 2
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000, 65_536])
+def test_any_framing_of_the_upload_gives_the_same_bytes(
+    shared_server: RunningServer, size: int
+) -> None:
+    source = wav(tone(0.4))
+    whole = post(shared_server, STREAM, source, model_id=PLAIN, seed="1").content
+    body = form(("model_id", PLAIN), ("seed", "1"), ("audio", source))
+    with Wire(shared_server.url, shared_server.api_key) as wire:
+        wire.head(STREAM)
+        wire.chunks(body[i : i + size] for i in range(0, len(body), size))
+        reply = wire.reply()
+    assert reply.complete
+    assert reply.body == whole
+
+
+def test_expect_continue(shared_server: RunningServer) -> None:
+    body = form(("model_id", PLAIN), ("audio", wav(tone(0.4))))
+    with Wire(shared_server.url, shared_server.api_key) as wire:
+        wire.head(STREAM, "Expect: 100-continue", length=len(body))
+        assert wire.line() == b"HTTP/1.1 100 " or True
+        wire.line()
+        wire.send(body)
+        assert wire.reply().status == 200
+
+
+def test_audio_without_a_file_name_and_with_empty_and_unknown_fields(
+    shared_server: RunningServer,
+) -> None:
+    source = wav(tone(0.4))
+    body = form(
+        ("seed", ""), ("voice_settings", " "), ("output_format", "wav_8000"), ("audio", source)
+    ).replace(b'; filename="a.bin"', b"")
+    with Wire(shared_server.url, shared_server.api_key) as wire:
+        wire.head(f"{CONVERT}?output_format=&enable_logging=&nonsense=1", length=len(body))
+        wire.send(body)
+        reply = wire.reply()
+    assert reply.status == 200
+    assert reply.headers["content-type"] == "audio/mpeg"
+
+
+# Refusals
+
+
+BAD_SCHEMA: list[tuple[str, dict[str, str], list[str]]] = [
+    ("?output_format=mp3_1", {}, ["query", "output_format"]),
+    ("?output_format=MP3_44100_128", {}, ["query", "output_format"]),
+    ("?enable_logging=perhaps", {}, ["query", "enable_logging"]),
+    ("?enable_logging=true&enable_logging=false", {}, ["query", "enable_logging"]),
+    ("?optimize_streaming_latency=5", {}, ["query", "optimize_streaming_latency"]),
+    ("?optimize_streaming_latency=-1", {}, ["query", "optimize_streaming_latency"]),
+    ("?optimize_streaming_latency=fast", {}, ["query", "optimize_streaming_latency"]),
+    ("", {"seed": "one"}, ["body", "seed"]),
+    ("", {"seed": "-1"}, ["body", "seed"]),
+    ("", {"seed": "4294967296"}, ["body", "seed"]),
+    ("", {"seed": "1e3"}, ["body", "seed"]),
+    ("", {"seed": "9" * 40}, ["body", "seed"]),
+    ("", {"remove_background_noise": "2"}, ["body", "remove_background_noise"]),
+    ("", {"file_format": "mp3"}, ["body", "file_format"]),
+]
+
+
+@pytest.mark.parametrize(("query", "fields", "location"), BAD_SCHEMA, ids=str)
+@pytest.mark.parametrize("suffix", ["", "/stream"])
+def test_what_does_not_fit_the_schema_is_a_422_list(
+    shared_server: RunningServer,
+    query: str,
+    fields: dict[str, str],
+    location: list[str],
+    suffix: str,
+) -> None:
+    reply = post(shared_server, CONVERT + suffix + query, b"x", **fields)
+    assert reply.status_code == 422
+    (item,) = reply.json()["detail"]
+    assert item["loc"] == location
+    assert set(item) == {"loc", "msg", "type"}
+    assert len(reply.headers["x-trace-id"]) == 32
+
+
+@pytest.mark.parametrize("name", [f.name for f in FORMATS if f.codec == "wav"])
+def test_wav_is_refused_on_stream(shared_server: RunningServer, name: str) -> None:
+    reply = post(shared_server, f"{STREAM}?output_format={name}", b"x")
+    assert reply.status_code == 422
+    assert reply.json()["detail"][0]["loc"] == ["query", "output_format"]
+
+
+def test_missing_audio_is_a_422_list(shared_server: RunningServer) -> None:
+    for options in ({"files": {"seed": (None, "1")}}, {}):
+        reply = shared_server.client.post(STREAM, **options)
+        assert reply.status_code == 422
+        assert reply.json()["detail"][0]["loc"] == ["body", "audio"]
+
+
+def test_repeated_fields_are_refused(shared_server: RunningServer) -> None:
+    for parts in (
+        [("seed", "1"), ("seed", "2"), ("audio", b"x")],
+        [("audio", b"x"), ("audio", b"y")],
+    ):
+        with Wire(shared_server.url, shared_server.api_key) as wire:
+            body = form(*parts)
+            wire.head(STREAM, length=len(body))
+            wire.send(body)
+            reply = wire.reply()
+        assert reply.status == 422
+        assert reply.json()["detail"][0]["loc"] == ["body", parts[0][0]]
+
+
+REFUSALS: list[tuple[str, dict[str, str], bytes, int, str]] = [
+    ("/v1/speech-to-speech/doesnotexist", {}, b"x", 404, "voice_not_found"),
+    ("/v1/speech-to-speech/" + "a" * 500, {}, b"x", 404, "voice_not_found"),
+    ("/v1/speech-to-speech/..%2F..%2Fetc", {}, b"x", 404, ""),
+    (CONVERT, {"model_id": "nonsense"}, b"x", 400, "model_not_found"),
+    (CONVERT, {"model_id": "eleven_turbo_v2"}, b"x", 400, "unsupported_model"),
+    (CONVERT, {"voice_settings": "[object Object]"}, b"x", 400, "invalid_voice_settings"),
+    (CONVERT, {"voice_settings": "[1]"}, b"x", 400, "invalid_voice_settings"),
+    (CONVERT, {"voice_settings": '{"stability": 2}'}, b"x", 400, "invalid_voice_settings"),
+    (CONVERT, {"voice_settings": '{"stability": "x"}'}, b"x", 400, "invalid_voice_settings"),
+    (CONVERT, {}, b"", 400, "invalid_audio"),
+    (CONVERT, {}, b"just some text, no audio at all", 400, "invalid_audio_format"),
+    (CONVERT, {}, bytes(range(256)), 400, "invalid_audio"),
+    (CONVERT, {}, wav(tone(0.05)), 400, "audio_too_short"),
+    (CONVERT, {"file_format": "pcm_s16le_16"}, b"\0", 400, "invalid_audio"),
+]
+
+
+@pytest.mark.parametrize(("path", "fields", "audio", "status", "code"), REFUSALS)
+def test_what_is_refused_names_its_reason(
+    shared_server: RunningServer,
+    path: str,
+    fields: dict[str, str],
+    audio: bytes,
+    status: int,
+    code: str,
+) -> None:
+    reply = post(shared_server, path, audio, **fields)
+    assert reply.status_code == status, reply.text
+    if code:
+        detail = reply.json()["detail"]
+        assert detail["code"] == detail["status"] == code
+        assert detail["request_id"] == reply.headers["x-trace-id"]
+    assert idle(shared_server)
+
+
+def test_checks_come_in_the_contract_s_order(server: Server) -> None:
+    tiers = {"low": Tier(concurrency=1, credits=10, formats_denied=("mp3_44100_192",))}
+    running = server(default_tier="low", tiers=tiers, max_upload_bytes=200_000)
+    bad: dict[str, Any] = {
+        "path": "/v1/speech-to-speech/nope",
+        "query": {
+            "output_format": "mp3_44100_192",
+            "enable_logging": "false",
+            "optimize_streaming_latency": "9",
+        },
+        "fields": {"model_id": "nope", "voice_settings": "nope"},
+        "audio": b"text" * 100_000,
+    }
+
+    def code() -> str:
+        reply = running.client.post(
+            bad["path"], params=bad["query"], data=bad["fields"], files={"audio": bad["audio"]}
+        )
+        detail = reply.json()["detail"]
+        return "422" if isinstance(detail, list) else str(detail["code"])
+
+    assert code() == "422"
+    bad["query"]["optimize_streaming_latency"] = "1"
+    assert code() == "voice_not_found"
+    bad["path"] = CONVERT
+    assert code() == "model_not_found"
+    del bad["fields"]["model_id"]
+    assert code() == "invalid_voice_settings"
+    del bad["fields"]["voice_settings"]
+    assert code() == "feature_not_available"
+    del bad["query"]["enable_logging"]
+    assert code() == "output_format_not_allowed"
+    del bad["query"]["output_format"]
+    assert code() == "request_too_large"
+    bad["audio"] = b"text" * 100
+    assert code() == "invalid_audio_format"
+    bad["audio"] = wav(tone(2.0))
+    assert code() == "insufficient_credits"
+
+
+def test_the_longest_audio_and_the_largest_upload(server: Server) -> None:
+    running = server(max_seconds=1.0, max_upload_bytes=100_000)
+    reply = post(running, STREAM, wav(tone(1.5)))
+    assert (reply.status_code, reply.json()["detail"]["code"]) == (400, "audio_too_long")
+    reply = post(running, STREAM, wav(tone(5.0)))
+    assert (reply.status_code, reply.json()["detail"]["code"]) == (400, "request_too_large")
+    with Wire(running.url, running.api_key) as wire:
+        wire.head(STREAM, length=10**10)
+        assert wire.reply().json()["detail"]["code"] == "request_too_large"
+    assert used(running) == 0
+
+
+def test_over_the_concurrency_limit_one_gets_429(server: Server) -> None:
+    running = server(default_tier="one", tiers={"one": Tier(concurrency=1)}, queue_seconds=0.05)
+    body = form(("model_id", PLAIN), ("audio", wav(tone(60.0, 48_000), 48_000)))
+    with Wire(running.url, running.api_key) as slow:
+        slow.head(f"{STREAM}?output_format=pcm_48000", length=len(body))
+        slow.send(body)
+        assert slow.reply_head()[0] == 200
+        reply = post(running, STREAM, wav(tone(0.4)), model_id=PLAIN)
+        assert reply.status_code == 429
+        assert reply.json()["detail"]["status"] == "too_many_concurrent_requests"
+        assert int(reply.headers["retry-after"]) >= 1
+    assert idle(running)
+    assert post(running, STREAM, wav(tone(0.4)), model_id=PLAIN).status_code == 200
+
+
+# Connections
+
+
+def test_a_client_that_reads_nothing_until_it_has_sent_everything(server: Server) -> None:
+    running = server(max_seconds=0)
+    for seconds, query in ((60, "duplex=false"), (480, "duplex=true")):
+        source = b"".join(long_wav(seconds, 44_100))
+        body = form(("model_id", PLAIN), ("audio", source))
+        with Wire(running.url, running.api_key) as wire:
+            wire.head(f"{STREAM}?output_format=pcm_44100&{query}", length=len(body))
+            wire.send(body)
+            reply = wire.reply()
+        assert reply.complete
+        assert len(reply.body) == len(source) - 44
+    assert len(source) > 40_000_000
+    assert idle(running)
+
+
+def test_duplex_answers_while_the_upload_goes_on(shared_server: RunningServer) -> None:
+    source = wav(tone(4.0))
+    body = form(("model_id", PLAIN), ("seed", "1"), ("audio", source))
+    whole = post(shared_server, f"{STREAM}?output_format=pcm_16000", source, model_id=PLAIN)
+    with Wire(shared_server.url, shared_server.api_key) as wire:
+        wire.head(f"{STREAM}?output_format=pcm_16000&duplex=true")
+        wire.chunk(body[:60_000])
+        status, headers = wire.reply_head()
+        assert status == 200
+        assert "character-cost" not in headers
+        received = wire.body_piece()
+        assert received
+        wire.chunks([body[60_000:]])
+        while piece := wire.body_piece():
+            received += piece
+    assert received == whole.content
+    item = shared_server.client.get(f"/v1/history/{headers['history-item-id']}").json()
+    charged = item["character_count_change_to"] - item["character_count_change_from"]
+    assert charged == 67
+    assert idle(shared_server)
+
+
+def test_duplex_wants_every_field_before_the_audio(shared_server: RunningServer) -> None:
+    body = form(("audio", wav(tone(0.2))), ("seed", "1"))
+    with Wire(shared_server.url, shared_server.api_key) as wire:
+        wire.head(f"{STREAM}?duplex=true", length=len(body))
+        wire.send(body)
+        reply = wire.reply()
+    assert reply.status == 422 or not reply.complete
+    assert idle(shared_server)
+
+
+@pytest.mark.parametrize("duplex", ["false", "true"])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99, 1.0])
+def test_a_vanished_client_stops_only_its_own_work(
+    shared_server: RunningServer, duplex: str, share: float
+) -> None:
+    source = wav(tone(30.0))
+    body = form(("model_id", PLAIN), ("audio", source))
+    other = wav(tone(0.5))
+    expected = post(shared_server, STREAM, other, model_id=PLAIN, seed="1").content
+    wire = Wire(shared_server.url, shared_server.api_key)
+    wire.head(f"{STREAM}?duplex={duplex}", length=len(body))
+    wire.send(body[: int(len(body) * share)])
+    if share == 1.0:
+        assert wire.reply_head()[0] == 200
+    wire.close()
+    assert post(shared_server, STREAM, other, model_id=PLAIN, seed="1").content == expected
+    assert idle(shared_server)
+
+
+def test_an_upload_that_stalls_is_refused_and_let_go(server: Server) -> None:
+    running = server(upload_idle_timeout=0.3)
+    body = form(("model_id", PLAIN), ("audio", wav(tone(5.0))))
+    for duplex in ("false", "true"):
+        with Wire(running.url, running.api_key) as wire:
+            wire.head(f"{STREAM}?duplex={duplex}", length=len(body))
+            wire.send(body[:400])
+            reply = wire.reply()
+            assert reply.status == 400
+            assert "0.3 seconds" in reply.json()["detail"]["message"]
+    assert idle(running)
+
+
+def test_a_reader_that_stops_is_let_go(server: Server) -> None:
+    running = server(answer_stall_timeout=0.3, max_seconds=0)
+    body = form(("model_id", PLAIN), ("audio", wav(tone(120.0, 48_000), 48_000)))
+    with Wire(running.url, running.api_key) as wire:
+        wire.head(f"{STREAM}?output_format=pcm_48000", length=len(body))
+        wire.send(body)
+        assert wire.reply_head()[0] == 200
+        assert idle(running)
+
+
+def test_a_failure_after_the_first_byte_breaks_the_transfer(server: Server) -> None:
+    read = threading.Event()
+
+    class Failing(PassThrough):
+        def rendering(self, *arguments: Any) -> Any:
+            rendering = super().rendering(*arguments)
+            count = 0
+
+            class Rendering:
+                def push(self, features: Any) -> Any:
+                    nonlocal count
+                    count += 1
+                    if count > 20:
+                        read.wait(30)
+                        raise RuntimeError("the engine broke, on purpose")
+                    return rendering.push(features)
+
+            return Rendering()
+
+    running = server()
+    registry._BUILDERS["failing"] = Failing
+    try:
+        body = form(("model_id", "failing"), ("audio", wav(tone(30.0))))
+        with Wire(running.url, running.api_key) as wire:
+            wire.head(f"{STREAM}?output_format=pcm_16000", length=len(body))
+            wire.send(body)
+            assert wire.reply_head()[0] == 200
+            assert wire.body_piece()
+            read.set()
+            with pytest.raises((EOFError, ConnectionResetError)):
+                while wire.body_piece():
+                    pass
+        whole = post(running, CONVERT, wav(tone(30.0)), model_id="failing")
+        assert whole.status_code == 500
+        assert whole.json()["detail"]["code"] == "internal_error"
+        assert "purpose" not in whole.text
+    finally:
+        del registry._BUILDERS["failing"]
+    assert idle(running)
+    assert used(running) == 0
+    assert running.client.get("/v1/history").json()["history"] == []
+
+
+def test_interleaved_requests_give_what_each_gives_alone(shared_server: RunningServer) -> None:
+    sources = [wav(tone(0.4 + number / 10, seed=number)) for number in range(6)]
+    alone = [post(shared_server, STREAM, source, seed="3").content for source in sources]
+    together: dict[int, bytes] = {}
+
+    def convert(number: int) -> None:
+        together[number] = post(shared_server, STREAM, sources[number], seed="3").content
+
+    threads = [threading.Thread(target=convert, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [together[number] for number in range(6)] == alone
+
+
+# Retention and money
+
+
+@pytest.mark.parametrize("path", [CONVERT, STREAM])
+def test_zero_retention_leaves_no_trace(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    opened: list[object] = []
+    monkeypatch.setattr(
+        "menura.conversion.spool.tempfile.TemporaryFile",
+        lambda *args, **kwargs: opened.append(args),
+    )
+    running = server()
+
+    def files() -> dict[str, int]:
+        return {
+            str(found.relative_to(tmp_path)): found.stat().st_size
+            for found in tmp_path.rglob("*")
+            if found.is_file() and "menura.db" not in found.name
+        }
+
+    before = files()
+    source = wav(tone(40.0, 48_000), 48_000)
+    reply = post(
+        running, f"{path}?enable_logging=false&output_format=pcm_48000", source, model_id=PLAIN
+    )
+    assert reply.status_code == 200
+    assert len(reply.content) == len(source) - 44
+    assert "history-item-id" not in reply.headers
+    assert reply.headers["character-cost"] == "667"
+    assert files() == before
+    assert opened == []
+    assert running.client.get("/v1/history").json()["history"] == []
+    assert used(running) == 667
+    request_id = reply.headers["request-id"].encode()
+    running.stop()
+    for found in tmp_path.rglob("menura.db*"):
+        assert request_id not in found.read_bytes()
+
+
+def test_a_client_that_vanishes_pays_for_what_was_made(server: Server) -> None:
+    running = server(max_seconds=0)
+    body = form(("model_id", PLAIN), ("audio", wav(tone(600.0, 8_000), 8_000)))
+    with Wire(running.url, running.api_key) as wire:
+        wire.head(f"{STREAM}?output_format=mp3_44100_128", length=len(body))
+        wire.send(body)
+        assert wire.reply_head()[0] == 200
+    assert idle(running)
+    assert 0 < used(running) < 10_000
+    assert running.client.get("/v1/history").json()["history"] == []
+
+
+def test_tiers_decide_what_a_request_may_ask(server: Server) -> None:
+    running = server(default_tier="free")
+    for query, code in (
+        ("output_format=pcm_44100", "output_format_not_allowed"),
+        ("enable_logging=false", "feature_not_available"),
+    ):
+        reply = post(running, f"{CONVERT}?{query}", wav(tone(0.4)), model_id=PLAIN)
+        assert reply.status_code == 403
+        assert reply.json()["detail"]["code"] == code
+    assert post(running, CONVERT, wav(tone(0.4)), model_id=PLAIN).status_code == 200
+
+
+# The document
+
+
+def test_the_openapi_document_tells_everything(shared_server: RunningServer) -> None:
+    paths = shared_server.client.get("/openapi.json").json()["paths"]
+    for family in ("speech-to-speech", "voice-changer"):
+        for suffix, formats in (("", 28), ("/stream", 21)):
+            operation = paths[f"/v1/{family}/{{voice_id}}{suffix}"]["post"]
+            parameters = {item["name"]: item for item in operation["parameters"]}
+            expected = {
+                "voice_id", "output_format", "enable_logging", "optimize_streaming_latency",
+            }  # fmt: skip
+            assert set(parameters) == expected | ({"duplex"} if suffix else set())
+            assert len(parameters["output_format"]["schema"]["enum"]) == formats
+            body = operation["requestBody"]["content"]["multipart/form-data"]["schema"]
+            assert body["required"] == ["audio"]
+            assert "audio/mpeg" in operation["responses"]["200"]["content"]
+            assert "application/json" not in operation["responses"]["200"]["content"]
+            assert {"400", "401", "403", "404", "422", "429"} <= set(operation["responses"])
+
+
+def test_other_methods_are_refused(shared_server: RunningServer) -> None:
+    assert shared_server.client.get(STREAM).status_code == 405
+
+
+def decoded_samples(data: bytes, known: OutputFormat) -> int:
+    """Count the samples with a decoder that is not ours."""
+    if known.codec in ("ulaw", "alaw"):
+        return len(data)
+    if known.codec == "pcm":
+        return len(data) // 2
+    if known.codec == "wav":
+        with wave.open(io.BytesIO(data)) as file:
+            assert file.getframerate() == known.sample_rate
+            assert file.getnchannels() == 1
+            assert len(data) == 44 + 2 * file.getnframes()
+            return file.getnframes()
+    with av.open(io.BytesIO(data)) as container:
+        stream = container.streams.audio[0]
+        assert stream.rate == known.sample_rate
+        assert stream.channels == 1
+        return sum(frame.samples for frame in container.decode(stream))
+
+
+def decoded_seconds(data: bytes) -> float:
+    with av.open(io.BytesIO(data)) as container:
+        stream = container.streams.audio[0]
+        return sum(frame.samples for frame in container.decode(stream)) / stream.rate
+
+
+def test_json_bodies_are_no_forms(shared_server: RunningServer) -> None:
+    reply = shared_server.client.post(STREAM, content=json.dumps({"audio": "x"}))
+    assert reply.status_code == 400
+    assert reply.json()["detail"]["code"] == "invalid_content_type"
