@@ -94,7 +94,7 @@ def test_a_person_talks_live_and_is_heard_in_another_voice(page: Page, shared_se
     page.get_by_role("tab", name="Live").click()
     choose(page, "live", "female")
     page.locator("#live-start").click()
-    expect(page.locator("#fact-rtf")).not_to_have_text("–", timeout=PATIENCE)
+    expect(page.locator("#fact-rtf")).not_to_have_text("\u2013", timeout=PATIENCE)
     page.wait_for_function("window.heard.length > 4 * 48000", timeout=PATIENCE)
     expect(page.locator("#delay")).to_have_text(re.compile(r"\d+"))
     assert 20 < int(page.locator("#delay").inner_text()) < 1500

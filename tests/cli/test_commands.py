@@ -1,0 +1,199 @@
+"""The command line as a newcomer types it, in processes of its own."""
+
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import httpx
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SPEECH = ROOT / "tests" / "speech" / "male_librispeech_1235.flac"
+
+
+def menura(*arguments, data, **options):
+    environment = {**os.environ, "MENURA_DATA": str(data), "COLUMNS": "200", **options}
+    return subprocess.run(
+        [sys.executable, "-m", "menura.cli", *map(str, arguments)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=ROOT,
+    )
+
+
+def decoded_seconds(path):
+    with av.open(path) as container:
+        stream = container.streams.audio[0]
+        return sum(frame.samples for frame in container.decode(stream)) / stream.rate
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return tmp_path_factory.mktemp("command") / "data"
+
+
+@pytest.mark.parametrize(("ending", "slack"), [("mp3", 0.06), ("wav", 1e-4), ("ogg", 0.02)])
+def test_a_file_is_converted_without_a_server(data, tmp_path, ending, slack):
+    target = tmp_path / f"out.{ending}"
+    done = menura("convert", SPEECH, "--voice", "Avocet", "-o", target, data=data)
+    assert done.returncode == 0, done.stderr
+    assert decoded_seconds(target) == pytest.approx(decoded_seconds(SPEECH), abs=slack)
+
+
+def test_the_same_seed_gives_the_same_file_and_flags_change_it(data, tmp_path):
+    files = {}
+    for name, flags in {
+        "one": ["--seed", "5"],
+        "two": ["--seed", "5"],
+        "other": ["--seed", "6"],
+        "faithful": ["--seed", "5", "--similarity", "0.1"],
+    }.items():
+        target = tmp_path / f"{name}.wav"
+        done = menura("convert", SPEECH, "--voice", "Avocet", "-o", target, *flags, data=data)
+        assert done.returncode == 0, done.stderr
+        files[name] = target.read_bytes()
+    assert files["one"] == files["two"]
+    assert files["one"] != files["other"]
+    assert files["one"] != files["faithful"]
+
+
+def test_what_cannot_be_done_is_said_in_a_sentence_and_keeps_the_old_file(data, tmp_path):
+    target = tmp_path / "out.mp3"
+    target.write_bytes(b"precious")
+    nobody = menura("convert", SPEECH, "--voice", "Nobody", "-o", target, data=data)
+    assert nobody.returncode == 1
+    assert "There is no voice 'Nobody'" in nobody.stderr
+    text = menura("convert", ROOT / "README.md", "--voice", "Avocet", "-o", target, data=data)
+    assert text.returncode == 1
+    assert "text" in text.stderr
+    ending = menura("convert", SPEECH, "--voice", "Avocet", "-o", tmp_path / "out.xyz", data=data)
+    assert ending.returncode == 2
+    assert "--format" in ending.stderr
+    assert target.read_bytes() == b"precious"
+    assert list(tmp_path.iterdir()) == [target]
+    for failed in (nobody, text, ending):
+        assert "Traceback" not in failed.stderr
+
+
+def test_voices_are_added_shown_and_removed(data):
+    refused = menura("voices", "add", "Mine", SPEECH, "--no-consent", data=data)
+    assert refused.returncode == 1
+    added = menura(
+        "voices", "add", "Mine", SPEECH, "--consent", "--label", "gender=male", data=data
+    )
+    assert added.returncode == 0, added.stderr + added.stdout
+    listed = menura("voices", "list", data=data).stdout
+    assert "Mine" in listed
+    assert listed.count("premade") >= 16
+    shown = menura("voices", "show", "Mine", data=data).stdout
+    assert "male" in shown
+    assert "Stated on the command line" in shown
+    assert menura("voices", "remove", "Mine", "--yes", data=data).returncode == 0
+    assert "Mine" not in menura("voices", "list", data=data).stdout
+    assert menura("voices", "remove", "Avocet", "--yes", data=data).returncode == 1
+
+
+def test_keys_are_created_listed_and_revoked(data):
+    made = menura("keys", "create", "a game", "--permission", "voices_read", data=data)
+    secret = re.search(r"API key: (sk_\w+)", made.stdout).group(1)
+    listed = menura("keys", "list", data=data).stdout
+    assert "a game" in listed
+    assert secret not in listed
+    key_id = next(line for line in listed.splitlines() if "a game" in line).split()[1]
+    assert menura("keys", "revoke", key_id, data=data).returncode == 0
+    assert "a game" not in menura("keys", "list", data=data).stdout
+    wrong = menura("keys", "create", "x", "--permission", "fly", data=data)
+    assert wrong.returncode == 1
+    assert "fly" in wrong.stderr
+
+
+def test_the_doctor_looks_and_a_bad_setting_is_named(data):
+    healthy = menura("doctor", data=data)
+    assert healthy.returncode == 0, healthy.stdout
+    assert "all 28 formats" in healthy.stdout
+    bad = menura("doctor", data=data, MENURA_PORT="eighty")
+    assert bad.returncode == 2
+    assert "port" in bad.stderr
+    assert "eighty" in bad.stderr
+
+
+def test_serve_prints_the_key_once_and_lines_that_work(tmp_path):
+    data = tmp_path / "data"
+    first = _serve(data)
+    try:
+        lines = _until_curl(first)
+        key = re.search(r"API key: (sk_\w+)", lines).group(1)
+        base = re.search(r"listens on (\S+)", lines).group(1)
+        assert base.startswith("http://127.0.0.1:")
+        assert f"{base}/#key={key}" in lines
+        assert httpx.get(f"{base}/health").status_code == 200
+        key_file = data / "api_key"
+        assert key_file.read_text().strip() == key
+        assert stat.S_IMODE(key_file.stat().st_mode) == 0o600
+        curl = next(line for line in lines.splitlines() if "curl" in line)
+        pasted = subprocess.run(
+            curl.replace("out.mp3", str(tmp_path / "out.mp3")),
+            shell=True,
+            cwd=ROOT,
+            timeout=60,
+            check=True,
+            capture_output=True,
+        )
+        assert pasted.returncode == 0
+        assert decoded_seconds(tmp_path / "out.mp3") > 2
+    finally:
+        _stop(first)
+
+    second = _serve(data)
+    try:
+        lines = _until_curl(second)
+        assert key not in lines
+        assert str(data / "api_key") in lines
+    finally:
+        _stop(second)
+
+
+def test_settings_come_from_flag_then_environment_then_file(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "menura.toml").write_text("max_streams = 3\nmax_seconds = 11\nregion = 'file'\n")
+    environment = {"MENURA_MAX_SECONDS": "12"}
+    found = menura("doctor", data=data, **environment).stdout
+    assert re.search(r"Conversions at once\s+│ 3 ", found)
+    assert re.search(r"Length\s+│ 12 s", found)
+
+
+def _serve(data):
+    return subprocess.Popen(
+        [sys.executable, "-m", "menura.cli", "serve", "--port", "0"],
+        env={**os.environ, "MENURA_DATA": str(data), "COLUMNS": "80"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=ROOT,
+    )
+
+
+def _until_curl(process):
+    lines = ""
+    deadline = time.monotonic() + 60
+    while "curl" not in lines and time.monotonic() < deadline:
+        line = process.stdout.readline()
+        assert line, lines
+        lines += line
+    return lines
+
+
+def _stop(process):
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 0
