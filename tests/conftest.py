@@ -26,7 +26,7 @@ class RunningServer:
     """A server in a thread of this process. `client` sends its key."""
 
     url: str
-    api_key: str
+    api_key: str = field(repr=False)
     settings: "Settings"
     app: FastAPI
     services: "Services"

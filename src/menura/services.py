@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from menura.accounts import Accounts
 from menura.conversion.service import ConversionService
@@ -31,7 +31,7 @@ class Services:
     voices: VoiceStore
     history: History
     live: LiveService
-    first_key: str | None
+    first_key: str | None = field(repr=False)
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ import ipaddress
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Select, delete, select
@@ -31,7 +31,7 @@ class NewKey:
     """A key just made. `secret` is shown once and never again."""
 
     key_id: str
-    secret: str
+    secret: str = field(repr=False)
 
 
 def new_secret() -> str:

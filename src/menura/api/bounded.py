@@ -1,4 +1,4 @@
-"""Routes with a small JSON body: read with a limit, since the framework itself has none."""
+"""Routes with a small JSON body: read within a limit of bytes and of seconds."""
 
 import asyncio
 from collections.abc import Callable, Coroutine

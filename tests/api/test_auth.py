@@ -1,0 +1,225 @@
+"""No route answers without a key, and no secret reaches a log."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+from fastapi.routing import iter_route_contexts
+from starlette.routing import Mount, WebSocketRoute
+from tests.conftest import RunningServer
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from menura.api.auth import PUBLIC_PATHS, PUBLIC_PREFIXES
+
+PARTS = {"{voice_id}": "JBFqnCBsd6RMkjVDRZzb", "{path:path}": "app.js"}
+
+
+def filled(path: str) -> str:
+    for part, value in PARTS.items():
+        path = path.replace(part, value)
+    while "{" in path:
+        path = path[: path.index("{")] + "x" + path[path.index("}") + 1 :]
+    return path
+
+
+def routes(server: RunningServer) -> Iterator[tuple[str, str]]:
+    """Yield the method and path of every route; WEBSOCKET for sockets."""
+    for context in iter_route_contexts(server.app.routes):
+        route = context.original_route
+        if isinstance(route, Mount):
+            continue
+        path = filled(str(context.path))
+        if isinstance(route, WebSocketRoute) or not getattr(route, "methods", None):
+            yield "WEBSOCKET", path
+        else:
+            for method in route.methods or ():
+                yield method, path
+
+
+def is_public(method: str, path: str) -> bool:
+    return method in ("GET", "HEAD") and (path in PUBLIC_PATHS or path.startswith(PUBLIC_PREFIXES))
+
+
+def test_every_route_refuses_without_a_key(shared_server: RunningServer) -> None:
+    guarded = 0
+    with shared_server.anonymous() as client:
+        for method, path in routes(shared_server):
+            if method == "WEBSOCKET":
+                if path.endswith("/twilio"):
+                    continue
+                with pytest.raises(InvalidStatus) as refused:
+                    connect(shared_server.url.replace("http", "ws") + path)
+                assert refused.value.response.status_code == 401, path
+            elif is_public(method, path):
+                continue
+            else:
+                answer = client.request(method, path)
+                assert answer.status_code == 401, (method, path)
+                if method != "HEAD":
+                    assert answer.json()["detail"]["code"] == "missing_api_key", path
+            guarded += 1
+    assert guarded > 30
+
+
+def test_what_is_public_is_named_here(shared_server: RunningServer) -> None:
+    public = {path for method, path in routes(shared_server) if is_public(method, path)}
+    assert {path for path in public if not path.startswith(PUBLIC_PREFIXES)} <= {
+        "/",
+        "/health",
+        "/openapi.json",
+        "/favicon.ico",
+    }
+    with shared_server.anonymous() as client:
+        assert client.get("/health").json()["status"] == "ok"
+        assert client.get("/openapi.json").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/v1/nothing"), ("GET", "/nothing"), ("DELETE", "/health"), ("TRACE", "/v1/user")],
+)
+def test_what_does_not_exist_needs_a_key_too(
+    shared_server: RunningServer, method: str, path: str
+) -> None:
+    with shared_server.anonymous() as client:
+        assert client.request(method, path).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({"xi-api-key": "sk_wrong"}, "invalid_api_key"),
+        ({"xi-api-key": "x" * 5000}, "invalid_api_key"),
+        ({"xi-api-key": b"\xff\xfe"}, "invalid_api_key"),
+        ({"xi-api-key": ""}, "missing_api_key"),
+        ({"authorization": "Basic abc"}, "invalid_authorization_header"),
+        ({"authorization": "Bearer"}, "invalid_authorization_header"),
+        ({"authorization": "Bearer wrong"}, "invalid_api_key"),
+    ],
+)
+def test_bad_keys_are_told_apart(
+    shared_server: RunningServer, headers: dict[str, str], code: str
+) -> None:
+    with shared_server.anonymous() as client:
+        answer = client.get("/v1/user", headers=headers)
+    assert answer.status_code == 401
+    detail = answer.json()["detail"]
+    assert detail["code"] == code
+    assert detail["type"] == "authentication_error"
+    assert set(detail) == {"type", "code", "message", "status", "request_id"}
+
+
+def test_a_bearer_token_is_as_good(shared_server: RunningServer) -> None:
+    with shared_server.anonymous() as client:
+        for kind in ("Bearer", "bearer"):
+            headers = {"authorization": f"{kind} {shared_server.api_key}"}
+            assert client.get("/v1/user", headers=headers).status_code == 200
+
+
+def test_a_key_in_the_query_is_no_key(shared_server: RunningServer) -> None:
+    with shared_server.anonymous() as client:
+        answer = client.get("/v1/user", params={"xi-api-key": shared_server.api_key})
+    assert answer.status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("permission", "method", "path"),
+    [
+        ("user_read", "GET", "/v1/user"),
+        ("user_read", "GET", "/v1/user/subscription"),
+        ("user_read", "GET", "/v1/usage/character-stats?start_unix=0&end_unix=1"),
+        ("models_read", "GET", "/v1/models"),
+        ("voices_read", "GET", "/v1/shared-voices"),
+        ("speech_history_read", "GET", "/v1/history"),
+        ("speech_history_read", "GET", "/v1/history/x"),
+        ("speech_history_read", "GET", "/v1/history/x/audio"),
+        ("speech_history_write", "DELETE", "/v1/history/x"),
+        ("workspace_read", "GET", "/v1/service-accounts"),
+        ("workspace_read", "GET", "/v1/service-accounts/x/api-keys"),
+        ("workspace_write", "DELETE", "/v1/service-accounts/x/api-keys/y"),
+        ("workspace_read", "GET", "/metrics"),
+    ],
+)
+def test_a_route_names_the_permission_it_misses(
+    shared_server: RunningServer, permission: str, method: str, path: str
+) -> None:
+    accounts = shared_server.services.accounts
+    account = shared_server.run(accounts.local_account())
+    without = shared_server.run(accounts.keys.create(account.account_id, "none", permissions=[]))
+    only = shared_server.run(
+        accounts.keys.create(account.account_id, "one", permissions=[permission])
+    )
+    with shared_server.anonymous() as client:
+        answer = client.request(method, path, headers={"xi-api-key": without.secret})
+        assert answer.status_code == 401
+        assert answer.json()["detail"]["code"] == "missing_permissions"
+        assert permission in answer.json()["detail"]["message"]
+        allowed = client.request(method, path, headers={"xi-api-key": only.secret})
+        assert allowed.status_code in (200, 404)
+
+
+def test_no_secret_reaches_a_log(
+    server: Callable[..., RunningServer], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    started = server()
+    accounts = started.services.accounts
+    answer = started.client.post("/v1/single-use-token/speech_to_speech_live")
+    token = answer.json()["token"]
+    started.client.get("/v1/user")
+    with started.anonymous() as client:
+        client.get("/v1/user", params={"xi-api-key": started.api_key})
+        client.get("/v1/user", params={"single_use_token": token})
+        client.get("/v1/user", headers={"authorization": f"Bearer {started.api_key}x"})
+    with pytest.raises(InvalidStatus):
+        connect(f"{started.url.replace('http', 'ws')}/nowhere?single_use_token={token}")
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("a failure inside")
+
+    original = accounts.account
+    accounts.account = broken  # type: ignore[assignment]
+    assert started.client.get("/v1/user").status_code == 500
+    accounts.account = original  # type: ignore[method-assign]
+    started.stop()
+    text = "\n".join(
+        f"{record.getMessage()} {record.exc_text or ''}"
+        for record in caplog.records
+        if not record.name.startswith(("httpx", "httpcore", "websockets.client"))
+    )
+    assert "a failure inside" in text
+    assert token not in text
+    assert started.api_key not in text
+    assert "/v1/user" in text
+
+
+def test_a_key_that_is_revoked_stops_at_once(shared_server: RunningServer) -> None:
+    accounts = shared_server.services.accounts
+    account = shared_server.run(accounts.local_account())
+    made = shared_server.run(accounts.keys.create(account.account_id, "short"))
+    with shared_server.anonymous(headers={"xi-api-key": made.secret}) as client:
+        assert client.get("/v1/user").status_code == 200
+        shared_server.run(accounts.keys.revoke(account.account_id, made.key_id))
+        assert client.get("/v1/user").status_code == 401
+
+
+def test_keys_are_checked_concurrently(shared_server: RunningServer) -> None:
+    async def many() -> list[int]:
+        headers = {"xi-api-key": shared_server.api_key}
+        async with httpx.AsyncClient(base_url=shared_server.url, headers=headers) as client:
+            answers = await asyncio.gather(*(client.get("/v1/user") for _ in range(40)))
+            return [answer.status_code for answer in answers]
+
+    assert asyncio.run(many()) == [200] * 40
+
+
+def test_the_openapi_document_names_the_key(shared_server: RunningServer) -> None:
+    document = json.loads(shared_server.client.get("/openapi.json").text)
+    scheme = document["components"]["securitySchemes"]["ApiKey"]
+    assert scheme["in"] == "header"
+    assert scheme["name"] == "xi-api-key"
+    assert document["paths"]["/v1/user"]["get"]["security"] == [{"ApiKey": []}]

@@ -1,0 +1,100 @@
+"""Whatever arrives, the refusal has the contract's shape and names what is wrong."""
+
+import json
+
+import pytest
+from tests.conftest import RunningServer
+
+
+def test_an_unknown_path_gets_the_frameworks_words(shared_server: RunningServer) -> None:
+    answer = shared_server.client.get("/v1/nothing")
+    assert (answer.status_code, answer.json()) == (404, {"detail": "Not Found"})
+    assert shared_server.client.get("/v1/user/").status_code == 404
+
+
+def test_a_wrong_method_says_which_are_right(shared_server: RunningServer) -> None:
+    answer = shared_server.client.patch("/v1/user")
+    assert (answer.status_code, answer.json()) == (405, {"detail": "Method Not Allowed"})
+    assert answer.headers["allow"] == "GET"
+
+
+def test_a_schema_violation_is_a_list_without_the_input(shared_server: RunningServer) -> None:
+    answer = shared_server.client.get("/v1/history", params={"page_size": "sk_many"})
+    assert answer.status_code == 422
+    (item,) = answer.json()["detail"]
+    assert item["loc"] == ["query", "page_size"]
+    assert set(item) == {"loc", "msg", "type"}
+    assert "sk_many" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("content", "content_type", "status", "code"),
+    [
+        (b"{", "application/json", 400, "malformed_json"),
+        (b"\xff\xfe", "application/json", 400, "malformed_json"),
+        (b"[" * 100_000, "application/json", 400, "bad_request"),
+        (b"a=1", "application/x-www-form-urlencoded", 400, "invalid_content_type"),
+        (b'{"history_item_ids": ["a"]}', "text/plain", 400, "invalid_content_type"),
+        (b'{"x": "' + b"y" * 1_100_000 + b'"}', "application/json", 400, "request_too_large"),
+        (b"", "application/json", 422, None),
+        (b"null", "application/json", 422, None),
+        (b"[]", "application/json", 422, None),
+        (b'{"history_item_ids": []}', "application/json", 422, None),
+        (b'{"history_item_ids": "a"}', "application/json", 422, None),
+        (b'{"history_item_ids": [1]}', "application/json", 422, None),
+        (b'{"history_item_ids": ["\\ud800"]}', "application/json", None, None),
+        (b'{"history_item_ids": ["a\\u0000"]}', "application/json", 404, "history_item_not_found"),
+    ],
+)
+def test_bad_bodies(
+    shared_server: RunningServer,
+    content: bytes,
+    content_type: str,
+    status: int | None,
+    code: str | None,
+) -> None:
+    answer = shared_server.client.post(
+        "/v1/history/download", content=content, headers={"content-type": content_type}
+    )
+    if status is None:
+        assert answer.status_code in (400, 404, 422)
+        return
+    assert answer.status_code == status, answer.text
+    if code is None:
+        assert isinstance(answer.json()["detail"], list)
+    else:
+        assert answer.json()["detail"]["code"] == code
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/history?start_after_history_item_id=%00",
+        "/v1/history?date_after_unix=99999999999999999999999999",
+        "/v1/history?search=%FF%FE&source=STS",
+        "/v1/history?voice_id=" + "x" * 20_000,
+        "/v1/history/%2e%2e%2f%2e%2e%2fetc%2fpasswd",
+        "/v1/history/%00",
+        "/v1/history/" + "x" * 20_000,
+        "/v1/usage/character-stats?start_unix=-1&end_unix=1",
+        "/v1/usage/character-stats?start_unix=0&end_unix=9223372036854775808",
+        "/v1/usage/character-stats?start_unix=0&end_unix=1&aggregation_bucket_size=0",
+        "/v1/usage/character-stats?start_unix=0&end_unix=1700000000000&aggregation_interval=hour",
+        "/v1/service-accounts/%F0%9F%92%A9/api-keys",
+    ],
+)
+def test_absurd_questions_get_an_answer(shared_server: RunningServer, path: str) -> None:
+    answer = shared_server.client.get(path)
+    assert answer.status_code < 500, answer.text
+    json.loads(answer.text)
+
+
+def test_odd_request_lines_do_not_disturb_the_server(shared_server: RunningServer) -> None:
+    client = shared_server.client
+    for headers in (
+        {"x-long": "y" * 10_000},
+        {"accept": "nothing/at-all"},
+        {"range": "bytes=9-1"},
+        {"content-length": "0"},
+    ):
+        assert client.get("/v1/user", headers=headers).status_code == 200

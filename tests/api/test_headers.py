@@ -1,0 +1,113 @@
+"""Every answer, whatever its kind, carries the contract's headers."""
+
+import re
+from collections.abc import Callable
+
+import httpx
+import pytest
+from tests.conftest import RunningServer
+
+CORS = {
+    "access-control-allow-origin": "*",
+    "access-control-allow-headers": "*",
+    "access-control-allow-methods": "POST, PATCH, OPTIONS, DELETE, GET, PUT",
+    "access-control-max-age": "600",
+}
+
+
+def check(answer: httpx.Response) -> None:
+    headers = answer.headers
+    assert re.fullmatch(r"[A-Za-z0-9]{20}", headers["request-id"])
+    assert headers["x-request-id"] == headers["request-id"]
+    assert re.fullmatch(r"[0-9a-f]{32}", headers["x-trace-id"])
+    assert headers["x-region"] == "local"
+    for name, value in CORS.items():
+        assert headers[name] == value
+    exposed = {name.strip() for name in headers["access-control-expose-headers"].split(",")}
+    assert {"request-id", "history-item-id", "character-cost"} <= exposed
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/health", 200),
+        ("GET", "/v1/user", 200),
+        ("GET", "/v1/nothing", 404),
+        ("GET", "/v1/history/unknown", 404),
+        ("PUT", "/v1/user", 405),
+        ("GET", "/v1/history?page_size=many", 422),
+        ("GET", "/v1/history?page_size=0", 400),
+        ("GET", "/openapi.json", 200),
+        ("GET", "/metrics", 200),
+        ("HEAD", "/v1/user", 405),
+    ],
+)
+def test_on_every_kind_of_answer(
+    shared_server: RunningServer, method: str, path: str, status: int
+) -> None:
+    answer = shared_server.client.request(method, path)
+    assert answer.status_code == status
+    check(answer)
+    if path.startswith("/v1"):
+        assert answer.headers["current-concurrent-requests"] == "0"
+        assert answer.headers["maximum-concurrent-requests"] == "64"
+
+
+def test_without_a_key(shared_server: RunningServer) -> None:
+    with shared_server.anonymous() as client:
+        answer = client.get("/v1/user")
+    assert answer.status_code == 401
+    check(answer)
+    assert answer.json()["detail"]["request_id"] == answer.headers["x-trace-id"]
+
+
+def test_on_an_unexpected_failure_which_tells_nothing(
+    server: Callable[..., RunningServer], caplog: pytest.LogCaptureFixture
+) -> None:
+    started = server()
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("the inside of the house")
+
+    started.services.accounts.account = broken  # type: ignore[assignment]
+    answer = started.client.get("/v1/user")
+    assert answer.status_code == 500
+    check(answer)
+    detail = answer.json()["detail"]
+    assert detail["code"] == detail["type"] == detail["status"] == "internal_error"
+    assert "inside" not in answer.text
+    told = [record for record in caplog.records if "inside of the house" in str(record.exc_info)]
+    assert len(told) == 1
+    assert detail["request_id"] in told[0].getMessage()
+    assert started.client.get("/v1/models").status_code == 200
+
+
+def test_ids_differ_between_requests(shared_server: RunningServer) -> None:
+    ids = {shared_server.client.get("/v1/user").headers["request-id"] for _ in range(5)}
+    assert len(ids) == 5
+
+
+def test_a_browser_may_ask_first_without_a_key(shared_server: RunningServer) -> None:
+    with shared_server.anonymous() as client:
+        answer = client.options(
+            "/v1/speech-to-speech/x/stream",
+            headers={
+                "origin": "https://example.org",
+                "access-control-request-method": "POST",
+                "access-control-request-headers": "xi-api-key, x-fern-language",
+            },
+        )
+        assert answer.status_code == 200
+        check(answer)
+        assert client.options("/v1/user").status_code == 401
+
+
+def test_the_region_is_a_setting(server: Callable[..., RunningServer]) -> None:
+    assert server(region="attic").client.get("/health").headers["x-region"] == "attic"
+
+
+def test_metrics_count_by_route_and_never_by_path(shared_server: RunningServer) -> None:
+    shared_server.client.get("/v1/history/secret-name")
+    text = shared_server.client.get("/metrics").text
+    assert 'route="/v1/history/{history_item_id}",status="404"' in text
+    assert "secret-name" not in text

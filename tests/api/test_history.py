@@ -1,0 +1,203 @@
+"""The history over HTTP, as the official SDK reads it."""
+
+import io
+import zipfile
+from typing import Any
+
+import pytest
+from elevenlabs.types import GetSpeechHistoryResponse, SpeechHistoryItemResponse
+from tests.conftest import RunningServer
+
+from menura.accounts import Charge, Principal
+from menura.history import NewItem
+
+
+def caller(server: RunningServer) -> Principal:
+    found: Principal = server.run(server.services.accounts.keys.authenticate(server.api_key))
+    return found
+
+
+async def add(server: RunningServer, who: Principal, audio: bytes, **changes: Any) -> str:
+    recording = server.services.history.begin()
+    recording.write(audio)
+    item: dict[str, Any] = {
+        "account_id": who.account_id,
+        "request_id": recording.history_item_id[::-1],
+        "voice_id": "JBFqnCBsd6RMkjVDRZzb",
+        "voice_name": "George",
+        "voice_category": "premade",
+        "model_id": "eleven_english_sts_v2",
+        "content_type": "audio/pcm",
+        "output_format": "pcm_16000",
+        "settings": {"stability": 0.5, "similarity_boost": 0.75},
+    }
+    item.update(changes)
+    charge = Charge(who, item["request_id"], 5, 0.3, "speech_to_speech")
+    row, _ = await server.services.history.commit(recording, NewItem(**item), charge)
+    return row.history_item_id
+
+
+def put(server: RunningServer, audio: bytes = b"audio", **changes: Any) -> str:
+    made: str = server.run(add(server, caller(server), audio, **changes))
+    return made
+
+
+def test_an_item_parses_with_the_official_type(shared_server: RunningServer) -> None:
+    item_id = put(shared_server)
+    answer = shared_server.client.get(f"/v1/history/{item_id}")
+    assert answer.status_code == 200
+    body = answer.json()
+    parsed = SpeechHistoryItemResponse.model_validate(body)
+    assert parsed.history_item_id == item_id
+    assert parsed.source == "STS"
+    assert parsed.state == "created"
+    assert parsed.character_count_change_to - parsed.character_count_change_from == 5
+    assert set(SpeechHistoryItemResponse.model_fields) <= set(body)
+    assert body["settings"] == {"stability": 0.5, "similarity_boost": 0.75}
+
+
+def test_lists_page_as_the_sdk_does(shared_server: RunningServer) -> None:
+    made = [put(shared_server, voice_id="paged") for _ in range(5)]
+    seen: list[str] = []
+    query: dict[str, Any] = {"page_size": 2, "voice_id": "paged", "source": "STS"}
+    while True:
+        answer = shared_server.client.get("/v1/history", params=query)
+        page = GetSpeechHistoryResponse.model_validate(answer.json())
+        seen += [item.history_item_id for item in page.history]
+        if not page.has_more:
+            break
+        assert page.last_history_item_id == seen[-1]
+        query["start_after_history_item_id"] = page.last_history_item_id
+    assert seen == made[::-1]
+    ascending = shared_server.client.get(
+        "/v1/history", params={"voice_id": "paged", "sort_direction": "asc"}
+    ).json()
+    assert [item["history_item_id"] for item in ascending["history"]] == made
+
+
+def test_an_empty_list_is_valid(shared_server: RunningServer) -> None:
+    body = shared_server.client.get("/v1/history", params={"voice_id": "never used"}).json()
+    assert body == {
+        "history": [],
+        "has_more": False,
+        "last_history_item_id": None,
+        "scanned_until": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "code"),
+    [
+        ("page_size=0", 400, "invalid_page_size"),
+        ("page_size=1001", 400, "invalid_page_size"),
+        ("search=x", 400, "missing_required_field"),
+        ("start_after_history_item_id=x", 400, "invalid_cursor"),
+        ("sort_direction=up", 422, None),
+        ("source=Radio", 422, None),
+        ("date_after_unix=soon", 422, None),
+    ],
+)
+def test_bad_questions(
+    shared_server: RunningServer, query: str, status: int, code: str | None
+) -> None:
+    answer = shared_server.client.get(f"/v1/history?{query}")
+    assert answer.status_code == status
+    if code is not None:
+        assert answer.json()["detail"]["code"] == code
+
+
+def test_audio_comes_as_it_was_made(shared_server: RunningServer) -> None:
+    audio = bytes(range(256)) * 1000
+    item_id = put(shared_server, audio)
+    answer = shared_server.client.get(f"/v1/history/{item_id}/audio")
+    assert answer.content == audio
+    assert answer.headers["content-type"] == "audio/pcm"
+    assert answer.headers["content-length"] == str(len(audio))
+
+
+@pytest.mark.parametrize(
+    ("header", "status", "part"),
+    [
+        ("bytes=0-9", 206, slice(0, 10)),
+        ("bytes=995-", 206, slice(995, None)),
+        ("bytes=-7", 206, slice(-7, None)),
+        ("bytes=990-99999", 206, slice(990, None)),
+        ("bytes=1000-", 416, None),
+        ("bytes=-0", 416, None),
+        ("bytes=9-3", 200, slice(None)),
+        ("bytes=-", 200, slice(None)),
+        ("bytes=0-1,5-6", 200, slice(None)),
+        ("items=0-1", 200, slice(None)),
+        ("bytes=0-" + "9" * 40, 200, slice(None)),
+    ],
+)
+def test_a_part_of_the_audio(
+    shared_server: RunningServer, header: str, status: int, part: slice | None
+) -> None:
+    audio = bytes(range(250)) * 4
+    item_id = put(shared_server, audio)
+    answer = shared_server.client.get(f"/v1/history/{item_id}/audio", headers={"range": header})
+    assert answer.status_code == status
+    if part is not None:
+        assert answer.content == audio[part]
+    else:
+        assert answer.headers["content-range"] == "bytes */1000"
+
+
+def test_empty_audio_is_no_failure(shared_server: RunningServer) -> None:
+    item_id = put(shared_server, b"")
+    assert shared_server.client.get(f"/v1/history/{item_id}/audio").content == b""
+
+
+def test_deleted_is_gone_at_once(shared_server: RunningServer) -> None:
+    item_id = put(shared_server)
+    answer = shared_server.client.delete(f"/v1/history/{item_id}")
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+    for method, path in (("GET", ""), ("GET", "/audio"), ("DELETE", "")):
+        answer = shared_server.client.request(method, f"/v1/history/{item_id}{path}")
+        assert answer.status_code == 404
+        assert answer.json()["detail"]["code"] == "history_item_not_found"
+        assert item_id in answer.json()["detail"]["message"]
+
+
+def test_one_item_downloads_as_a_file(shared_server: RunningServer) -> None:
+    item_id = put(shared_server, b"\x01\x02" * 100)
+    for wanted, media_type, extension in (
+        (None, "audio/pcm", "pcm"),
+        ("default", "audio/pcm", "pcm"),
+        ("wav", "audio/wav", "wav"),
+    ):
+        body = {"history_item_ids": [item_id]} | ({"output_format": wanted} if wanted else {})
+        answer = shared_server.client.post("/v1/history/download", json=body)
+        assert answer.status_code == 200
+        assert answer.headers["content-type"] == media_type
+        assert answer.headers["content-disposition"] == (
+            f'attachment; filename="{item_id}.{extension}"'
+        )
+        assert answer.content.endswith(b"\x01\x02" * 100)
+        assert answer.content.startswith(b"RIFF") == (wanted == "wav")
+
+
+def test_several_items_download_as_a_zip(shared_server: RunningServer) -> None:
+    ids = [put(shared_server, bytes([number]) * 2000) for number in range(3)]
+    answer = shared_server.client.post("/v1/history/download", json={"history_item_ids": ids})
+    assert answer.headers["content-type"] == "application/zip"
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert archive.namelist() == [f"{item_id}.pcm" for item_id in ids]
+        assert archive.read(f"{ids[2]}.pcm") == b"\x02" * 2000
+
+
+def test_a_bad_download_format_has_a_shape_of_its_own(shared_server: RunningServer) -> None:
+    item_id = put(shared_server)
+    body = {"history_item_ids": [item_id], "output_format": "flac"}
+    answer = shared_server.client.post("/v1/history/download", json=body)
+    assert answer.status_code == 400
+    assert answer.json()["error"] == "invalid_output_format"
+    assert "flac" in answer.json()["message"]
+
+
+def test_downloading_what_does_not_exist(shared_server: RunningServer) -> None:
+    body = {"history_item_ids": [put(shared_server), "unknown"]}
+    answer = shared_server.client.post("/v1/history/download", json=body)
+    assert answer.status_code == 404
+    assert answer.json()["detail"]["code"] == "history_item_not_found"
