@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from menura.engine.neural import features
 from menura.engine.neural.excitation import PulseTrain
 from menura.engine.neural.features import CENTRE, HOP, MELS, SAMPLE_RATE
-from training.model import LOOK_AHEAD
+from menura.engine.neural.networks import LOOK_AHEAD, SKIP_AHEAD
+from menura.engine.neural.tract import tract_ratio
 
 CONTEXT = 40
 """Frames the networks hear before the loss begins."""
 SETTLE = 2
 """Frames synthesised before the loss begins, whose filters still ring into it."""
-HISTORY = 160
+HISTORY = 130
 """Frames of source before that, for the running mean."""
 REFERENCE = 320
 """Frames of reference speech per item."""
@@ -174,23 +175,52 @@ def repitch(spectra: Array, f0: Array, factor: float) -> Array:
     return np.asarray(np.where(f0[:, None] > 0, np.maximum(smooth, 0) * lobe, spectra).astype(np.float32))
 
 
-def perturbed(wave: Array, f0: Array, frames: int, rng: np.random.Generator) -> Array:
-    """Return log-mel of a wave as if another person had spoken it elsewhere, shape (frames, 80)."""
-    warp = float(np.round(np.exp(rng.uniform(np.log(0.75), np.log(1.33))) * 40) / 40)
+@dataclass(frozen=True)
+class Strength:
+    """How far a source is perturbed: widest warp, how often noise and a lost band, equalisation in nepers."""
+
+    warp: float
+    noise: float
+    lost_band: float
+    equaliser: float
+    knots: int
+
+
+HEAVY = Strength(warp=1.33, noise=0.3, lost_band=0.1, equaliser=1.2, knots=10)
+"""For the content network, which must hear through any voice and room."""
+LIGHT = Strength(warp=1.15, noise=0.1, lost_band=0.03, equaliser=0.8, knots=6)
+"""For the path around it, which carries the source's own envelope."""
+
+
+def perturbed(
+    wave: Array,
+    f0: Array,
+    frames: int,
+    rng: np.random.Generator,
+    strength: Strength,
+    tract: float = 1.0,
+) -> Array:
+    """Return log-mel of a wave as if another person had spoken it elsewhere, shape (frames, 80).
+
+    tract: ratio by which formants are moved besides the random warp.
+    """
+    widest = float(np.log(strength.warp))
+    warp = float(np.round(np.exp(rng.uniform(-widest, widest)) / tract * 40) / 40)
     spectra = features.power(wave, frames, warp)
-    if rng.random() < 0.6:
-        spectra = repitch(spectra, f0, float(np.exp2(rng.uniform(-10, 10) / 12)) )
     if rng.random() < 0.4:
-        level = np.percentile(spectra.sum(axis=1), 95) / 513 * 10 ** (-rng.uniform(5, 40) / 10)
+        spectra = repitch(spectra, f0, float(np.exp2(rng.uniform(-10, 10) / 12)))
+    if rng.random() < strength.noise:
+        level = np.percentile(spectra.sum(axis=1), 95) / 513 * 10 ** (-rng.uniform(8, 40) / 10)
         tilt = np.exp(np.interp(np.arange(513), np.linspace(0, 512, 5), rng.normal(0, 1.2, 5)))
         noise = level * tilt / tilt.mean() * rng.exponential(1.0, spectra.shape)
         spectra = spectra + noise.astype(np.float32)
-    if rng.random() < 0.12:
+    if rng.random() < strength.lost_band:
         cut = rng.uniform(3_300, 7_000) * features.FFT / SAMPLE_RATE * warp
         spectra = spectra * (1e-4 + 1.0 / (1.0 + (np.arange(513) / cut) ** 40)).astype(np.float32)
     mel = features.log_mel(spectra, warp)
-    knots = int(rng.integers(4, 10))
-    curve = np.interp(np.arange(MELS), np.linspace(0, MELS - 1, knots), rng.normal(0, 1.2, knots))
+    knots = int(rng.integers(4, strength.knots + 1))
+    heights = rng.normal(0, strength.equaliser, knots)
+    curve = np.interp(np.arange(MELS), np.linspace(0, MELS - 1, knots), heights)
     return np.asarray((mel + curve + rng.normal(0, 1.0)).astype(np.float32))
 
 
@@ -304,23 +334,25 @@ class Batches:
         stop = first + span
         clean = features.log_mel(features.power(target.wave[begin * HOP : stop * HOP], stop - begin))
         if partner is None:
-            part = target.wave[begin * HOP : stop * HOP]
-            if plain:
-                mel = clean
-            else:
-                mel = perturbed(part, target.f0[begin:stop], stop - begin, rng)
-            shape, relative = features.RunningMean(self.prior).push(mel)
-            shape, relative = shape[first - begin :], relative[first - begin :]
+            heard, track = target.wave[begin * HOP : stop * HOP], target.f0[begin:stop]
+            path, tract = np.arange(first - begin, stop - begin), 1.0
         else:
             other = sounded(self.pack, partner)
             path = np.repeat(2 * align(self._for_alignment(partner), self._for_alignment(clip)), 2)
             path[1::2] += 1
             path = np.minimum(np.pad(path, (0, span), mode="edge"), other.frames - 1)[first:stop]
             start, end = max(0, int(path.min()) - HISTORY), int(path.max()) + 1
-            heard = other.wave[start * HOP : end * HOP]
-            mel = perturbed(heard, other.f0[start:end], end - start, rng)
-            shape, relative = features.RunningMean(self.prior).push(mel)
-            shape, relative = shape[path - start], relative[path - start]
+            heard, track = other.wave[start * HOP : end * HOP], other.f0[start:end]
+            path, tract = path - start, tract_ratio(other.median_f0, target.median_f0)
+        if plain:
+            mel = carried = clean
+        else:
+            mel = perturbed(heard, track, len(track), rng, HEAVY)
+            carried = perturbed(heard, track, len(track), rng, LIGHT, tract)
+        shape, relative = features.RunningMean(self.prior).push(mel)
+        shape, relative = shape[path], relative[path]
+        around, beside = features.RunningMean(self.prior).push(carried)
+        around = (around - beside[:, None])[path[SKIP_AHEAD : SKIP_AHEAD + span - LOOK_AHEAD]]
         _, loudness = features.RunningMean(self.prior).push(clean)
         level = (features.level_of(clean) - loudness)[first - begin :]
         owners = self.of_person[clip.person]
@@ -347,6 +379,7 @@ class Batches:
         return {
             "mel": shape,
             "relative": relative[:, None],
+            "carried": around,
             "steering": steering.astype(np.float32),
             "energy": own[:, None],
             "reference": reference,

@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from menura.engine.neural import filters
 from menura.engine.neural.features import BANDS, MELS
 
-LOOK_AHEAD = 3
-"""Frames of 10 ms that the content code of a frame has heard beyond it."""
 STEERING = 4 + BANDS
 """log F0; log F0 over the voice's median; energy over the speech's level; its change; periodicity."""
 STATISTICS = 2 * MELS + 2

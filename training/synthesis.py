@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from menura.engine.neural import filters
 from menura.engine.neural.features import HOP, SAMPLE_RATE
 
-MEL_WINDOWS = (2048, 1024, 512, 256, 128, 64, 32)
+MEL_WINDOWS = (2048, 1024, 512, 256, 128, 64)
 STFT_WINDOWS = (2048, 1024, 512)
+FLOOR = 1e-4
+"""Magnitude under which differences are not heard; full-scale white noise has 1."""
 
 
 class Synthesiser(nn.Module):
@@ -109,13 +111,18 @@ class SpectralLoss(nn.Module):
             bank, tops = self.get_buffer(f"bank{window}"), self.get_buffer(f"tops{window}")
             mask = (tops[None] <= bandwidth[:, None]).float()
             mask[:, 0] = 1.0
-            error = (torch.log(ours @ bank + 1e-5) - torch.log(theirs @ bank + 1e-5)).abs().mean(1)
+            loud = 10.0 * torch.log10(theirs.square().mean(dim=2) + 1e-10)
+            weight = ((loud + 65.0) / 20.0).clamp(0.2, 1.0)[:, :, None]
+            weight = weight / weight.sum(dim=1, keepdim=True)
+            error = (torch.log(ours @ bank + FLOOR) - torch.log(theirs @ bank + FLOOR)).abs()
+            error = (error * weight).sum(1)
             mel = mel + (error * mask).sum(1) / mask.sum(1)
             counts[0] += 1
             if window in STFT_WINDOWS:
                 bins = torch.arange(window // 2 + 1, device=result.device) * (SAMPLE_RATE / window)
                 keep = (bins[None] <= bandwidth[:, None]).float()
-                logs = (torch.log(ours) - torch.log(theirs)).abs().mean(1)
+                logs = (torch.log(ours + FLOOR) - torch.log(theirs + FLOOR)).abs()
+                logs = (logs * weight).sum(1)
                 stft = stft + 0.5 * (logs * keep).sum(1) / keep.sum(1)
                 difference = ((ours - theirs) * keep[:, None]).flatten(1).norm(dim=1)
                 size = (theirs * keep[:, None]).flatten(1).norm(dim=1)

@@ -9,6 +9,7 @@ share the batch; on a CUDA device the networks run in bfloat16.
 import argparse
 import json
 import os
+import signal
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -22,7 +23,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from menura.engine.neural.features import HOP
-from training.data import CONTEXT, LOOK_AHEAD, SETTLE, Batches, Pack, average_mel
+from menura.engine.neural.networks import LOOK_AHEAD
+from training.data import CONTEXT, SETTLE, Batches, Pack, average_mel
 from training.model import Converter, Shape
 from training.synthesis import MEL_WINDOWS, SpectralLoss, Synthesiser
 
@@ -31,7 +33,7 @@ STEPS = 9_000
 BATCH = 8
 LOSS_FRAMES = 72
 """Frames of 10 ms per item under the loss."""
-PAIR_SHARE = 0.3
+PAIR_SHARE = 0.35
 """Share of items whose source is another speaker saying the same, aligned in time."""
 LEARNING_RATE = 1.0e-3
 FINAL_RATE = 2.0e-5
@@ -40,15 +42,15 @@ BETAS = (0.8, 0.95)
 WEIGHT_DECAY = 0.01
 CLIP_NORM = 3.0
 WINDOWS_PER_STEP = 4
-CONTENT_NOISE = 0.5
+CONTENT_NOISE = 0.3
 """Largest deviation of the noise on the content code, relative to its RMS."""
 VOICE_NOISE = 0.1
 MEL_WEIGHT = 1.0
 STFT_WEIGHT = 0.7
 SPEAKER_WEIGHT = 0.05
 SPEAKER_MARGIN, SPEAKER_SCALE = 0.2, 20.0
-AVERAGE = 0.999
-"""Decay of the averaged weights that are exported."""
+AVERAGE, AVERAGE_EVERY = 0.999, 8
+"""Decay per step of the averaged weights that are exported, and how often they are moved."""
 VALIDATE_EVERY = 500
 SAVE_SECONDS = 240.0
 BFLOAT16 = True
@@ -92,7 +94,11 @@ class Trainer:
         self.synthesiser = Synthesiser().to(device)
         self.loss = SpectralLoss().to(device)
         self.optimiser = torch.optim.AdamW(
-            self.model.parameters(), lr=LEARNING_RATE, betas=BETAS, weight_decay=WEIGHT_DECAY
+            self.model.parameters(),
+            lr=LEARNING_RATE,
+            betas=BETAS,
+            weight_decay=WEIGHT_DECAY,
+            fused=True,
         )
         torch.manual_seed(seed)
         self.step, self.heard, self.spent = 0, 0.0, 0.0
@@ -120,10 +126,9 @@ class Trainer:
                 size = CONTENT_NOISE * torch.rand(len(code), 1, 1, device=code.device)
                 code = code + size * torch.randn_like(code)
                 voice = voice + VOICE_NOISE * torch.randn_like(voice)
-            mel = (batch["mel"] - batch["relative"])[:, : code.shape[1]]
             spectrum = statistics[:, :80] * 2.0 - 6.0
             controls, _ = model.decoder(
-                code, mel, steering, batch["energy"], spectrum, model.decoder.modulation(voice)
+                code, batch["carried"], steering, batch["energy"], spectrum, model.decoder.modulation(voice)
             )
         controls = controls[:, CONTEXT - SETTLE :].float()
         samples = self.synthesiser(controls, batch["pulses"], batch["noise"])
@@ -141,7 +146,7 @@ class Trainer:
             group["lr"] = rate_at(self.step, steps)
         result, target, vector = self.outcome(moved, noisy=True)
         large = [MEL_WINDOWS[index] for index in np.random.permutation(3)[:2]]
-        small = [MEL_WINDOWS[3 + index] for index in np.random.permutation(4)]
+        small = [MEL_WINDOWS[3 + index] for index in np.random.permutation(3)]
         windows = tuple(large + small[: WINDOWS_PER_STEP - 2])
         mel, stft = self.loss(result, target, moved["bandwidth"], windows)
         speaker, hit = speaker_loss(vector, self.model.speaker_head.weight, moved["speaker"])
@@ -156,9 +161,11 @@ class Trainer:
         self.step += 1
         self.heard += len(target) * target.shape[1] / 24_000 * self.world
         with torch.no_grad():
-            decay = min(AVERAGE, (1 + self.step) / (10 + self.step))
+            decay = min(AVERAGE, (1 + self.step) / (10 + self.step)) ** AVERAGE_EVERY
+            moving = self.step % AVERAGE_EVERY == 0
             for name, value in self.model.state_dict().items():
-                self.average[name].lerp_(value, 1 - decay)
+                if moving:
+                    self.average[name].lerp_(value, 1 - decay)
         return {
             "mel": mel.mean().item(),
             "stft": stft.mean().item(),
@@ -248,7 +255,9 @@ def main() -> None:
     recent: dict[str, float] = {}
     saved, begun, first = time.monotonic(), time.monotonic(), trainer.step
     spent = trainer.spent
-    while trainer.step < arguments.steps:
+    stopping: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: stopping.append(number))
+    while trainer.step < arguments.steps and not stopping:
         figures = trainer.advance(trainer.batches.batch(arguments.batch), arguments.steps)
         for name, value in figures.items():
             recent[name] = recent.get(name, value) * 0.98 + value * 0.02
@@ -269,9 +278,11 @@ def main() -> None:
             with open(arguments.out / "log.jsonl", "a", encoding="utf-8") as log:
                 log.write(json.dumps({k: round(v, 4) for k, v in line.items()}) + "\n")
             console.print(line)
-        if time.monotonic() - saved > SAVE_SECONDS or trainer.step == arguments.steps:
+        if time.monotonic() - saved > SAVE_SECONDS:
             trainer.save()
             saved = time.monotonic()
+    if rank == 0:
+        trainer.save()
 
 
 if __name__ == "__main__":

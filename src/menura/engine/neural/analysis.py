@@ -6,7 +6,7 @@ from menura.engine.interface import LatencyProfile, Samples
 from menura.engine.neural import features
 from menura.engine.neural.features import CENTRE, HOP, MEL_WINDOW, MELS, Array
 from menura.engine.neural.frames import CODE, NeuralFeatures, nothing
-from menura.engine.neural.networks import LOOK_AHEAD, Networks
+from menura.engine.neural.networks import LOOK_AHEAD, SKIP_AHEAD, Networks
 from menura.engine.neural.pitch import PitchRange
 from menura.engine.source_filter.pitch import REACH as PITCH_REACH
 from menura.engine.source_filter.pitch import PitchTracker
@@ -128,7 +128,7 @@ class NeuralAnalysis:
         gentle = total - self._levels[:count] + 4.5
         described = NeuralFeatures(
             code=codes,
-            shape=self._shapes[:count],
+            shape=self._shapes[SKIP_AHEAD : SKIP_AHEAD + count],
             f0=f0,
             next_f0=following,
             median=self._medians[:count],

@@ -3,6 +3,7 @@
 import numpy as np
 
 from menura.engine.interface import ConversionSettings, Features, LatencyProfile, Samples, Voice
+from menura.engine.neural import tract
 from menura.engine.neural.features import HOP, Array
 from menura.engine.neural.frames import ARRAYS, NeuralFeatures, nothing
 from menura.engine.neural.networks import Networks
@@ -133,11 +134,12 @@ class NeuralRendering:
         self._last_gentle = float(gentle[-1])
         steering = np.stack((pitch - 5.0, pitch - self._voice.median, gentle * 0.3, change), axis=1)
         steering = np.concatenate((steering, block.periodicity), axis=1).astype(np.float32)
+        ratio = tract.ratios(block.median, self._voice.median, self._towards)
         controls, self._state = self._networks.decoder.run(
             None,
             {
                 "content": block.code[None],
-                "mel": block.shape[None],
+                "mel": tract.moved(block.shape, ratio)[None],
                 "steering": steering[None],
                 "energy": (block.energy + lift)[None, :, None].astype(np.float32),
                 "spectrum": self._spectrum,
