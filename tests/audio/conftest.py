@@ -130,7 +130,7 @@ class Sounds:
         return Recipe(container, codec, *args, **kwargs)  # type: ignore[arg-type]
 
     def decoded(self, data: bytes) -> tuple[Samples, int]:
-        """Decode plainly with PyAV, as a player does: samples of the first channel, and the rate."""
+        """Decode plainly with PyAV, as a player does: the first channel, and the rate."""
         with av.open(io.BytesIO(data)) as container:
             rate = container.streams.audio[0].rate
             blocks = [frame.to_ndarray()[0] for frame in container.decode(audio=0)]

@@ -128,9 +128,11 @@ class PcmReader:
         begins.
         """
         here = self._source.tell()
-        following = read_exactly(self._source, 5)
+        following = read_exactly(self._source, 9)
         self._source.seek(here)
-        return 0 if any(_is_chunk_id(following[i : i + 4]) for i in (0, 1)) else None
+        if len(following) < 2 or any(_is_chunk(following[at:]) for at in (0, 1)):
+            return 0
+        return None
 
     def _samples(self, data: bytes) -> Samples:
         fmt = self._format
@@ -151,9 +153,9 @@ class PcmReader:
         return mono(values.reshape(-1, fmt.channels))
 
 
-def _is_chunk_id(data: bytes) -> bool:
-    """Whether bytes can begin a chunk; too few of them mean the end of the file."""
-    return len(data) < 4 or all(0x20 <= byte < 0x7F for byte in data)
+def _is_chunk(data: bytes) -> bool:
+    """Whether a chunk can begin with these bytes: four letters and a size."""
+    return len(data) >= 8 and all(0x20 <= byte < 0x7F for byte in data[:4]) and data[7] < 0x80
 
 
 def _parse_format(data: bytes) -> WavFormat | None:
@@ -229,6 +231,6 @@ def _data_size(source: Source, size: int) -> int | None:
     if size:
         return size
     here = source.tell()
-    following = read_exactly(source, 4)
+    following = read_exactly(source, 8)
     source.seek(here)
-    return 0 if following and _is_chunk_id(following) and len(following) == 4 else None
+    return 0 if _is_chunk(following) else None
