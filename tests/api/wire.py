@@ -104,6 +104,13 @@ class Wire:
         self._exactly(2)
         return data
 
+    def rest(self) -> bytes:
+        """Return the remaining chunks. Raises EOFError where the answer breaks off."""
+        pieces = []
+        while piece := self.body_piece():
+            pieces.append(piece)
+        return b"".join(pieces)
+
     def reply(self) -> Reply:
         """Return the rest of the answer, whole or not."""
         status, headers = self.reply_head()

@@ -111,7 +111,11 @@ class Answer:
         self._offset = 0
         self._changed = asyncio.Event()
         loop = asyncio.get_running_loop()
-        self._spool.listen(lambda: loop.call_soon_threadsafe(self._changed.set))
+
+        def changed() -> None:
+            loop.call_soon_threadsafe(self._changed.set)
+
+        self._spool.listen(changed)
 
     @property
     def size(self) -> int:

@@ -1,0 +1,1 @@
+"""What Menura costs: time, cores and memory. `make bench`."""

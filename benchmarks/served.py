@@ -1,0 +1,34 @@
+"""The server under measurement, in a process of its own; prints its port when it is ready.
+
+    python -m benchmarks.served DATA_FOLDER
+
+Beside Menura's models it knows `pass_through`, which leaves the voice as it is: the floor.
+"""
+
+import socket
+import sys
+from pathlib import Path
+
+import uvicorn
+
+from menura.api.app import create_app
+from menura.conversion.passthrough import PassThrough
+from menura.engine import registry
+from menura.settings import Settings
+
+PASS_THROUGH = "pass_through"
+
+
+def main() -> None:
+    """Serve until killed."""
+    registry._BUILDERS[PASS_THROUGH] = PassThrough
+    settings = Settings(data=Path(sys.argv[1]), max_seconds=0, max_upload_bytes=0)
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    app = create_app(settings, on_ready=lambda _: print(port, flush=True))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False))
+    server.run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    main()
