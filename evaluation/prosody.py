@@ -94,11 +94,14 @@ def lag_ms(source: Samples, result: Samples, reach: float = 100.0) -> float:
             level = np.log(np.maximum(smoothed, smoothed.max() * 1e-5) + 1e-14)
             level -= uniform_filter1d(level, 201, mode="nearest")
             tracks.append(level)
-        n = min(map(len, tracks))
-        one, other = (t[:n] / (np.linalg.norm(t[:n]) + 1e-9) for t in tracks)
-        size = 1 << (2 * n - 1).bit_length()
-        cross = np.fft.irfft(np.fft.rfft(other, size) * np.conj(np.fft.rfft(one, size)), size)
-        near = np.concatenate([cross[-span:], cross[: span + 1]])
+        one, other = tracks
+        near = np.zeros(2 * span + 1)
+        for place, shift in enumerate(range(-span, span + 1)):
+            n = min(len(one) - max(0, -shift), len(other) - max(0, shift))
+            early = one[max(0, -shift) :][:n]
+            late = other[max(0, shift) :][:n]
+            # Over the overlap alone: a zero-padded correlation leans towards no lag.
+            near[place] = np.nan_to_num(_correlation(early, late))
         total = near if total is None else total + near
     assert total is not None
     peak = int(np.argmax(total))

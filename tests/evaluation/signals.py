@@ -19,6 +19,7 @@ def voice(f0: float | np.ndarray, seconds: float = 1.5, seed: int = 0) -> np.nda
         gain = 1 / (1 + ((hertz - 600) / 150) ** 2) + 0.5 / (1 + ((hertz - 1500) / 200) ** 2) + 0.02
         wave += gain * np.cos(k * phase + rng.uniform(0, 2 * np.pi))
     times = np.arange(0, seconds + 0.2, 0.12)
-    loudness = np.interp(np.arange(n) / RATE, times, rng.uniform(0.2, 1.0, len(times)))
+    syllables = rng.uniform(0.05, 1.0, len(times)) * (times > 0) * (times < seconds - 0.12)
+    loudness = np.interp(np.arange(n) / RATE, times, syllables)
     noise = 1e-3 * rng.standard_normal(n)
     return (0.1 * wave * loudness + noise).astype(np.float32)

@@ -21,4 +21,4 @@ def test_joints_leave_a_trace_only_where_they_are() -> None:
     jumps[480::480] = 0.01 * np.random.default_rng(0).choice([-1, 1], len(jumps[480::480]))
     rough = clip + jumps.cumsum(dtype=np.float32)
     assert abs(joint_trace(clip, 480)) < 0.1
-    assert joint_trace(rough, 480) > 0.5
+    assert joint_trace(rough, 480) > 0.3
