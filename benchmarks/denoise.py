@@ -1,0 +1,359 @@
+"""Compare noise suppressors on real speech with added noise, and record the table in docs/noise.md.
+
+    python -m benchmarks.denoise --corpus ../shared/corpus
+
+Candidates whose package is not installed are left out; the packages beside Menura's own are named
+in docs/noise.md. Every candidate is aligned by its measured delay before it is scored.
+"""
+
+import argparse
+import importlib.util
+import io
+import json
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+Signal = NDArray[np.float32]
+RATE = 24_000
+SNRS = (0.0, 5.0, 10.0, 15.0)
+
+CLIPS = (
+    "librispeech/2952-407-0000.opus",
+    "librispeech/7511-102419-0000.opus",
+    "librispeech/5322-7678-0000_1.opus",
+    "librispeech/6531-61334-0000.opus",
+    "s2i/56c99f2c-9e95-448b-b327-53690389ed05.opus",
+    "s2i/5dc0751e-251b-45a3-a04e-8909890535c7.opus",
+    "nathalie/nl_rhasspy_1085.opus",
+    "kerstin/de_rhasspy-0936.opus",
+    "flemishguy/nl_rhasspy_1002_1601817789.opus",
+    "ljspeech/LJ001-0025.opus",
+)
+"""Quiet natural recordings of ten speakers, both sexes, three languages, 7 to 12 kHz wide."""
+
+BABBLE = tuple(f"kerstin/de_rhasspy-{n}.opus" for n in ("1009", "1238", "0279")) + (
+    "librispeech/5390-24512-0000.opus",
+    "librispeech/248-130644-0000.opus",
+    "flemishguy/nl_rhasspy_865_1601891117.opus",
+    "nathalie/nl_rhasspy_529.opus",
+    "ljspeech/LJ001-0022.opus",
+)
+"""Eight further clips that talk at once in the background."""
+
+
+class Corpus:
+    """Clips of the speech corpus by path, mono at 24 kHz."""
+
+    def __init__(self, folder: Path) -> None:
+        lines = (folder / "manifest.jsonl").read_text(encoding="utf-8").splitlines()
+        self._tars = {row["path"]: folder / row["tar"] for row in map(json.loads, lines)}
+
+    def read(self, path: str) -> Signal:
+        """Return the clip at `path`, shape (n,)."""
+        with tarfile.open(self._tars[path]) as archive:
+            member = archive.extractfile(path)
+            assert member is not None
+            container = av.open(io.BytesIO(member.read()))
+        resampler = av.AudioResampler("flt", "mono", RATE)
+        frames = [f for frame in container.decode(audio=0) for f in resampler.resample(frame)]
+        frames += resampler.resample(None)
+        return np.concatenate([f.to_ndarray()[0] for f in frames]).astype(np.float32)
+
+
+def level(signal: Signal) -> float:
+    """Return the RMS."""
+    return float(np.sqrt(np.mean(np.square(signal, dtype=np.float64)) + 1e-20))
+
+
+def active(clean: Signal, hop: int = 480) -> NDArray[np.bool_]:
+    """Tell which 20 ms frames hold speech: those less than 35 dB under the loudest."""
+    frames = clean[: len(clean) // hop * hop].reshape(-1, hop)
+    decibels = 10 * np.log10(np.mean(np.square(frames, dtype=np.float64), axis=1) + 1e-20)
+    return np.asarray(decibels > np.max(decibels) - 35)
+
+
+def white(n: int, rng: np.random.Generator) -> Signal:
+    """Return white noise."""
+    return rng.standard_normal(n).astype(np.float32)
+
+
+def fan(n: int, rng: np.random.Generator) -> Signal:
+    """Return mains hum with harmonics over the rumble and rush of a fan."""
+    t = np.arange(n) / RATE
+    hum = sum(
+        np.sin(2 * np.pi * 50 * k * t + rng.uniform(0, 6.28)) / k for k in range(1, 13)
+    )
+    spectrum = np.fft.rfft(rng.standard_normal(n))
+    frequencies = np.fft.rfftfreq(n, 1 / RATE)
+    rush = np.fft.irfft(spectrum / np.sqrt(1 + (frequencies / 200) ** 2), n)
+    return np.asarray(0.3 * hum / np.std(hum) + rush / np.std(rush), np.float32)
+
+
+def keyboard(n: int, rng: np.random.Generator) -> Signal:
+    """Return key presses: about seven short resonant clicks a second over a faint room noise."""
+    out = 0.01 * rng.standard_normal(n)
+    position = 0.0
+    while True:
+        position += RATE * float(rng.uniform(0.06, 0.22))
+        start = int(position)
+        if start >= n:
+            return out.astype(np.float32)
+        length = min(n - start, int(0.03 * RATE))
+        t = np.arange(length) / RATE
+        click = rng.standard_normal(length) * np.exp(-t / 0.004)
+        ring = np.sin(2 * np.pi * rng.uniform(900, 3500) * t) * np.exp(-t / 0.008)
+        out[start : start + length] += rng.uniform(0.5, 1) * (click + ring)
+
+
+def babble(n: int, rng: np.random.Generator, voices: list[Signal]) -> Signal:
+    """Return eight people talking at once."""
+    out = np.zeros(n)
+    for voice in voices:
+        start = int(rng.integers(len(voice)))
+        out += np.resize(np.roll(voice, -start), n) / level(voice)
+    return out.astype(np.float32)
+
+
+def mix(clean: Signal, noise: Signal, snr: float) -> Signal:
+    """Add noise to speech at `snr` dB, counted over the speech alone."""
+    spoken = np.repeat(active(clean), 480)
+    speech = level(clean[: len(spoken)][spoken])
+    return np.asarray(clean + noise * (speech / level(noise) * 10 ** (-snr / 20)), np.float32)
+
+
+def si_sdr(estimate: Signal, reference: Signal) -> float:
+    """Return the scale-invariant signal-to-distortion ratio in dB (Le Roux et al., 2019)."""
+    e, r = estimate.astype(np.float64), reference.astype(np.float64)
+    target = np.dot(e, r) / (np.dot(r, r) + 1e-20) * r
+    return float(10 * np.log10(np.dot(target, target) / (np.sum((e - target) ** 2) + 1e-20)))
+
+
+def segmental_snr(estimate: Signal, reference: Signal) -> float:
+    """Return the mean SNR of 20 ms speech frames in dB, each limited to -10 to 35 dB."""
+    n = len(reference) // 480 * 480
+    r = reference[:n].reshape(-1, 480).astype(np.float64)
+    e = estimate[:n].reshape(-1, 480).astype(np.float64)
+    ratio = np.sum(r**2, axis=1) / (np.sum((r - e) ** 2, axis=1) + 1e-20)
+    return float(np.mean(np.clip(10 * np.log10(ratio + 1e-20), -10, 35)[active(reference)]))
+
+
+def log_spectral_distance(estimate: Signal, reference: Signal) -> float:
+    """Return the RMS difference in dB of the log spectra, speech frames, within 50 dB of the top."""
+
+    def spectra(x: Signal) -> NDArray[np.float64]:
+        frames = np.lib.stride_tricks.sliding_window_view(x, 960)[::480]
+        power = np.abs(np.fft.rfft(frames * np.hanning(960))) ** 2
+        return np.asarray(10 * np.log10(power + 1e-12))
+
+    a, b = spectra(reference), spectra(estimate)
+    heard = a > np.max(a) - 50
+    return float(np.sqrt(np.mean((a - b)[heard] ** 2)))
+
+
+def pause_drop(estimate: Signal, noisy: Signal, clean: Signal) -> float:
+    """Return by how many dB the pauses got quieter."""
+    pauses = ~np.repeat(active(clean), 480)
+    n = len(pauses)
+    return 20 * np.log10(level(noisy[:n][pauses]) / (level(estimate[:n][pauses]) + 1e-6))
+
+
+def lag(estimate: Signal, reference: Signal) -> int:
+    """Return by how many samples the estimate is late, by cross-correlation."""
+    n = 1 << (len(estimate) + len(reference)).bit_length()
+    spectrum = np.fft.rfft(estimate, n) * np.conj(np.fft.rfft(reference, n))
+    correlation = np.fft.irfft(spectrum, n)
+    best = int(np.argmax(correlation))
+    return best if best < n // 2 else best - n
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A suppressor: `run` takes and returns one whole signal at `rate`."""
+
+    name: str
+    rate: int
+    run: Callable[[Signal], Signal]
+
+
+def ffmpeg_filter(rate: int, name: str, arguments: str) -> Callable[[Signal], Signal]:
+    """Return a runner of one FFmpeg audio filter through PyAV."""
+
+    def run(x: Signal) -> Signal:
+        graph = av.filter.Graph()
+        source = graph.add_abuffer(sample_rate=rate, format="fltp", layout="mono")
+        node = graph.add(name, arguments)
+        sink = graph.add("abuffersink")
+        source.link_to(node)
+        node.link_to(sink)
+        graph.configure()
+        out: list[Signal] = []
+
+        def drain() -> None:
+            while True:
+                try:
+                    out.append(graph.pull().to_ndarray()[0])  # type: ignore[union-attr]
+                except (av.error.BlockingIOError, av.error.EOFError):
+                    return
+
+        for start in range(0, len(x), 1024):
+            frame = av.AudioFrame.from_ndarray(x[None, start : start + 1024], "fltp", "mono")
+            frame.sample_rate = rate
+            frame.pts = start
+            graph.push(frame)
+            drain()
+        graph.push(None)
+        drain()
+        return np.concatenate(out)
+
+    return run
+
+
+def candidates() -> Iterator[Candidate]:
+    """Yield what is installed here."""
+    yield Candidate("none", RATE, lambda x: x)
+    if importlib.util.find_spec("pywebrtc_audio"):
+        from pywebrtc_audio import NoiseSuppressor  # noqa: PLC0415
+
+        for rate, strength in ((48_000, 1), (32_000, 1), (16_000, 0), (16_000, 1), (16_000, 2), (16_000, 3)):
+
+            def webrtc(x: Signal, rate: int = rate, strength: int = strength) -> Signal:
+                return NoiseSuppressor(sample_rate=rate, level=strength).process(x)
+
+            yield Candidate(f"WebRTC NS {rate} level {strength} (pywebrtc-audio)", rate, webrtc)
+    if importlib.util.find_spec("livekit"):
+        from livekit import rtc  # noqa: PLC0415
+
+        def livekit(x: Signal) -> Signal:
+            module = rtc.AudioProcessingModule(noise_suppression=True)
+            pcm = np.clip(x * 32768, -32768, 32767).astype(np.int16)
+            pcm = np.pad(pcm, (0, -len(pcm) % 480))
+            out = []
+            for start in range(0, len(pcm), 480):
+                frame = rtc.AudioFrame(pcm[start : start + 480].tobytes(), 48_000, 1, 480)
+                module.process_stream(frame)
+                out.append(np.frombuffer(frame.data, np.int16).astype(np.float32) / 32768)
+            return np.concatenate(out)[: len(x)]
+
+        yield Candidate("WebRTC NS (livekit)", 48_000, livekit)
+    if importlib.util.find_spec("pyrnnoise"):
+        from pyrnnoise import rnnoise  # noqa: PLC0415
+
+        def recurrent(x: Signal) -> Signal:
+            state = rnnoise.create()
+            padded = np.pad(x, (0, -len(x) % 480))
+            out = [
+                rnnoise.process_mono_frame(
+                    state, (np.clip(block, -1, 1) * 32767).astype(np.int16)
+                )[0].astype(np.float32)
+                / 32767
+                for block in padded.reshape(-1, 480)
+            ]
+            rnnoise.destroy(state)
+            return np.concatenate(out)[: len(x)]
+
+        yield Candidate("RNNoise (pyrnnoise)", 48_000, recurrent)
+    for arguments in ("nr=12:nt=w:tn=1", "nr=20:nt=w:tn=1", "nr=24:nf=-40:tn=1"):
+        yield Candidate(f"FFmpeg afftdn={arguments}", RATE, ffmpeg_filter(RATE, "afftdn", arguments))
+    yield Candidate("FFmpeg anlmdn=s=0.001", RATE, ffmpeg_filter(RATE, "anlmdn", "s=0.001"))
+    yield Candidate("FFmpeg afwtdn=adaptive=1", RATE, ffmpeg_filter(RATE, "afwtdn", "adaptive=1"))
+
+
+def apply(candidate: Candidate, signal: Signal) -> tuple[Signal, float]:
+    """Return the result at 24 kHz, not aligned, and the seconds the suppressor itself took."""
+    x = soxr.resample(signal, RATE, candidate.rate, "VHQ") if candidate.rate != RATE else signal
+    start = time.perf_counter()
+    y = candidate.run(np.ascontiguousarray(x, np.float32))
+    spent = time.perf_counter() - start
+    back = soxr.resample(y, candidate.rate, RATE, "VHQ") if candidate.rate != RATE else y
+    return np.asarray(back, np.float32), spent
+
+
+def aligned(signal: Signal, late: int, length: int) -> Signal:
+    """Return `signal` moved `late` samples earlier and made `length` samples long."""
+    moved = signal[late:] if late >= 0 else np.pad(signal, (-late, 0))
+    return np.pad(moved, (0, max(0, length - len(moved))))[:length]
+
+
+def main() -> None:
+    """Score every candidate and print one table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--corpus", type=Path, default=Path("../shared/corpus"))
+    parser.add_argument("--only", default="", help="score candidates whose name holds this text")
+    options = parser.parse_args()
+    corpus = Corpus(options.corpus)
+    clips = [corpus.read(path) for path in CLIPS]
+    voices = [corpus.read(path) for path in BABBLE]
+    noises: dict[str, Callable[[int, np.random.Generator], Signal]] = {
+        "white": white,
+        "fan": fan,
+        "babble": lambda n, rng: babble(n, rng, voices),
+        "keys": keyboard,
+    }
+    print(
+        "| suppressor | SI-SDR gain at 0 / 5 / 10 / 15 dB | white | fan | babble | keys "
+        "| segSNR gain | pauses | clean SI-SDR | clean LSD | delay ms | RTF |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|---|---|")
+    for candidate in candidates():
+        if options.only not in candidate.name:
+            continue
+        results = [apply(candidate, clip) for clip in clips]
+        late = round(
+            float(np.median([lag(y, c) for (y, _), c in zip(results, clips, strict=True)]))
+        )
+        restored = [
+            (aligned(y, late, len(c)), c) for (y, _), c in zip(results, clips, strict=True)
+        ]
+        faithful = np.mean([min(si_sdr(y, c), 99) for y, c in restored])
+        distance = np.mean([log_spectral_distance(y, c) for y, c in restored])
+        spent = duration = 0.0
+        gains: dict[tuple[str, float], list[float]] = {}
+        segmental: list[float] = []
+        pauses: list[float] = []
+        for name, make in noises.items():
+            for snr in SNRS:
+                for index, clip in enumerate(clips):
+                    rng = np.random.default_rng([index, int(snr), len(name)])
+                    noisy = mix(clip, make(len(clip), rng), snr)
+                    y, seconds = apply(candidate, noisy)
+                    y = aligned(y, late, len(clip))
+                    spent += seconds
+                    duration += len(clip) / RATE
+                    gains.setdefault((name, snr), []).append(
+                        si_sdr(y, clip) - si_sdr(noisy, clip)
+                    )
+                    segmental.append(segmental_snr(y, clip) - segmental_snr(noisy, clip))
+                    pauses.append(pause_drop(y, noisy, clip))
+
+        def mean(name: str = "", snr: float | None = None) -> float:
+            return float(
+                np.mean(
+                    [
+                        value
+                        for (n, s), values in gains.items()  # noqa: B023
+                        if (not name or n == name) and (snr is None or s == snr)
+                        for value in values
+                    ]
+                )
+            )
+
+        by_snr = " / ".join(f"{mean(snr=s):.1f}" for s in SNRS)
+        by_noise = " | ".join(f"{mean(name=n):.1f}" for n in noises)
+        print(
+            f"| {candidate.name} | {by_snr} | {by_noise} | {np.mean(segmental):.1f} "
+            f"| {np.mean(pauses):.1f} | {faithful:.1f} | {distance:.1f} "
+            f"| {1000 * late / RATE:.1f} | {spent / duration:.4f} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

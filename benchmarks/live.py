@@ -1,0 +1,117 @@
+"""The live socket: delay from mouth to ear, and how many talkers two cores hold."""
+
+import asyncio
+import json
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+from websockets.asyncio.client import connect
+
+from benchmarks.client import VOICE, Served, served
+from benchmarks.report import Report
+from benchmarks.served import PASS_THROUGH
+from benchmarks.server import speech
+
+RATE = 24_000
+CHUNK = 480
+MODELS = ("eleven_english_sts_v2", PASS_THROUGH)
+SLACK = 15.0
+"""Milliseconds that the socket and the machine may add to the stated delay."""
+
+LATE = 40.0
+"""Milliseconds over the stated delay at which a talker hears a gap: one chunk of jitter buffer."""
+
+
+@dataclass
+class Talk:
+    """One talker's figures. delays: milliseconds from speaking a sample to hearing it."""
+
+    stated: float
+    delays: list[float] = field(default_factory=list)
+    dropped: float = 0.0
+
+    def quantile(self, share: float) -> float:
+        """Return a quantile of the delays."""
+        return float(np.quantile(self.delays, share))
+
+
+async def talk(server: Served, audio: bytes, model: str, start: float) -> Talk:
+    """Talk in real time, 20 ms a message, and note when each first sample of an answer is heard."""
+    url = f"ws://127.0.0.1:{server.port}/v1/speech-to-speech/{VOICE}/live"
+    async with connect(url, additional_headers={"xi-api-key": server.key}) as socket:
+        await socket.send(json.dumps({"type": "start", "model_id": model, "seed": 1}))
+        result = Talk(json.loads(await socket.recv())["delay_ms"])
+        begun = time.perf_counter() + start
+
+        async def speak() -> None:
+            for number, at in enumerate(range(0, len(audio), 2 * CHUNK)):
+                # A microphone hands a chunk over when its last sample has been spoken.
+                due = begun + (number + 1) * CHUNK / RATE
+                await asyncio.sleep(max(0.0, due - time.perf_counter()))
+                await socket.send(audio[at : at + 2 * CHUNK])
+            await socket.send(json.dumps({"type": "end"}))
+
+        speaking = asyncio.create_task(speak())
+        heard = 0
+        async for message in socket:
+            if isinstance(message, bytes):
+                now = time.perf_counter()
+                result.delays.append(1000 * (now - begun - heard / RATE))
+                heard += len(message) // 2
+                continue
+            event = json.loads(message)
+            if event["type"] == "error":
+                raise RuntimeError(event)
+            if event["type"] == "ended":
+                result.dropped = event["dropped_ms"]
+                break
+        await speaking
+        return result
+
+
+async def talks(server: Served, count: int, seconds: float, model: str) -> list[Talk]:
+    """Let some talk at once, out of step."""
+    audio = speech(seconds)
+    starts = np.random.default_rng(1).uniform(0, CHUNK / RATE, count)
+    return await asyncio.gather(*(talk(server, audio, model, start) for start in starts))
+
+
+def mouth_to_ear(report: Report, quick: bool) -> None:
+    """Delay of one talker on loopback, in 20 ms chunks."""
+    found: dict[str, Talk] = {}
+    with served() as server:
+        for model in MODELS:
+            asyncio.run(talks(server, 1, 2.0, model))
+            (found[model],) = asyncio.run(talks(server, 1, 10 if quick else 60, model))
+    real, floor = (found[model] for model in MODELS)
+    report.add("live: stated delay, 20 ms chunks", real.stated, "ms", floor=floor.stated, limit=62)
+    report.add("live: mouth to ear, p50", real.quantile(0.5), "ms", floor=floor.quantile(0.5))
+    report.add(
+        "live: mouth to ear, p95",
+        real.quantile(0.95),
+        "ms",
+        floor=floor.quantile(0.95),
+        limit=real.stated + SLACK,
+    )
+
+
+def talkers(report: Report, quick: bool) -> None:
+    """Talkers at once before the p99 delay of one passes the stated delay by a jitter buffer."""
+    held = []
+    for model in MODELS:
+        most = 0
+        for count in (1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24):
+            with served(cores=2) as server:
+                results = asyncio.run(talks(server, count, 5 if quick else 15, model))
+            worst = max(one.quantile(0.99) - one.stated for one in results)
+            dropped = sum(one.dropped for one in results)
+            print(f"  {model}: {count} talkers, p99 {worst:+.0f} ms, dropped {dropped:.0f} ms")
+            if worst > LATE or dropped:
+                break
+            most = count
+        held.append(most)
+    report.add("live: talkers on two cores, p99 in time", held[0], "talkers", floor=held[1])
+
+
+SUITE = [mouth_to_ear, talkers]
