@@ -226,8 +226,12 @@ _MP3_DELAY = _LAME_DELAY + 529
 """Samples by which a decoder's output is late: LAME's own delay and that of any MP3 decoder."""
 
 
+_FEWEST_MP3_FRAMES = 3
+"""Fewer are not recognised as MP3 by players that sniff."""
+
+
 def _mp3_frames(samples: int, block: int) -> int:
-    return -(-(samples + _MP3_DELAY) // block)
+    return max(_FEWEST_MP3_FRAMES, -(-(samples + _MP3_DELAY) // block))
 
 
 def _info_frame(output_format: OutputFormat, block: int, total: int | None) -> bytes:
