@@ -128,6 +128,8 @@ def sniff(head: bytes) -> Kind | None:
         return Kind("an MPEG transport stream", "mpegts")
     if head[:1] == b"\x56" and len(head) > 1 and head[1] & 0xE0 == 0xE0:
         return Kind("an AAC file in LOAS", "loas")
+    if _is_utf16(head):
+        return Kind("text", None)
     return _sniff_frames(head) or _sniff_text(head)
 
 
@@ -239,11 +241,19 @@ def _sniff_frames(head: bytes) -> Kind | None:
     return None
 
 
+def _is_utf16(head: bytes) -> bool:
+    """Whether this is text behind a byte order mark, which might pass for an MPEG frame."""
+    if not head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return False
+    text = head[: len(head) // 2 * 2].decode("utf-16", "replace")
+    return len(text) > 1 and all(char.isprintable() or char.isspace() for char in text[:500])
+
+
 def _sniff_text(head: bytes) -> Kind | None:
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return Kind("text", None)
     sample = head.decode("utf-8", "replace")
-    if not sample.strip() or any(ord(char) < 32 and char not in "\t\n\r\f" for char in sample):
+    if not sample.strip(" \t\r\n\ufffd") or any(
+        ord(char) < 32 and char not in "\t\n\r\f" for char in sample
+    ):
         return None
     if sample[:-1].count("\ufffd") > len(sample) // 50:
         return None

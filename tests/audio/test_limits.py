@@ -1,0 +1,193 @@
+"""Files that would make FFmpeg reach for memory, other files or a crash."""
+
+import io
+import resource
+import struct
+import subprocess
+import sys
+
+import av
+import pytest
+
+from menura import errors
+from menura.audio import layouts, limits
+from menura.audio.decode import open_decoder
+
+
+def read(data: bytes) -> int:
+    decoder = open_decoder(io.BytesIO(data))
+    size = 0
+    while (block := decoder.read()).size:
+        size += block.size
+    decoder.close()
+    return size
+
+
+def numbers(*values: int) -> bytes:
+    return struct.pack(f">{len(values)}I", *values)
+
+
+def box(name: bytes, *parts: bytes) -> bytes:
+    body = b"".join(parts)
+    return numbers(len(body) + 8) + name + body
+
+
+def inner(data: bytes, *path: bytes) -> bytes:
+    """Return a box of a real file, found by its path."""
+    at = 0
+    while at + 8 <= len(data):
+        size = int.from_bytes(data[at : at + 4])
+        if data[at + 4 : at + 8] == path[0]:
+            whole = data[at : at + size]
+            return whole if len(path) == 1 else inner(whole[8:], *path[1:])
+        at += size
+    raise AssertionError(path)
+
+
+def mp4(sounds, tracks: int, table: bytes, behind: bytes = b"", extends: bytes = b"") -> bytes:
+    """Return an MP4 file with real headers and sample tables of our own making."""
+    options = {"movflags": "+faststart"}
+    real = sounds.file(sounds.recipe("mp4", "aac", options=options), sounds.sweep(9000, 44100))
+    media = (b"moov", b"trak", b"mdia")
+    track = box(
+        b"trak",
+        inner(real, b"moov", b"trak", b"tkhd"),
+        box(
+            b"mdia",
+            inner(real, *media, b"mdhd"),
+            inner(real, *media, b"hdlr"),
+            box(
+                b"minf",
+                box(b"smhd", bytes(8)),
+                box(b"stbl", inner(real, *media, b"minf", b"stbl", b"stsd"), table),
+            ),
+        ),
+    )
+    moov = box(b"moov", inner(real, b"moov", b"mvhd"), track * tracks, extends)
+    return inner(real, b"ftyp") + moov + behind + box(b"mdat", bytes(5000))
+
+
+def table(count: int) -> bytes:
+    """Return sample tables of a hundred bytes that claim `count` samples of one byte."""
+    return (
+        box(b"stts", numbers(0, 1, count, 1024))
+        + box(b"stsc", numbers(0, 1, 1, count, 1))
+        + box(b"stsz", numbers(0, 1, count))
+        + box(b"stco", numbers(0, 1, 1000))
+    )
+
+
+def peak_megabytes() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+@pytest.mark.parametrize("count", [600_000, 100_000_000, 0x7FFFFFFF])
+@pytest.mark.parametrize("tracks", [1, 60])
+def test_an_index_of_gigabytes_in_a_few_bytes(sounds, count: int, tracks: int) -> None:
+    data = mp4(sounds, tracks, table(count))
+    assert len(data) < 40_000
+    before = peak_megabytes()
+    with pytest.raises(errors.InvalidAudio):
+        read(data)
+    assert peak_megabytes() - before < 400
+
+
+@pytest.mark.parametrize("count", [600_000, 100_000_000])
+def test_fragments_that_claim_endless_samples(sounds, count: int) -> None:
+    empty = b"".join(
+        (
+            box(b"stts", numbers(0, 0)),
+            box(b"stsc", numbers(0, 0)),
+            box(b"stsz", numbers(0, 0, 0)),
+            box(b"stco", numbers(0, 0)),
+        )
+    )
+    fragment = box(
+        b"moof",
+        box(b"mfhd", numbers(0, 1)),
+        box(b"traf", box(b"tfhd", numbers(0, 1)), box(b"trun", numbers(0, count))),
+    )
+    extends = box(b"mvex", box(b"trex", numbers(0, 1, 1, 1024, 10, 0)))
+    before = peak_megabytes()
+    with pytest.raises(errors.InvalidAudio):
+        read(mp4(sounds, 1, empty, fragment * 20, extends))
+    assert peak_megabytes() - before < 400
+
+
+def test_a_tiny_file_of_hours_is_pulled_in_flat_memory(sounds) -> None:
+    silence = sounds.sweep(4 * 44100, 44100) * 0
+    data = sounds.file(sounds.recipe("flac", "flac"), silence)
+    frames = data[data.index(b"\xff\xf8", 42) :]
+    bomb = data + frames * 200
+    decoder = open_decoder(io.BytesIO(bomb))
+    before = peak_megabytes()
+    size = 0
+    while size < 300 * decoder.sample_rate and (block := decoder.read()).size:
+        assert block.size <= 65536
+        size += block.size
+    decoder.close()
+    assert size >= 300 * 44100
+    assert peak_megabytes() - before < 30
+
+
+def test_the_limit_reaches_ffmpeg() -> None:
+    script = (
+        "import av\n"
+        "from menura.audio import limits\n"
+        "assert limits.limit_allocations(1 << 20)\n"
+        "try:\n"
+        "    av.AudioFrame('s16', 'mono', 1 << 20)\n"
+        "except MemoryError:\n"
+        "    print('refused')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("refused\n", "")
+    assert limits.MAX_ALLOCATION <= 1 << 24
+
+
+def test_layouts_of_a_files_own_do_not_end_the_process(sounds, tmp_path) -> None:
+    path = tmp_path / "eight.aiff"
+    meant = sounds.sweep(44_100, 44_100)
+    path.write_bytes(sounds.file(sounds.recipe("aiff", "pcm_s16be", 44_100, 8), meant))
+    script = (
+        "import sys\n"
+        "from menura.audio.decode import open_decoder\n"
+        "for _ in range(20):\n"
+        "    decoder = open_decoder(open(sys.argv[1], 'rb'))\n"
+        "    size = 0\n"
+        "    while (block := decoder.read()).size: size += block.size\n"
+        "    decoder.close()\n"
+        "print(size)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "44100\n")
+
+
+def test_the_guard_sees_what_a_layout_is() -> None:
+    assert layouts._OFFSET is not None
+    for name, channels in (("mono", 1), ("7.1", 8), ("12 channels", 12)):
+        assert layouts.guarded(av.AudioLayout(name)) == (channels, False)
+
+
+def test_files_cannot_reach_other_files(tmp_path, sounds) -> None:
+    secret = tmp_path / "secret.wav"
+    secret.write_bytes(sounds.file(sounds.recipe("wav", "pcm_s16le"), sounds.sweep(4000, 44100)))
+    real = sounds.file(
+        sounds.recipe("mov", "pcm_s16le", options={"movflags": "+faststart"}),
+        sounds.sweep(44100, 44100),
+    )
+    name = str(secret).encode()
+    outside = box(b"url ", numbers(0), name + b"\0")
+    own = box(b"url ", numbers(1))
+    assert own in real
+    linked = real.replace(box(b"dref", numbers(0, 1), own), box(b"dref", numbers(0, 1), outside))
+    assert linked != real
+    try:
+        heard = read(linked)
+    except errors.MenuraError:
+        heard = 0
+    assert heard in (0, 44100)
