@@ -38,7 +38,9 @@ class SourceFilterAnalysis:
     def push(self, samples: Samples) -> SourceFilterFeatures:
         """Take samples in and return the features that have become final (possibly no frames)."""
         self._total += len(samples)
-        clean = np.nan_to_num(np.asarray(samples, dtype=np.float32), posinf=0.0, neginf=0.0)
+        clean = np.nan_to_num(
+            np.asarray(samples, dtype=np.float32), posinf=0.0, neginf=0.0
+        )
         return self._advance(np.clip(clean, -4.0, 4.0))
 
     def flush(self) -> SourceFilterFeatures:
@@ -59,7 +61,11 @@ class SourceFilterAnalysis:
         ]
         self._pending = self._pending[whole * self._chunk :]
         kept = [part for part in parts if len(part.f0)]
-        return SourceFilterFeatures.joined(kept) if kept else SourceFilterFeatures.nothing()
+        return (
+            SourceFilterFeatures.joined(kept)
+            if kept
+            else SourceFilterFeatures.nothing()
+        )
 
     def _block(self, samples: Samples) -> SourceFilterFeatures:
         self._blocks += 1
@@ -68,9 +74,11 @@ class SourceFilterAnalysis:
         tracked = self._tracker.push(samples)
         centres = 2 * _REACH + STEP * np.arange(self._instants)
         shape = spectral.envelopes(self._history, centres, tracked.f0)
-        share = periodic.periodicities(self._history, centres, tracked.f0)
-        medians, timbre = self._statistics.push(tracked.f0, shape)
-        features = SourceFilterFeatures(tracked.f0, share, shape, medians, timbre)
-        before_start = max(0, self._look_ahead - (self._blocks - 1) * self._chunk) // STEP
+        share, f0 = periodic.periodicities(self._history, centres, tracked.f0)
+        medians, timbre = self._statistics.push(f0, shape)
+        features = SourceFilterFeatures(f0, share, shape, medians, timbre)
+        before_start = (
+            max(0, self._look_ahead - (self._blocks - 1) * self._chunk) // STEP
+        )
         self._given += max(0, self._instants - before_start)
         return features[before_start:]

@@ -44,7 +44,11 @@ class SourceFilterEngine:
         return SourceFilterAnalysis(latency)
 
     def rendering(
-        self, voice: Voice, settings: ConversionSettings, seed: int, latency: LatencyProfile
+        self,
+        voice: Voice,
+        settings: ConversionSettings,
+        seed: int,
+        latency: LatencyProfile,
     ) -> SourceFilterRendering:
         """Start rendering one stream. The same seed and input give identical samples."""
         if not isinstance(voice, SourceFilterVoice):

@@ -37,7 +37,9 @@ class SourceFilterFeatures:
         return sum(getattr(self, field.name).nbytes for field in fields(self))
 
     def __getitem__(self, rows: slice) -> "SourceFilterFeatures":
-        return SourceFilterFeatures(*(getattr(self, field.name)[rows] for field in fields(self)))
+        return SourceFilterFeatures(
+            *(getattr(self, field.name)[rows] for field in fields(self))
+        )
 
     @staticmethod
     def joined(parts: "list[SourceFilterFeatures]") -> "SourceFilterFeatures":

@@ -30,7 +30,9 @@ class Sound:
 
 
 def convert(
-    features: SourceFilterFeatures, voice: SourceFilterVoice, settings: ConversionSettings
+    features: SourceFilterFeatures,
+    voice: SourceFilterVoice,
+    settings: ConversionSettings,
 ) -> Sound:
     """Return the features as the voice would have uttered them."""
     towards = min(1.0, settings.similarity_boost / 0.75)

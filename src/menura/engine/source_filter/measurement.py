@@ -15,7 +15,11 @@ from menura.engine.source_filter.analysis import SourceFilterAnalysis
 from menura.engine.source_filter.features import SourceFilterFeatures
 from menura.engine.source_filter.mapping import tract_from_pitch
 from menura.engine.source_filter.spectrum import STEP
-from menura.engine.source_filter.statistics import BANK, SpeakerStatistics, spectral_level
+from menura.engine.source_filter.statistics import (
+    BANK,
+    SpeakerStatistics,
+    spectral_level,
+)
 from menura.engine.source_filter.voice import SourceFilterVoice
 
 _LEAST_VOICED = 0.7
@@ -69,7 +73,10 @@ def _bandwidth(features: SourceFilterFeatures) -> float:
 
 
 def _warnings(
-    references: Sequence[Samples], seconds: float, spoken: float, voice: SourceFilterVoice
+    references: Sequence[Samples],
+    seconds: float,
+    spoken: float,
+    voice: SourceFilterVoice,
 ) -> tuple[str, ...]:
     warnings = []
     if seconds < 5 or spoken < 2.5:

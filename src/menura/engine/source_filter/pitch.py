@@ -1,8 +1,7 @@
 """Streaming F0 tracking: normalised cross-correlation and dynamic programming.
 
 Candidates are peaks of the cross-covariance coefficient of two windows one lag apart, centred on
-the instant (after Talkin 1995, "A robust algorithm for pitch tracking"), with windows that grow
-with the lag so that a subharmonic sees more change than the true period. The path through the
+the instant (after Talkin 1995, "A robust algorithm for pitch tracking"). The path through the
 candidates, with a state for "unvoiced", is found by the Viterbi algorithm with a bounded
 look-ahead; octave and voicing costs follow Boersma 1993.
 """
@@ -25,11 +24,12 @@ _DECIMATION = 3
 _RATE = SAMPLE_RATE // _DECIMATION
 _STEP = STEP // _DECIMATION
 _TAPS = 25
+_HIGHPASS_TAPS = 256
 _SHORTEST = int(_RATE / CEILING) - 1
 _LONGEST = int(np.ceil(_RATE / FLOOR)) + 1
 _LAGS = np.arange(_SHORTEST, _LONGEST + 1)
-_WIDTHS = np.clip(1.5 * _LAGS, 96, 160).astype(np.intp)
-_OFFSETS = -((_LAGS + _WIDTHS) // 2)
+_WIDTH = 160
+_OFFSETS = -((_LAGS + _WIDTH) // 2)
 _BACK = int(-_OFFSETS.min()) + 1
 _CENTRE = _BACK + (_TAPS // 2) // _DECIMATION
 
@@ -39,7 +39,13 @@ REACH = 3 * STEP
 _CANDIDATES = 6
 _QUIET = 1e-8
 """Power (-80 dBFS) that is added to both windows, so that silence has no pitch."""
+_RELATIVE_QUIET = 3e-6
+"""Power that is added, as a share of the running peak (-55 dB), so that room hum has no pitch."""
+_PEAK_DECAY = 0.9995
+"""Decay of the running peak per instant: 0.4 dB a second."""
 _OCTAVE_COST = 0.03
+_AWAY_COST = 0.15
+"""Cost per octave beyond 7 semitones from where the voice usually lies."""
 _JUMP_COST = 0.8
 _VOICING_COST = 0.22
 _UNVOICED_SCORE = 0.52
@@ -53,6 +59,23 @@ def _lowpass() -> Array:
 
 
 _FILTER = _lowpass()
+
+
+def _highpass() -> Array:
+    """Impulse response of a second-order Butterworth high-pass at 80 Hz, newest tap last."""
+    w = np.tan(np.pi * 80.0 / _RATE)
+    norm = 1.0 / (1.0 + np.sqrt(2.0) * w + w * w)
+    b = np.array([norm, -2.0 * norm, norm])
+    a1, a2 = 2.0 * (w * w - 1.0) * norm, (1.0 - np.sqrt(2.0) * w + w * w) * norm
+    response = np.zeros(_HIGHPASS_TAPS)
+    for n in range(_HIGHPASS_TAPS):
+        response[n] = b[n] if n < 3 else 0.0
+        response[n] -= a1 * response[n - 1] if n > 0 else 0.0
+        response[n] -= a2 * response[n - 2] if n > 1 else 0.0
+    return response[::-1].astype(np.float32)
+
+
+_HUM_FILTER = _highpass()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +99,15 @@ class PitchTracker:
         self._instants = instants
         self._look_ahead = look_ahead
         self._tail = np.zeros(_TAPS - 1, dtype=np.float32)
+        self._raw = np.zeros(_HIGHPASS_TAPS - 1, dtype=np.float32)
+        self._peak = 0.0
+        self._usual = np.log2(150.0)
         self._low = np.zeros(_BACK + REACH // _DECIMATION, dtype=np.float32)
         self._cost = np.zeros(_CANDIDATES + 1)
         self._log = np.zeros(_CANDIDATES + 1)
-        self._trellis: list[tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.intp]]] = []
+        self._trellis: list[
+            tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.intp]]
+        ] = []
         self._cost[:-1] = 1e3
 
     def push(self, samples: Array) -> Pitch:
@@ -102,41 +130,60 @@ class PitchTracker:
         padded = np.concatenate([self._tail, samples])
         self._tail = padded[-(_TAPS - 1) :].copy()
         windows = sliding_window_view(padded, _TAPS)[::_DECIMATION]
+        raw = np.concatenate([self._raw, windows @ _FILTER])
+        self._raw = raw[-(_HIGHPASS_TAPS - 1) :]
         kept = _BACK + REACH // _DECIMATION
-        self._low = np.concatenate([self._low[-kept:], windows @ _FILTER])
+        self._low = np.concatenate(
+            [self._low[-kept:], sliding_window_view(raw, _HIGHPASS_TAPS) @ _HUM_FILTER]
+        )
 
     def _candidates(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         low = self._low.astype(np.float64)
-        starts = _CENTRE + _STEP * np.arange(self._instants)[:, None] + _OFFSETS[None, :]
+        starts = (
+            _CENTRE + _STEP * np.arange(self._instants)[:, None] + _OFFSETS[None, :]
+        )
         span = len(low)
         padded = np.concatenate([low, np.zeros(_LONGEST)])
-        products = sliding_window_view(padded, span)[_SHORTEST : _LONGEST + 1] * low[:span]
+        products = (
+            sliding_window_view(padded, span)[_SHORTEST : _LONGEST + 1] * low[:span]
+        )
         sums = np.zeros((len(_LAGS), span + 1))
         np.cumsum(products, axis=1, out=sums[:, 1:])
         rows = np.arange(len(_LAGS))[None, :]
-        cross = sums[rows, starts + _WIDTHS] - sums[rows, starts]
+        cross = sums[rows, starts + _WIDTH] - sums[rows, starts]
         first = np.concatenate([[0.0], np.cumsum(low)])
         second = np.concatenate([[0.0], np.cumsum(low * low)])
-        left = first[starts + _WIDTHS] - first[starts]
-        right = first[starts + _LAGS + _WIDTHS] - first[starts + _LAGS]
-        left_power = second[starts + _WIDTHS] - second[starts] - left * left / _WIDTHS
+        left = first[starts + _WIDTH] - first[starts]
+        right = first[starts + _LAGS + _WIDTH] - first[starts + _LAGS]
+        left_power = second[starts + _WIDTH] - second[starts] - left * left / _WIDTH
         right_power = (
-            second[starts + _LAGS + _WIDTHS] - second[starts + _LAGS] - right * right / _WIDTHS
+            second[starts + _LAGS + _WIDTH]
+            - second[starts + _LAGS]
+            - right * right / _WIDTH
         )
-        quiet = _WIDTHS * _QUIET
-        ratio = (cross - left * right / _WIDTHS) / np.sqrt(
-            np.maximum(left_power + quiet, quiet) * np.maximum(right_power + quiet, quiet)
+        power = (
+            float((second[starts[:, 0] + _WIDTH] - second[starts[:, 0]]).max()) / _WIDTH
+        )
+        self._peak = max(self._peak * _PEAK_DECAY**self._instants, power)
+        quiet = _WIDTH * (_QUIET + _RELATIVE_QUIET * self._peak)
+        ratio = (cross - left * right / _WIDTH) / np.sqrt(
+            np.maximum(left_power + quiet, quiet)
+            * np.maximum(right_power + quiet, quiet)
         )
         middle = ratio[:, 1:-1]
         peaks = (middle > ratio[:, :-2]) & (middle >= ratio[:, 2:]) & (middle > 0.25)
-        ranked = np.where(peaks, middle - _OCTAVE_COST * np.log2(_LAGS[1:-1] / _SHORTEST), -1.0)
+        ranked = np.where(
+            peaks, middle - _OCTAVE_COST * np.log2(_LAGS[1:-1] / _SHORTEST), -1.0
+        )
         best = np.argpartition(-ranked, _CANDIDATES, axis=1)[:, :_CANDIDATES] + 1
         before = np.take_along_axis(ratio, best - 1, axis=1)
         at = np.take_along_axis(ratio, best, axis=1)
         after = np.take_along_axis(ratio, best + 1, axis=1)
         curve = before - 2 * at + after
         valid = np.take_along_axis(ranked, best - 1, axis=1) > -1.0
-        shift = np.where(valid, 0.5 * (before - after) / np.where(valid, curve, 1.0), 0.0)
+        shift = np.where(
+            valid, 0.5 * (before - after) / np.where(valid, curve, 1.0), 0.0
+        )
         lags = _LAGS[best] + shift
         peak = at - 0.25 * (before - after) * shift
         return np.log2(_RATE / lags), np.where(valid, peak, -9.0)
@@ -149,7 +196,8 @@ class PitchTracker:
         total = moves + self._cost[None, :]
         back = total.argmin(axis=1)
         cost = total[np.arange(_CANDIDATES + 1), back]
-        cost[:-1] -= scores + _OCTAVE_COST * logs
+        away = np.maximum(np.abs(logs - self._usual) - 0.6, 0.0)
+        cost[:-1] -= scores + _OCTAVE_COST * logs - _AWAY_COST * away
         cost[-1] -= _UNVOICED_SCORE + _OCTAVE_COST * np.log2(150.0)
         self._cost = cost - cost.min()
         self._log[:-1] = logs
@@ -163,4 +211,5 @@ class PitchTracker:
         strongest = float(np.clip(scores.max(), 0.0, 1.0))
         if state == _CANDIDATES:
             return 0.0, strongest
+        self._usual += 0.01 * (float(logs[state]) - self._usual)
         return float(2.0 ** logs[state]), float(np.clip(scores[state], 0.0, 1.0))

@@ -2,12 +2,27 @@
 
 import numpy as np
 
-from menura.engine.interface import ConversionSettings, Features, LatencyProfile, Samples, Voice
+from menura.engine.interface import (
+    ConversionSettings,
+    Features,
+    LatencyProfile,
+    Samples,
+    Voice,
+)
 from menura.engine.source_filter.features import SourceFilterFeatures
 from menura.engine.source_filter.mapping import convert
 from menura.engine.source_filter.spectrum import STEP
 from menura.engine.source_filter.synthesis import PRE, Synthesiser
 from menura.engine.source_filter.voice import SourceFilterVoice
+
+_KNEE = 0.8
+"""Amplitude above which peaks are bent so that they stay below full scale."""
+
+
+def _within_full_scale(samples: Samples) -> Samples:
+    over = np.maximum(np.abs(samples) - _KNEE, 0.0)
+    bent = (1.0 - _KNEE) * np.tanh(over / (1.0 - _KNEE))
+    return np.asarray(samples - np.sign(samples) * (over - bent), dtype=np.float32)
 
 
 class SourceFilterRendering:
@@ -38,7 +53,9 @@ class SourceFilterRendering:
     def push(self, features: Features) -> Samples:
         """Take features in and return the samples that have become final."""
         if not isinstance(features, SourceFilterFeatures):
-            raise TypeError(f"{type(features).__name__} comes from another engine's analysis")
+            raise TypeError(
+                f"{type(features).__name__} comes from another engine's analysis"
+            )
         self._pending = SourceFilterFeatures.joined([self._pending, features])
         parts = [np.zeros(0, dtype=np.float32)]
         while len(self._pending.f0) >= self._instants:
@@ -57,7 +74,9 @@ class SourceFilterRendering:
                 self._pending = self._held
             missing = self._instants - len(self._pending.f0)
             last = self._pending[-1:]
-            part = self._block(SourceFilterFeatures.joined([self._pending] + [last] * missing))
+            part = self._block(
+                SourceFilterFeatures.joined([self._pending] + [last] * missing)
+            )
             self._pending = SourceFilterFeatures.nothing()
             part = part[: wanted - self._given]
             parts.append(part)
@@ -78,4 +97,4 @@ class SourceFilterRendering:
         self._held = features[-1:]
         skipped = min(self._skip, len(out))
         self._skip -= skipped
-        return out[skipped:]
+        return _within_full_scale(out[skipped:])

@@ -28,7 +28,8 @@ _LTAS_PRIOR_WEIGHT = 100.0
 
 def _bank() -> Array:
     edges = 700.0 * np.expm1(
-        np.linspace(mel(np.array(60.0)), mel(np.array(12_000.0)), LTAS_BANDS + 2) / 1127.0
+        np.linspace(mel(np.array(60.0)), mel(np.array(12_000.0)), LTAS_BANDS + 2)
+        / 1127.0
     )
     bins = np.arange(BINS) * (SAMPLE_RATE / 2 / (BINS - 1))
     width = np.maximum(np.diff(edges), SAMPLE_RATE / 1024)
@@ -50,7 +51,8 @@ def spread_over_bins(bands: Array) -> Array:
 def _spread() -> Array:
     centres = BANK.T @ np.arange(BINS)
     return np.asarray(
-        [np.interp(np.arange(BINS), centres, row) for row in np.eye(LTAS_BANDS)], dtype=np.float32
+        [np.interp(np.arange(BINS), centres, row) for row in np.eye(LTAS_BANDS)],
+        dtype=np.float32,
     )
 
 
@@ -81,35 +83,40 @@ class SpeakerStatistics:
 
         All rows of a block carry the statistics at the block's end.
         """
-        voiced = f0 > 0
+        level = spectral_level(envelope)
+        self._peak = max(self._peak - 0.002 * len(level), float(level.max()))
+        voiced = (f0 > 0) & (level > self._peak - 6.0)
+        unvoiced = (f0 == 0) & (level > self._peak - 8.0)
         self._hear_pitch(np.log2(f0[voiced].astype(np.float64)))
-        self._hear_timbre(voiced, envelope)
-        pitch = np.tile(np.array([self._centre, self._spread], np.float32), (len(f0), 1))
+        bands = envelope @ BANK - level[:, None]
+        self._hear_timbre(0, bands[voiced])
+        self._hear_timbre(1, bands[unvoiced])
+        pitch = np.tile(
+            np.array([self._centre, self._spread], np.float32), (len(f0), 1)
+        )
         timbre = np.tile(self.timbre()[None], (len(f0), 1, 1))
         return pitch, timbre
 
     def timbre(self) -> Array:
         """Return mean log spectra of voiced and of unvoiced speech, (2, LTAS_BANDS)."""
-        return (self._sums / np.maximum(self._weights, 1e-9)[:, None]).astype(np.float32)
+        return (self._sums / np.maximum(self._weights, 1e-9)[:, None]).astype(
+            np.float32
+        )
 
     def _hear_pitch(self, logs: NDArray[np.float64]) -> None:
         if len(logs) == 0:
             return
-        counts, _ = np.histogram(logs, bins=np.append(_PITCH_GRID, _PITCH_GRID[-1] + 1 / 48))
+        counts, _ = np.histogram(
+            logs, bins=np.append(_PITCH_GRID, _PITCH_GRID[-1] + 1 / 48)
+        )
         keep = max(0.0, 1.0 - len(logs) / _MEMORY)
         self._histogram = self._histogram * keep + counts
         share = np.cumsum(self._histogram) / self._histogram.sum()
         quarter, half, most = np.interp([0.16, 0.5, 0.84], share, _PITCH_GRID + 1 / 96)
         self._centre, self._spread = float(half), float(most - quarter) / 2
 
-    def _hear_timbre(self, voiced: NDArray[np.bool_], envelope: Array) -> None:
-        level = spectral_level(envelope)
-        self._peak = max(self._peak - 0.002 * len(level), float(level.max()))
-        loud = level > self._peak - 6.0
-        bands = envelope @ BANK - level[:, None]
-        for kind, rows in enumerate((voiced & loud, ~voiced & (level > self._peak - 8.0))):
-            count = int(rows.sum())
-            if count:
-                keep = max(0.0, 1.0 - count / _MEMORY)
-                self._sums[kind] = self._sums[kind] * keep + bands[rows].sum(axis=0)
-                self._weights[kind] = self._weights[kind] * keep + count
+    def _hear_timbre(self, kind: int, bands: Array) -> None:
+        if len(bands):
+            keep = max(0.0, 1.0 - len(bands) / _MEMORY)
+            self._sums[kind] = self._sums[kind] * keep + bands.sum(axis=0)
+            self._weights[kind] = self._weights[kind] * keep + len(bands)

@@ -17,11 +17,15 @@ from menura.engine.source_filter.spectrum import BINS, FFT, FREQUENCIES, STEP, A
 PRE = 8
 """Samples that a pulse between two samples rings ahead of its place."""
 
-_WINDOW = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(2 * STEP) / (2 * STEP))).astype(np.float32)
+_WINDOW = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(2 * STEP) / (2 * STEP))).astype(
+    np.float32
+)
 _MINIMUM_PHASE = np.zeros(FFT)
 _MINIMUM_PHASE[0] = _MINIMUM_PHASE[FFT // 2] = 1.0
 _MINIMUM_PHASE[1 : FFT // 2] = 2.0
-_HIGH_PASS = np.log(1e-3 + (FREQUENCIES / 30.0) ** 4) - np.log(1.0 + (FREQUENCIES / 30.0) ** 4)
+_HIGH_PASS = np.log(1e-3 + (FREQUENCIES / 30.0) ** 4) - np.log(
+    1.0 + (FREQUENCIES / 30.0) ** 4
+)
 """Log power that keeps pulses and noise from moving the zero line."""
 
 _BAND_TO_BIN = np.stack(
@@ -36,7 +40,9 @@ def _filters(cepstra: NDArray[np.float64]) -> NDArray[np.complex128]:
 
 def _causal(log_power: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return causal cepstra of log power envelopes: minimum phase by folding."""
-    return np.asarray(np.fft.irfft(0.5 * (log_power + _HIGH_PASS), axis=1) * _MINIMUM_PHASE)
+    return np.asarray(
+        np.fft.irfft(0.5 * (log_power + _HIGH_PASS), axis=1) * _MINIMUM_PHASE
+    )
 
 
 class Synthesiser:
@@ -73,7 +79,9 @@ class Synthesiser:
         carried = np.where(f0[:-1] > 0, f0[:-1], f0[1:])
         reached = np.where(f0[1:] > 0, f0[1:], f0[:-1])
         ramp = np.arange(STEP) / STEP
-        rate = (carried[:, None] + (reached - carried)[:, None] * ramp).ravel() / SAMPLE_RATE
+        rate = (
+            carried[:, None] + (reached - carried)[:, None] * ramp
+        ).ravel() / SAMPLE_RATE
         phase = self._phase + np.concatenate([[0.0], np.cumsum(rate)])
         self._phase = float(phase[-1] % 1.0)
         at = np.flatnonzero(np.floor(phase[1:]) > np.floor(phase[:-1]))
@@ -84,7 +92,9 @@ class Synthesiser:
         low = spot.astype(np.intp)
         part = (spot - low)[:, None]
         weight = (1 - part) * share[low] + part * share[low + 1]
-        gain = np.sqrt(np.maximum(weight, 0.0) @ _BAND_TO_BIN) / np.sqrt(rate[at])[:, None]
+        gain = (
+            np.sqrt(np.maximum(weight, 0.0) @ _BAND_TO_BIN) / np.sqrt(rate[at])[:, None]
+        )
         log_power = (1 - part) * logs[low] + part * logs[low + 1]
         spectrum = _filters(_causal(log_power.astype(np.float64))) * gain
         whole = np.floor(place).astype(np.intp)
@@ -98,7 +108,9 @@ class Synthesiser:
         fresh = self._random.standard_normal(self._instants * STEP, dtype=np.float32)
         noise = np.concatenate([self._noise, fresh])
         self._noise = noise[-STEP:]
-        windows = np.lib.stride_tricks.sliding_window_view(noise, 2 * STEP)[::STEP] * _WINDOW
+        windows = (
+            np.lib.stride_tricks.sliding_window_view(noise, 2 * STEP)[::STEP] * _WINDOW
+        )
         gain = np.sqrt(np.maximum(1.0 - share @ _BAND_TO_BIN, 0.0))
         filters = _filters(_causal(logs.astype(np.float64))) * gain
         shaped = np.fft.irfft(np.fft.rfft(windows, FFT, axis=1) * filters, axis=1)
