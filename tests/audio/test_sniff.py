@@ -115,6 +115,6 @@ def test_the_place_of_an_mp4_index() -> None:
 
     assert sniff.mp4_index_first(box(b"ftyp", 24) + box(b"free", 8) + box(b"moov", 99))
     assert sniff.mp4_index_first(box(b"ftyp", 24) + box(b"sidx", 40))
-    assert not sniff.mp4_index_first(box(b"ftyp", 24) + box(b"mdat", 99))
-    assert not sniff.mp4_index_first(box(b"ftyp", 24) + bytes(8))
-    assert not sniff.mp4_index_first(b"")
+    assert sniff.mp4_index_first(box(b"ftyp", 24) + box(b"mdat", 99)) is False
+    assert sniff.mp4_index_first(box(b"ftyp", 24) + bytes(8)) is False
+    assert sniff.mp4_index_first(box(b"ftyp", 24) + box(b"free", 99)[:20]) is None

@@ -79,7 +79,9 @@ def open_decoder(source: Source, file_format: str = "other") -> Decoder:
         source.seek(start)
     if kind is sniff.WINDOWS_MEDIA and sniff.asf_is_encrypted(head):
         raise encrypted(kind)
-    in_order = kind.demuxer != "caf" and (kind is not sniff.MP4 or sniff.mp4_index_first(head))
+    in_order = kind.demuxer != "caf" and (
+        kind is not sniff.MP4 or sniff.mp4_index_first(head) is True
+    )
     length = sniff.mp3_length(head) if kind is sniff.MPEG_AUDIO else None
     return _Begun(FfmpegReader(Upload(source, seekable=not in_order), kind, length))
 
@@ -100,11 +102,13 @@ def _head(source: Source) -> tuple[int, bytes]:
         source.seek(min(start, source.tell()))
     if not head:
         raise errors.InvalidAudio("The audio is empty.", param="audio")
-    kind = sniff.sniff(head)
-    if kind is None or kind.demuxer is None or kind in sniff.NEEDS_HEAD:
-        head += read_exactly(source, sniff.HEAD_SIZE - len(head))
-        if sniff.sniff(head) is None:
-            head += read_exactly(source, sniff.LONG_HEAD_SIZE - len(head))
+    for size in sniff.HEAD_SIZES:
+        if sniff.is_enough(head):
+            break
+        more = read_exactly(source, size - len(head))
+        head += more
+        if not more:
+            break
     return start, head
 
 

@@ -19,20 +19,17 @@ class Kind:
     demuxer: str | None
 
 
-HEAD_SIZE = 4096
-"""Bytes from the start in which nearly every file shows its kind."""
-
-LONG_HEAD_SIZE = 65_536
-"""Bytes looked at before a file is called unknown: MP3 files may begin with junk."""
-
 WAV = Kind("a WAV file", "wav")
 MP4 = Kind("an MP4 or QuickTime file", "mov")
 MPEG_AUDIO = Kind("an MP3 file", "mp3")
 ADTS = Kind("an AAC file", "aac")
 WINDOWS_MEDIA = Kind("a Windows Media file", "asf")
 
-NEEDS_HEAD = (MP4, MPEG_AUDIO, ADTS, WINDOWS_MEDIA)
-"""Kinds of which more than the first 16 bytes must be seen, to be sure or to read them well."""
+HEAD_SIZE = 4096
+"""Bytes from the start in which nearly every file shows its kind."""
+
+HEAD_SIZES = (1024, 2048, HEAD_SIZE, 65_536)
+"""How many bytes to look at, more and more until they are enough: MP3 may begin with junk."""
 
 _MAGICS: tuple[tuple[int, bytes, Kind], ...] = (
     (0, b"OggS", Kind("an Ogg file", "ogg")),
@@ -133,10 +130,22 @@ def sniff(head: bytes) -> Kind | None:
     return _sniff_frames(head) or _sniff_text(head)
 
 
-def mp4_index_first(head: bytes) -> bool:
+def is_enough(head: bytes) -> bool:
+    """Whether `head` shows the kind of file and what must be known of it to read it well."""
+    kind = sniff(head)
+    if kind is None or kind.demuxer is None:
+        return False
+    if kind is MP4:
+        return mp4_index_first(head) is not None
+    if kind in (MPEG_AUDIO, ADTS):
+        return _sniff_frames(head, strictly=True) is not None
+    return kind is not WINDOWS_MEDIA or len(head) >= HEAD_SIZE
+
+
+def mp4_index_first(head: bytes) -> bool | None:
     """Whether an MP4 file can be read in order: its index (or a fragment's) is before its data.
 
-    False also when `head` is too short to tell.
+    None when `head` is too short to tell.
     """
     at = 0
     while at + 8 <= len(head):
@@ -147,7 +156,7 @@ def mp4_index_first(head: bytes) -> bool:
         if name == b"mdat" or size < 8:
             return False
         at += size
-    return False
+    return None
 
 
 _ASF_ENCRYPTION_OBJECTS = (
@@ -228,14 +237,17 @@ def _adts_frame_size(header: bytes) -> int:
     return size if header[2] >> 2 & 15 < 13 and size > 7 else 0
 
 
-def _sniff_frames(head: bytes) -> Kind | None:
-    """Find two frames in a row of a bare MPEG or AAC stream, junk before them allowed."""
+def _sniff_frames(head: bytes, strictly: bool = False) -> Kind | None:
+    """Find two frames in a row of a bare MPEG or AAC stream, junk before them allowed.
+
+    strictly: one frame is not enough, even if `head` ends with it.
+    """
     at = head.find(b"\xff")
     while at >= 0:
         for kind, size_of in ((ADTS, _adts_frame_size), (MPEG_AUDIO, mpeg_audio_frame_size)):
             size = size_of(head[at : at + 8])
             following = head[at + size : at + size + 8]
-            if size and (size_of(following) or (at == 0 and len(following) < 7)):
+            if size and (size_of(following) or (at == 0 and len(following) < 7 and not strictly)):
                 return kind
         at = head.find(b"\xff", at + 1)
     return None
