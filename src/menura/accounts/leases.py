@@ -94,17 +94,19 @@ class Leases:
             await asyncio.shield(self._release(principal, lease))
 
     async def renew(self) -> None:
-        """Prolong every lease that a request of this process holds.
+        """Prolong every lease that a request of this process holds, and remove void ones.
 
         By name, not by process: a row whose request was cancelled while it was being inserted
         has no holder and must expire.
         """
+        now = time.time()
         async with self._database.writing() as session:
             await session.execute(
                 update(LeaseRow)
                 .where(LeaseRow.lease_id.in_(self._held))
-                .values(expires_at=time.time() + LIFETIME)
+                .values(expires_at=now + LIFETIME)
             )
+            await session.execute(delete(LeaseRow).where(LeaseRow.expires_at <= now))
 
     async def _wait(self, principal: Principal) -> Lease:
         deadline = time.monotonic() + self._settings.queue_seconds
@@ -145,15 +147,10 @@ class Leases:
         now = time.time()
         lease_id = new_id()
         async with self._database.writing() as session:
-            await session.execute(
-                delete(LeaseRow).where(
-                    LeaseRow.account_id == principal.account_id, LeaseRow.expires_at <= now
-                )
-            )
             rows = (
                 await session.execute(
                     select(LeaseRow.key_id, func.count())
-                    .where(LeaseRow.account_id == principal.account_id)
+                    .where(LeaseRow.account_id == principal.account_id, LeaseRow.expires_at > now)
                     .group_by(LeaseRow.key_id)
                 )
             ).all()

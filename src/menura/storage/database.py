@@ -10,8 +10,9 @@ A writing block takes the one write lock at once, waits for it, and rolls back w
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,9 @@ class Database:
     async def open(self) -> None:
         """Create the schema or bring an older one up to date."""
         if self.is_sqlite and self.url.database not in (None, "", ":memory:"):
-            Path(str(self.url.database)).parent.mkdir(parents=True, exist_ok=True)
+            path = Path(str(self.url.database))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            await asyncio.to_thread(_use_wal, path)
         async with self._engine.connect() as connection:
             if await connection.run_sync(_revision) == HEAD:
                 return
@@ -127,9 +130,23 @@ class _NoLock:
 _NO_LOCK = _NoLock()
 
 
+def _use_wal(path: Path) -> None:
+    """Let readers and a writer work at the same time; the file remembers it."""
+    deadline = time.monotonic() + BUSY_TIMEOUT
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode=WAL").fetchone()
+                return
+            except sqlite3.OperationalError:
+                # SQLite does not wait here for another process that does the same.
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(0.02)
+
+
 def _prepare_sqlite(connection: Any, _: object) -> None:
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.close()
@@ -140,7 +157,9 @@ def _begin_sqlite(connection: Connection) -> None:
     if synchronous is None:
         connection.exec_driver_sql("BEGIN")
         return
-    connection.exec_driver_sql(f"PRAGMA synchronous={synchronous}")
+    if connection.info.get("menura_synchronous") != synchronous:
+        connection.exec_driver_sql(f"PRAGMA synchronous={synchronous}")
+        connection.info["menura_synchronous"] = synchronous
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
