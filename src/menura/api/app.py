@@ -21,6 +21,7 @@ ROUTERS = (
     "menura.api.health",
     "menura.api.models",
     "menura.api.speech_to_speech",
+    "menura.api.audio_isolation",
     "menura.api.voices",
     "menura.api.history",
     "menura.api.user",

@@ -1,15 +1,15 @@
-"""One voice change over HTTP, from the request's first byte to the answer's last.
+"""One upload turned into one answer of audio, from the request's first byte to the last byte sent.
 
 The upload is decoded and analysed while it arrives. Once the form is complete, the request is
-checked in a fixed order: schema, voice, model, voice settings, zero retention, output format,
-size and audio, credits, concurrency. Only then the head is sent, with everything a client may
-want to know; what goes wrong later breaks the connection.
+checked in a fixed order: schema, then what `_decide` checks, size and audio, credits, concurrency.
+Only then the head is sent, with everything a client may want to know; what goes wrong later breaks
+the connection.
 """
 
 import asyncio
 import logging
-import secrets
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,127 +30,63 @@ from menura.api.multipart import (
     FormLimits,
     read_form,
 )
-from menura.api.values import boolean, choice, integer, query_boolean, query_of, repeated
-from menura.audio.decode import FILE_FORMATS
-from menura.audio.formats import (
-    DEFAULT_FORMAT,
-    FORMATS,
-    STREAM_FORMATS,
-    OutputFormat,
-    find_format,
-)
+from menura.api.values import repeated
 from menura.conversion.job import Cancelled, Job
-from menura.conversion.request import ConversionRequest, SourcePlan
+from menura.conversion.request import ConversionRequest, DurationLimits, SourcePlan
 from menura.conversion.spool import SpoolAborted
-from menura.engine.interface import LATENCY_PROFILES, Engine, LatencyProfile
-from menura.engine.registry import engine_for
-from menura.errors import (
-    FeatureNotAvailable,
-    MenuraError,
-    OutputFormatNotAllowed,
-    RequestTooLarge,
-    SchemaViolation,
-)
+from menura.errors import RequestTooLarge, SchemaViolation, Unavailable
 from menura.history import NewItem, Recording
-from menura.services import Services
-from menura.voices.settings import parse_voice_settings
-from menura.voices.voice import Voice
-
-MAX_SEED = 4_294_967_295
-PRODUCT = "speech_to_speech"
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
-    """The query of a request, every value decided."""
-
-    output_format: OutputFormat
-    enable_logging: bool
-    latency: LatencyProfile
-    duplex: bool
-
-    @classmethod
-    def of(cls, scope: Scope, streaming: bool) -> "Query":
-        """Read the query. Raises SchemaViolation."""
-        names = {"output_format", "enable_logging", "optimize_streaming_latency"}
-        query = query_of(scope, names | {"duplex"} if streaming else names)
-        offered = [known.name for known in (STREAM_FORMATS if streaming else FORMATS)]
-        name = choice(
-            ("query", "output_format"), query.get("output_format", DEFAULT_FORMAT), offered
-        )
-        output_format = find_format(name)
-        assert output_format is not None
-        latency = query.get("optimize_streaming_latency", "0")
-        return cls(
-            output_format=output_format,
-            enable_logging=query_boolean(query, "enable_logging", True),
-            latency=LATENCY_PROFILES[
-                integer(("query", "optimize_streaming_latency"), latency, 0, 4)
-            ],
-            duplex=query_boolean(query, "duplex", False),
-        )
-
-
-class Form:
-    """The text fields of a request, checked as they arrive."""
-
-    NAMES = ("model_id", "voice_settings", "seed", "remove_background_noise", "file_format")
-
-    def __init__(self) -> None:
-        self._given: set[str] = set()
-        self.model_id: str | None = None
-        self.voice_settings: str | None = None
-        self.seed: int | None = None
-        self.denoise = False
-        self.file_format = FILE_FORMATS[0]
-
-    def take(self, field: Field) -> None:
-        """Take a field; unknown and empty ones are ignored. Raises SchemaViolation."""
-        if field.name not in self.NAMES or not field.value.strip():
-            return
-        location = ("body", field.name)
-        if field.name in self._given:
-            raise repeated(location)
-        self._given.add(field.name)
-        match field.name:
-            case "model_id":
-                self.model_id = field.value.strip()
-            case "voice_settings":
-                self.voice_settings = field.value
-            case "seed":
-                self.seed = integer(location, field.value, 0, MAX_SEED)
-            case "remove_background_noise":
-                self.denoise = boolean(location, field.value)
-            case "file_format":
-                self.file_format = choice(location, field.value, FILE_FORMATS)
-
-
-@dataclass(frozen=True, slots=True)
 class Decision:
-    """What a request turned out to ask for."""
+    """What a request turned out to ask for.
 
-    voice: Voice
-    model_id: str
+    product, model_id, voice_id, voice_name: for the usage statistics. item: for the history;
+    None stores nothing.
+    """
+
     request: ConversionRequest
+    product: str
+    model_id: str | None = None
+    voice_id: str | None = None
+    voice_name: str | None = None
+    item: NewItem | None = None
 
 
-class Conversion:
-    """One request, from its first byte to the last byte of its answer."""
+class Converting(ABC):
+    """One request. Subclasses know its fields and what they mean.
+
+    streaming: send the answer while it is made, else when it is whole. duplex: even before the
+    upload is complete. off_disk: leave no trace of it anywhere.
+    """
+
+    fields: frozenset[str]
 
     def __init__(
-        self, scope: Scope, receive: Receive, send: Send, voice_id: str, streaming: bool
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        form_limits: FormLimits,
+        durations: DurationLimits,
+        streaming: bool,
+        duplex: bool = False,
+        off_disk: bool = False,
     ) -> None:
         self._scope = scope
         self._receive = receive
-        self._services: Services = services_of(scope)
+        self._services = services_of(scope)
         self._principal = principal_of(scope)
         self._request_id: str = scope["state"]["request_id"]
-        self._voice_id = voice_id
+        self._form_limits = form_limits
+        self._durations = durations
         self._streaming = streaming
-        self._query = Query.of(scope, streaming)
-        self._form = Form()
+        self._is_duplex = duplex
+        self._off_disk = off_disk
         self._job: Job | None = None
         self._too_large: RequestTooLarge | None = None
         self._exchange = Exchange(receive, send, self._services.settings.answer_stall_timeout)
@@ -158,43 +94,41 @@ class Conversion:
         self._uploaded = self._began
         self._first_byte: int | None = None
 
+    @abstractmethod
+    def _take_field(self, field: Field) -> None:
+        """Take one of `fields` that has a value. Raises SchemaViolation."""
+
+    @abstractmethod
+    def _guess(self) -> SourcePlan:
+        """Return the likeliest plan from the fields so far. Raises nothing."""
+
+    @abstractmethod
+    async def _decide(self) -> Decision:
+        """Make every check that needs no audio. Raises MenuraError."""
+
     async def run(self) -> None:
         """Serve the request. Raises MenuraError before the head is sent."""
-        voice = asyncio.create_task(self._find_voice())
-        events = read_form(
-            self._scope,
-            self._receive,
-            FormLimits.of(self._services.settings),
-            {"audio"},
-        )
+        events = read_form(self._scope, self._receive, self._form_limits, {"audio"})
         try:
-            if self._query.duplex:
-                await self._duplex(events, voice)
+            if self._is_duplex:
+                await self._while_uploading(events)
             else:
-                await self._after_upload(events, voice)
+                await self._after_upload(events)
         except ClientGone:
             raise ClientDisconnect from None
-        except Cancelled:
+        except Exception as error:
             if not self._exchange.started:
-                raise
-        except Exception:
-            if not self._exchange.started:
+                if isinstance(error, Cancelled):
+                    raise Unavailable("The server is shutting down.", retry_after=5) from None
                 raise
             # Returning with the answer unfinished makes the server cut the connection.
-            log.warning("An answer broke off (request %s).", self._request_id, exc_info=True)
+            log.warning("An answer broke off (request %s): %r", self._request_id, error)
         finally:
             if self._job is not None:
                 self._job.cancel()
             await self._exchange.close()
-            voice.cancel()
-            await asyncio.wait({voice})
-            if not voice.cancelled():
-                voice.exception()
 
-    async def _find_voice(self) -> Voice:
-        return await self._services.voices.get(self._principal.account_id, self._voice_id)
-
-    async def _after_upload(self, events: AsyncIterator[Event], voice: asyncio.Task[Voice]) -> None:
+    async def _after_upload(self, events: AsyncIterator[Event]) -> None:
         """Answer once the whole form is known, fields in any order."""
         try:
             async for event in events:
@@ -204,10 +138,10 @@ class Conversion:
             self._too_large = error
         self._uploaded = time.monotonic()
         if self._job is None and self._too_large is None:
-            raise SchemaViolation(("body", "audio"), "Field required", "missing")
-        decision = await self._decide(voice)
+            raise _no_audio()
+        decision = await self._decide()
         if self._job is None or self._too_large is not None:
-            raise self._too_large or AssertionError
+            raise self._too_large or _no_audio()
         self._exchange.read()
         self._job.commit(decision.request)
         duration = await self._exchange.unless_gone(asyncio.wrap_future(self._job.measured))
@@ -215,15 +149,15 @@ class Conversion:
         await self._services.accounts.credits.check(self._principal, cost)
         await self._answer(self._job, decision, cost)
 
-    async def _duplex(self, events: AsyncIterator[Event], voice: asyncio.Task[Voice]) -> None:
+    async def _while_uploading(self, events: AsyncIterator[Event]) -> None:
         """Answer while the audio arrives; every field has come before it."""
         async for event in events:
             if isinstance(event, FileStart):
                 break
             self._take(event)
         else:
-            raise SchemaViolation(("body", "audio"), "Field required", "missing")
-        decision = await self._decide(voice)
+            raise _no_audio()
+        decision = await self._decide()
         await self._services.accounts.credits.check(self._principal, 1)
         job = self._job = self._start(decision.request.source)
         job.commit(decision.request, measure=False)
@@ -233,7 +167,7 @@ class Conversion:
 
     async def _rest(self, events: AsyncIterator[Event]) -> None:
         async for event in events:
-            if isinstance(event, Field) and event.name in Form.NAMES:
+            if isinstance(event, Field) and event.name in self.fields:
                 raise SchemaViolation(
                     ("body", event.name), "must come before audio when duplex is true", "order"
                 )
@@ -242,7 +176,8 @@ class Conversion:
     def _take(self, event: Event) -> None:
         match event:
             case Field():
-                self._form.take(event)
+                if event.name in self.fields and event.value.strip():
+                    self._take_field(event)
             case FileStart():
                 if self._job is not None:
                     raise repeated(("body", event.name))
@@ -255,69 +190,23 @@ class Conversion:
     def _start(self, plan: SourcePlan) -> Job:
         return self._services.conversion.start(
             plan,
-            off_disk=not self._query.enable_logging,
+            limits=self._durations,
+            owner=self._principal.account_id,
+            # What waits for a lease may read ahead, but not take every thread from the others.
+            most=2 * self._principal.concurrency,
+            off_disk=self._off_disk,
             hold_answer=not self._streaming,
         )
-
-    def _guess(self) -> SourcePlan:
-        try:
-            engine = self._engine()
-        except MenuraError:
-            engine = engine_for(self._services.settings.default_model)
-        return self._plan(engine)
-
-    def _engine(self) -> Engine:
-        return engine_for(self._form.model_id or self._services.settings.default_model)
-
-    def _plan(self, engine: Engine) -> SourcePlan:
-        return SourcePlan(
-            engine=engine,
-            file_format=self._form.file_format,
-            denoise=self._form.denoise,
-            latency=self._query.latency,
-        )
-
-    async def _decide(self, finding: asyncio.Task[Voice]) -> Decision:
-        """Make every check that needs no audio, in the contract's order."""
-        voice = await finding
-        engine = self._engine()
-        settings = voice.effective_settings
-        if self._form.voice_settings is not None:
-            settings = parse_voice_settings(self._form.voice_settings).over(settings)
-        tier, tier_name = self._principal.tier, self._principal.tier_name
-        if not self._query.enable_logging and not tier.zero_retention:
-            raise FeatureNotAvailable(
-                f"enable_logging=false (zero retention) is not part of the tier {tier_name}.",
-                param="enable_logging",
-            )
-        output_format = self._query.output_format
-        if output_format.name in tier.formats_denied:
-            raise OutputFormatNotAllowed(
-                f"The output format {output_format.name} is not part of the tier {tier_name}.",
-                param="output_format",
-            )
-        if self._too_large is not None:
-            raise self._too_large
-        seed = self._form.seed
-        request = ConversionRequest(
-            source=self._plan(engine),
-            voice=await self._services.voices.profile(voice.own_id, engine),
-            output_format=output_format,
-            settings=settings.decided(),
-            seed=secrets.randbelow(MAX_SEED + 1) if seed is None else seed,
-        )
-        model_id = self._form.model_id or self._services.settings.default_model
-        return Decision(voice, model_id, request)
 
     async def _answer(self, job: Job, decision: Decision, cost: int | None) -> None:
         async with self._services.accounts.leases.acquire(self._principal) as lease:
             self._scope["state"]["lease"] = lease
-            recording = self._services.history.begin() if self._query.enable_logging else None
+            recording = self._services.history.begin() if decision.item is not None else None
             answer = Answer(job, self._exchange)
             settling = asyncio.create_task(self._settle(job, decision, recording))
             try:
                 job.approve(recording.write if recording else None)
-                headers = self._headers(decision, cost, recording)
+                headers = _headers(decision, cost, recording)
                 await self._send_answer(answer, settling, headers)
             except SpoolAborted:
                 # The job has failed; settling knows why.
@@ -346,29 +235,20 @@ class Conversion:
         await asyncio.shield(settling)
         await self._exchange.body(b"", more=False)
 
-    def _headers(
-        self, decision: Decision, cost: int | None, recording: Recording | None
-    ) -> list[tuple[str, str]]:
-        headers = [("content-type", decision.request.output_format.media_type)]
-        if cost is not None:
-            headers += [("character-cost", str(cost)), ("x-character-count", str(cost))]
-        if recording is not None:
-            headers.append(("history-item-id", recording.history_item_id))
-        return headers
-
     async def _settle(self, job: Job, decision: Decision, recording: Recording | None) -> None:
         """Charge, and store the history item, once the audio is whole."""
+        accounts = self._services.accounts
         try:
             produced = await asyncio.wrap_future(job.done)
             charge = self._charge(decision, produced.duration.seconds)
-            if recording is None:
-                await self._services.accounts.credits.charge(charge)
+            if recording is not None and decision.item is not None:
+                await self._services.history.commit(recording, decision.item, charge)
             else:
-                await self._services.history.commit(recording, self._item(decision), charge)
+                await accounts.credits.charge(charge)
         except Cancelled:
             made = job.rendered_seconds * decision.request.settings.speed
             if made:
-                await self._services.accounts.credits.charge(self._charge(decision, made))
+                await accounts.credits.charge(self._charge(decision, made))
             raise
         finally:
             if recording is not None:
@@ -380,32 +260,26 @@ class Conversion:
             request_id=self._request_id,
             credits=credits_for(seconds),
             seconds=seconds,
-            product=PRODUCT,
+            product=decision.product,
             model_id=decision.model_id,
-            voice_id=decision.voice.voice_id,
-            voice_name=decision.voice.name,
+            voice_id=decision.voice_id,
+            voice_name=decision.voice_name,
             first_byte=self._first_byte,
             duration=round((time.monotonic() - self._began) * 1000),
-            record=self._query.enable_logging,
+            record=not self._off_disk,
         )
 
-    def _item(self, decision: Decision) -> NewItem:
-        request = decision.request
-        settings = request.settings
-        return NewItem(
-            account_id=self._principal.account_id,
-            request_id=self._request_id,
-            voice_id=decision.voice.voice_id,
-            voice_name=decision.voice.name,
-            voice_category=decision.voice.category,
-            model_id=decision.model_id,
-            content_type=request.output_format.media_type,
-            output_format=request.output_format.name,
-            settings={
-                "stability": settings.stability,
-                "similarity_boost": settings.similarity_boost,
-                "style": settings.style,
-                "use_speaker_boost": settings.use_speaker_boost,
-                "speed": settings.speed,
-            },
-        )
+
+def _headers(
+    decision: Decision, cost: int | None, recording: Recording | None
+) -> list[tuple[str, str]]:
+    headers = [("content-type", decision.request.output_format.media_type)]
+    if cost is not None:
+        headers += [("character-cost", str(cost)), ("x-character-count", str(cost))]
+    if recording is not None:
+        headers.append(("history-item-id", recording.history_item_id))
+    return headers
+
+
+def _no_audio() -> SchemaViolation:
+    return SchemaViolation(("body", "audio"), "Field required", "missing")

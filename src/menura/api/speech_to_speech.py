@@ -1,7 +1,7 @@
 """The voice changer: `POST /v1/speech-to-speech/{voice_id}`, `/stream`, and the same under
 `/v1/voice-changer`, as the older and the newer SDKs call it.
 
-The routes and what the OpenAPI document says of them; `converting` does the work.
+The routes and what the OpenAPI document says of them; `voice_change` does the work.
 """
 
 from collections.abc import Awaitable, Callable
@@ -13,8 +13,8 @@ from starlette.types import Receive, Scope, Send
 
 from menura.accounts import Principal
 from menura.api.auth import permitted
-from menura.api.converting import MAX_SEED, Conversion
 from menura.api.errors import refusals
+from menura.api.voice_change import MAX_SEED, VoiceChange
 from menura.audio.decode import FILE_FORMATS
 from menura.audio.formats import DEFAULT_FORMAT, FORMATS, STREAM_FORMATS, OutputFormat
 from menura.engine.interface import LATENCY_PROFILES
@@ -31,7 +31,7 @@ class _ConversionResponse(Response):
         self._streaming = streaming
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await Conversion(scope, receive, send, self._voice_id, self._streaming).run()
+        await VoiceChange(scope, receive, send, self._voice_id, self._streaming).run()
 
 
 VoiceId = Annotated[str, Path(description="A voice the account can use, see `GET /v1/voices`.")]

@@ -11,7 +11,7 @@ import numpy as np
 from menura import errors
 from menura.audio.decode import Decoder, open_decoder
 from menura.audio.encode import open_encoder
-from menura.audio.resample import INPUT_QUALITY, Resampler, resampled_length
+from menura.audio.resample import Resampler, resampled_length
 from menura.audio.riff import Source as BinarySource
 from menura.conversion.request import ConversionRequest, Duration, DurationLimits, SourcePlan
 from menura.denoise import open_denoiser
@@ -78,13 +78,9 @@ class Source:
         rate = self._counted.sample_rate
         self._denoiser = open_denoiser() if plan.denoise else None
         self._before = Resampler(
-            rate, self._denoiser.sample_rate if self._denoiser else sample_rate, INPUT_QUALITY
+            rate, self._denoiser.sample_rate if self._denoiser else sample_rate
         )
-        self._after = (
-            Resampler(self._denoiser.sample_rate, sample_rate, INPUT_QUALITY)
-            if self._denoiser
-            else None
-        )
+        self._after = Resampler(self._denoiser.sample_rate, sample_rate) if self._denoiser else None
         self._total = 0
         self._sample_rate = sample_rate
 

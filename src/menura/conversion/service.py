@@ -9,7 +9,7 @@ from menura.conversion.cores import Cores
 from menura.conversion.job import Job, Produced
 from menura.conversion.request import ConversionRequest, DurationLimits, SourcePlan
 from menura.conversion.spool import Spool
-from menura.errors import SystemBusy
+from menura.errors import ConcurrencyExceeded, SystemBusy
 from menura.settings import Settings
 
 COPY_BYTES = 65_536
@@ -24,7 +24,7 @@ class ConversionService:
         self._settings = settings
         self.cores = Cores(settings.cores)
         self._threads = ThreadPoolExecutor(settings.max_streams, "stream")
-        self._jobs: set[Job] = set()
+        self._jobs: dict[Job, str] = {}
         self._guard = threading.Lock()
 
     @property
@@ -46,22 +46,30 @@ class ConversionService:
         guess: SourcePlan,
         *,
         limits: DurationLimits | None = None,
+        owner: str = "",
+        most: int | None = None,
         off_disk: bool = False,
         hold_answer: bool = False,
     ) -> Job:
         """Start a job on an upload that is about to arrive.
 
+        owner, most: who wants it, and how many jobs that one may have at once.
         off_disk: nothing of it may touch the disk. hold_answer: the answer is taken only when
         whole; otherwise one that is `off_disk` waits for its reader to bound its memory.
-        Raises SystemBusy when `max_streams` jobs are running.
+        Raises ConcurrencyExceeded beyond `most`, SystemBusy beyond `max_streams`.
         """
+
+        def ended() -> None:
+            with self._guard:
+                del self._jobs[job]
+
         job = Job(
             self.new_spool(off_disk=off_disk),
             self.new_spool(off_disk=off_disk),
             guess,
             limits or self.limits,
             self.cores,
-            on_end=lambda: self._jobs.discard(job),
+            on_end=ended,
             answer_held=UNSENT_BYTES if off_disk and not hold_answer else None,
         )
         with self._guard:
@@ -71,7 +79,12 @@ class ConversionService:
                     "which is its limit.",
                     retry_after=1,
                 )
-            self._jobs.add(job)
+            if most is not None and sum(each == owner for each in self._jobs.values()) >= most:
+                raise ConcurrencyExceeded(
+                    f"Too many parallel requests: {most} of this account are being taken in.",
+                    retry_after=1,
+                )
+            self._jobs[job] = owner
         self._threads.submit(job.run)
         return job
 

@@ -1,0 +1,174 @@
+"""Audio isolation: `POST /v1/audio-isolation` and `/stream` take the noise out of a recording.
+
+The way of the voice changer with an engine that leaves the voice as it is. Results are answered
+and not kept, so the list of earlier ones is always empty.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from fastapi.responses import Response
+from pydantic import BaseModel
+from starlette.types import Receive, Scope, Send
+
+from menura.accounts import Principal
+from menura.api.auth import permitted, services_of
+from menura.api.converting import Converting, Decision
+from menura.api.errors import refusals
+from menura.api.multipart import Field, FormLimits
+from menura.api.values import choice, repeated
+from menura.audio.decode import FILE_FORMATS
+from menura.audio.formats import DEFAULT_FORMAT, find_format
+from menura.conversion.passthrough import PassThrough, SameVoice
+from menura.conversion.request import ConversionRequest, DurationLimits, SourcePlan
+from menura.errors import HistoryItemNotFound
+
+PRODUCT = "audio_isolation"
+SAMPLE_RATE = 48_000
+
+_ENGINE = PassThrough()
+
+router = APIRouter(prefix="/v1/audio-isolation", tags=["audio-isolation"])
+
+Caller = Annotated[Principal, permitted("audio_isolation")]
+
+
+class Isolation(Converting):
+    """One request to take the noise out of a recording."""
+
+    fields = frozenset({"file_format"})
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, streaming: bool) -> None:
+        settings = services_of(scope).settings
+        super().__init__(
+            scope,
+            receive,
+            send,
+            form_limits=FormLimits.of(settings, settings.max_isolation_upload_bytes),
+            durations=DurationLimits(settings.min_seconds, settings.max_isolation_seconds),
+            streaming=streaming,
+        )
+        self._file_format: str | None = None
+
+    def _take_field(self, field: Field) -> None:
+        location = ("body", field.name)
+        if self._file_format is not None:
+            raise repeated(location)
+        self._file_format = choice(location, field.value, FILE_FORMATS)
+
+    def _guess(self) -> SourcePlan:
+        return SourcePlan(
+            engine=_ENGINE,
+            file_format=self._file_format or FILE_FORMATS[0],
+            denoise=True,
+            sample_rate=SAMPLE_RATE,
+        )
+
+    async def _decide(self) -> Decision:
+        output_format = find_format(DEFAULT_FORMAT)
+        assert output_format is not None
+        return Decision(
+            ConversionRequest(self._guess(), SameVoice(), output_format), product=PRODUCT
+        )
+
+
+class _IsolationResponse(Response):
+    """Serves the whole exchange, instead of an answer that is known beforehand."""
+
+    def __init__(self, streaming: bool) -> None:
+        super().__init__()
+        self._streaming = streaming
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await Isolation(scope, receive, send, self._streaming).run()
+
+
+class IsolationItems(BaseModel):
+    """A page of earlier isolations."""
+
+    items: list[None] = []
+    has_more: bool = False
+
+
+_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["audio"],
+                    "properties": {
+                        "audio": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "Any audio file, or a video file with sound.",
+                        },
+                        "file_format": {
+                            "type": "string",
+                            "enum": list(FILE_FORMATS),
+                            "default": FILE_FORMATS[0],
+                            "description": "`pcm_s16le_16`: headerless signed 16-bit "
+                            "little-endian samples, 16 kHz, mono.",
+                        },
+                        "preview_b64": {"type": "string", "description": "Ignored."},
+                    },
+                }
+            }
+        },
+    }
+}
+
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The recording without its noise, as mono MP3 of 44.1 kHz, 128 kbit/s.",
+        "content": {"audio/mpeg": {"schema": {"type": "string", "format": "binary"}}},
+    },
+    **refusals(400, 422, 429),
+}
+
+
+def _endpoint(streaming: bool) -> Callable[..., Awaitable[Response]]:
+    async def isolate(caller: Caller) -> Response:
+        """Take the noise out of a recording. Costs 1,000 credits a minute."""
+        return _IsolationResponse(streaming)
+
+    return isolate
+
+
+for _suffix, _summary in (
+    ("", "Take the noise out of a recording"),
+    ("/stream", "Take the noise out of a recording, answered as it is made"),
+):
+    router.add_api_route(
+        _suffix,
+        _endpoint(bool(_suffix)),
+        methods=["POST"],
+        operation_id=f"audio_isolation{_suffix}".replace("/", "_"),
+        summary=_summary,
+        response_class=Response,
+        responses=_ANSWERS,
+        openapi_extra=_BODY,
+    )
+
+
+@router.get("/history", responses=refusals(422), summary="Earlier isolations")
+async def list_isolations(
+    caller: Caller,
+    page_size: Annotated[int, Query(ge=1, le=1000)] = 100,
+    page: Annotated[int, Query(ge=0)] = 0,
+    search: str | None = None,
+) -> IsolationItems:
+    """Return nothing: results are not kept."""
+    return IsolationItems()
+
+
+@router.delete(
+    "/history/{history_item_id}",
+    responses=refusals(404),
+    summary="Delete an earlier isolation",
+)
+async def delete_isolation(history_item_id: str, caller: Caller) -> None:
+    """Refuse: results are not kept."""
+    raise HistoryItemNotFound(f"There is no history item {history_item_id[:64]!r}.")

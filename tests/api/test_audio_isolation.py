@@ -1,0 +1,60 @@
+"""Audio isolation over HTTP: less noise, the same speech, and the contract's answers."""
+
+import numpy as np
+import pytest
+
+from ..conftest import RunningServer
+from ..conversion.sound import tone, wav
+from .sounds import decoded, rms
+
+PATHS = ("/v1/audio-isolation", "/v1/audio-isolation/stream")
+
+
+def noisy(seconds: float) -> bytes:
+    noise = np.random.default_rng(1).standard_normal(round(seconds * 16_000)) * 0.05
+    return wav(noise.astype(np.float32))
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_noise_goes_and_the_length_stays(shared_server: RunningServer, path: str) -> None:
+    source = noisy(3.0)
+    reply = shared_server.client.post(path, files={"audio": source})
+    assert reply.status_code == 200
+    assert reply.headers["content-type"] == "audio/mpeg"
+    assert reply.headers["character-cost"] == "50"
+    assert "history-item-id" not in reply.headers
+    samples = decoded(reply.content)
+    assert 0 <= samples.size - 3 * 44_100 <= 1152
+    assert rms(samples[44_100:]) < 0.5 * rms(decoded(source)[16_000:])
+
+
+def test_raw_samples_and_fields_in_any_order(shared_server: RunningServer) -> None:
+    raw = wav(tone(1.0))[44:]
+    field = ("file_format", (None, "pcm_s16le_16"))
+    audio = ("audio", ("upload", raw))
+    replies = [
+        shared_server.client.post(PATHS[0], files=parts)
+        for parts in ([field, audio], [audio, field])
+    ]
+    assert [reply.status_code for reply in replies] == [200, 200]
+    assert replies[0].content == replies[1].content
+
+
+def test_refusals(shared_server: RunningServer) -> None:
+    client = shared_server.client
+    for path in PATHS:
+        missing = client.post(path, files={"file_format": (None, "other")})
+        assert missing.json()["detail"][0]["loc"] == ["body", "audio"]
+        wrong = client.post(path, files={"audio": b"x"}, data={"file_format": "mp3"})
+        assert wrong.json()["detail"][0]["loc"] == ["body", "file_format"]
+        text = client.post(path, files={"audio": b"no audio, just text"})
+        assert text.json()["detail"]["code"] == "invalid_audio_format"
+        with shared_server.anonymous() as nobody:
+            assert nobody.post(path, files={"audio": b"x"}).status_code == 401
+
+
+def test_earlier_results_are_not_kept(shared_server: RunningServer) -> None:
+    listed = shared_server.client.get("/v1/audio-isolation/history")
+    assert listed.json() == {"items": [], "has_more": False}
+    gone = shared_server.client.delete("/v1/audio-isolation/history/abc")
+    assert gone.json()["detail"]["code"] == "history_item_not_found"
