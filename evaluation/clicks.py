@@ -8,8 +8,8 @@ from scipy.ndimage import maximum_filter, median_filter
 
 from evaluation.corpus import Samples
 
-RATIO = 3.0
-REACH = 72
+RATIO = 2.5
+REACH = 384
 HOLE = 4
 FLOOR = 3e-3
 
@@ -23,8 +23,8 @@ def _roughness(samples: Samples) -> npt.NDArray[np.float64]:
 def clicks(samples: Samples) -> npt.NDArray[np.int64]:
     """Sample indices of clicks.
 
-    A click stands alone: its third difference is over 3 times every other one within 3 ms, and over
-    -50 dB of the clip's peak. Glottal pulses and plosives spread further, fricatives are rough all
+    A click stands alone: its third difference is over 2.5 times every other one within 16 ms, and over
+    -50 dB of the clip's peak. Glottal pulses repeat within that time, fricatives are rough all
     around.
     """
     rough = _roughness(samples)
