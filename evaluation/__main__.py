@@ -44,6 +44,14 @@ def _result(converter: converters.Converter, pair: Pair, cache: Path) -> Samples
     return np.asarray(samples, dtype=np.float32)
 
 
+def _cost(pairs: int, judged: int, began: float) -> str:
+    spent = resource.getrusage(resource.RUSAGE_SELF)
+    return (
+        f"{pairs} pairs, {judged} converters: {time.monotonic() - began:.0f} s in all, "
+        f"{spent.ru_utime + spent.ru_stime:.0f} s of one core."
+    )
+
+
 def main(
     engine: Annotated[
         list[str] | None,
@@ -133,12 +141,9 @@ def main(
                     sf.write(
                         folder / f"{number + 1:02}-{pair.name}-{who}.wav", samples, CORPUS_RATE
                     )
-    spent = resource.getrusage(resource.RUSAGE_SELF)
-    cost = (
-        f"{len(chosen)} pairs, {len(judged)} converters: {time.monotonic() - began:.0f} s in all, "
-        f"{spent.ru_utime + spent.ru_stime:.0f} s of one core."
-    )
-    path = report.write(folder, title, rows, [cost, *dict.fromkeys(problems)])
+            # After every pair, so that an interrupted run leaves its report behind.
+            notes = [_cost(number + 1, len(judged), began), *dict.fromkeys(problems)]
+            path = report.write(folder, title, rows, notes)
     console.print(path.read_text(encoding="utf-8"), soft_wrap=True, markup=False)
     console.print(f"report: {folder}")
 

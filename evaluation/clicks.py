@@ -23,9 +23,9 @@ def _roughness(samples: Samples) -> npt.NDArray[np.float64]:
 def clicks(samples: Samples) -> npt.NDArray[np.int64]:
     """Sample indices of clicks.
 
-    A click stands alone: its third difference is over 2.5 times every other one within 16 ms, and over
-    -50 dB of the clip's peak. Glottal pulses repeat within that time, fricatives are rough all
-    around.
+    A click stands alone: its third difference is over 2.5 times every other one within 16 ms, and
+    over -50 dB of the clip's peak. Glottal pulses repeat within that time, fricatives are rough
+    all around.
     """
     rough = _roughness(samples)
     around = np.ones(2 * REACH + 1, dtype=bool)
