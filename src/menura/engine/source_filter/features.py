@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 
 import numpy as np
+from numpy.typing import NDArray
 
 from menura.engine.source_filter.periodicity import BANDS
 from menura.engine.source_filter.spectrum import BINS, POWER_FLOOR, Array
@@ -36,7 +37,7 @@ class SourceFilterFeatures:
         """Memory held, in bytes."""
         return sum(getattr(self, field.name).nbytes for field in fields(self))
 
-    def __getitem__(self, rows: slice) -> "SourceFilterFeatures":
+    def __getitem__(self, rows: slice | NDArray[np.intp]) -> "SourceFilterFeatures":
         return SourceFilterFeatures(
             *(getattr(self, field.name)[rows] for field in fields(self))
         )

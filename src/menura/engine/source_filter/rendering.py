@@ -38,6 +38,8 @@ class SourceFilterRendering:
         self._voice = voice
         self._settings = settings
         self._speed = settings.speed
+        self._seen = 0
+        self._picked = 0
         self._instants = latency.chunk // STEP
         self._synthesiser = Synthesiser(self._instants, seed)
         self._pending = SourceFilterFeatures.nothing()
@@ -56,7 +58,7 @@ class SourceFilterRendering:
             raise TypeError(
                 f"{type(features).__name__} comes from another engine's analysis"
             )
-        self._pending = SourceFilterFeatures.joined([self._pending, features])
+        self._pending = SourceFilterFeatures.joined([self._pending, self._at_speed(features)])
         parts = [np.zeros(0, dtype=np.float32)]
         while len(self._pending.f0) >= self._instants:
             parts.append(self._block(self._pending[: self._instants]))
@@ -91,6 +93,18 @@ class SourceFilterRendering:
             self._voice = voice
         if settings is not None:
             self._settings = settings
+
+    def _at_speed(self, features: SourceFilterFeatures) -> SourceFilterFeatures:
+        """Pick the instants of the source that the instants of the output stand for."""
+        if self._speed == 1:
+            return features
+        first = self._seen
+        self._seen += len(features.f0)
+        rows = []
+        while (row := int(self._picked * self._speed + 0.5)) < self._seen:
+            rows.append(row - first)
+            self._picked += 1
+        return features[np.array(rows, np.intp)]
 
     def _block(self, features: SourceFilterFeatures) -> Samples:
         out = self._synthesiser.push(convert(features, self._voice, self._settings))
