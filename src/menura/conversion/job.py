@@ -348,7 +348,8 @@ class _Work:
             size += pieces[-1].size
         self._waiting_samples -= size
         features = self._analysis.push(np.concatenate(pieces))
-        if features.frames:
+        # Less than a frame may be held by features that say they have none.
+        if features.nbytes:
             self._waiting_frames += features.frames
             self._features.append(features)
 
