@@ -322,6 +322,20 @@ def test_a_truncated_file_gives_what_is_there(sounds, case) -> None:
         assert np.allclose(heard[:same], whole[:same], atol=1e-6)
 
 
+def test_an_aiff_file_may_describe_its_samples_behind_them(sounds) -> None:
+    meant = sounds.sweep(44100, 44100)
+    data = sounds.file(sounds.recipe("aiff", "pcm_s16be"), meant)
+    chunks = []
+    at = 12
+    while at < len(data):
+        size = 8 + int.from_bytes(data[at + 4 : at + 8])
+        chunks.append(data[at : at + size + size % 2])
+        at += size + size % 2
+    assert chunks[-1].startswith(b"SSND")
+    heard, rate = read(data[:12] + b"".join(reversed(chunks)))
+    assert (heard.size, rate) == (44100, 44100)
+
+
 def test_an_mp4_without_its_index_is_refused(sounds) -> None:
     data = sounds.file(sounds.recipe("mp4", "aac"), sounds.sweep(44100, 44100))
     with pytest.raises(errors.InvalidAudio, match="MP4"):

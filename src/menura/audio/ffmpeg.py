@@ -51,6 +51,10 @@ _OPTIONS = {
     "max_samples": str(limits.MAX_FRAME_SAMPLES),
 }
 _QUICK_OPTIONS = {"probesize": "4096", "analyzeduration": "100000"}
+_PATIENT_OPTIONS = {"probesize": "500000"}
+"""FFmpeg's own 5 MB may be a million packets held in memory."""
+_MOST_PATIENT_OPTIONS = {"probesize": "2000000"}
+_TRACKS_FOUND_LATE = ("flv", "mpeg", "mpegts")
 
 _ENCRYPTED_TAGS = ("enca", "encv", "drms")
 
@@ -101,9 +105,10 @@ class Upload:
         """Return the position."""
         return self._source.tell() - self._start
 
-    def rewind(self) -> None:
-        """Go back to the start."""
+    def rewind(self, seekable: bool) -> None:
+        """Go back to the start; `seekable` allows what was not allowed before."""
         self._source.seek(self._start)
+        self._seekable = self._seekable or seekable
 
     def readable(self) -> bool:
         """Return True."""
@@ -134,11 +139,12 @@ class FfmpegReader:
         self._resampler: Resampler | None = None
         self._resampled_rate = 0
         try:
-            stream = self._open(_QUICK_OPTIONS)
+            stream = self._open_quickly()
             if stream is None:
                 self.close()
-                upload.rewind()
-                stream = self._open({})
+                upload.rewind(seekable=kind.demuxer == "aiff")
+                late = kind.demuxer in _TRACKS_FOUND_LATE
+                stream = self._open(_MOST_PATIENT_OPTIONS if late else _PATIENT_OPTIONS)
             if stream is None:
                 raise self._without_sound()
             self._blocks = self._decode(stream)
@@ -162,6 +168,15 @@ class FfmpegReader:
         if container is not None:
             container.close()
 
+    def _open_quickly(self) -> AudioStream | None:
+        try:
+            return self._open(_QUICK_OPTIONS)
+        except errors.InvalidAudio:
+            # An AIFF file may say behind its samples what they are.
+            if self._upload.failure is None and self._kind.demuxer == "aiff":
+                return None
+            raise
+
     def _open(self, options: dict[str, str]) -> AudioStream | None:
         """Open the file and return its sound track, None if none was seen."""
         with self._translated():
@@ -179,7 +194,7 @@ class FfmpegReader:
                 continue
             if _tag(context) in _ENCRYPTED_TAGS:
                 raise encrypted(self._kind)
-            if not context.sample_rate and options:
+            if not context.sample_rate and options is _QUICK_OPTIONS:
                 continue
             channels, custom = guarded(context.layout)
             if custom:
