@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from menura.accounts import Accounts
 from menura.conversion.service import ConversionService
+from menura.engine.registry import engine_for
 from menura.history import History
 from menura.live.service import LiveService
 from menura.settings import Settings
@@ -62,6 +63,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         history = History(database, objects, accounts.credits)
         live = LiveService(conversion.cores, accounts, history)
         stack.push_async_callback(live.close)
+        # Building an engine takes a while, and the first request should not.
+        await asyncio.to_thread(engine_for, settings.default_model)
         folder.share()
         yield Services(
             settings=settings,

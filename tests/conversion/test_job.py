@@ -18,10 +18,11 @@ from menura.conversion import job as job_module
 from menura.conversion.job import Cancelled, Job
 from menura.conversion.request import ConversionRequest, DurationLimits, SourcePlan
 from menura.conversion.service import ConversionService
+from menura.engine.registry import engine_for
 from menura.errors import AudioTooLong, AudioTooShort, InvalidAudio, MenuraError, SystemBusy
 from menura.settings import Settings
 
-from .sound import ENGINE, long_wav, plain_request, read_wav, tone, wav
+from .sound import ENGINE, long_wav, output, plain_request, read_wav, tone, wav
 
 WAIT = 60
 
@@ -68,6 +69,29 @@ def test_any_cutting_of_the_upload_gives_the_same_bytes(data: st.DataObject) -> 
         assert converted(service, upload, request, cuts) == converted(service, upload, request, [])
     finally:
         service.close()
+
+
+@pytest.mark.parametrize("model", ["eleven_english_sts_v2"])
+def test_the_real_engine_gives_the_same_bytes_in_any_cutting(
+    service: ConversionService, model: str
+) -> None:
+    engine = engine_for(model)
+    voice = engine.measure([tone(6.0, 24_000)]).voice
+    upload = wav(tone(1.3, 44_100, seed=3), 44_100)
+    request = ConversionRequest(SourcePlan(engine), voice, output("pcm_44100"), seed=1)
+    whole = converted(service, upload, request, [])
+    rng = np.random.default_rng(0)
+    for count in (1, 9, 60):
+        cuts = [int(cut) for cut in rng.integers(0, len(upload), count)]
+        assert converted(service, upload, request, cuts) == whole
+    job = service.start(request.source)
+    job.commit(request, measure=False)
+    job.approve()
+    for start in range(0, len(upload), 5_000):
+        job.upload.append(upload[start : start + 5_000])
+        time.sleep(0.002)
+    job.upload.finish()
+    assert answer_of(job) == whole
 
 
 @pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 48_000])
