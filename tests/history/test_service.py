@@ -88,7 +88,7 @@ def test_a_commit_that_fails_stores_and_charges_nothing(tmp_path: Path) -> None:
                 settings=None,
             )
             charge = Charge(opened.caller_, "r", 10, 0.6, "speech_to_speech")
-            with pytest.raises(Exception, match="FOREIGN KEY"):
+            with pytest.raises(Exception, match=r"(?i)foreign.?key"):
                 await opened.history.commit(recording, item, charge)
             assert await rows_of(opened) == (0, 0)
             assert await opened.accounts.credits.used(opened.caller_.account_id) == 0
@@ -251,7 +251,7 @@ def test_one_item_comes_as_itself(tmp_path: Path) -> None:
 
 
 def test_identifiers_sort_by_time() -> None:
-    moments = [0.0, 1.0, 1.000001, 1_000_000.0, 1_796_083_200.0, 4e9]
+    moments = [0.0, 1.0, 1.001, 1_000_000.0, 1_796_083_200.0, 4e9]
     made = [new_item_id(moment) for moment in moments]
     assert made == sorted(made)
     assert all(len(one) == LENGTH and is_item_id(one) for one in made)

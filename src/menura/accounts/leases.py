@@ -24,7 +24,7 @@ from menura.errors import ConcurrencyExceeded, SystemBusy
 from menura.ids import new_id
 from menura.settings import Settings
 from menura.storage.database import Database
-from menura.storage.tables import LeaseRow
+from menura.storage.tables import Account, LeaseRow
 
 LIFETIME = 30.0
 """Seconds after which a lease that was not renewed is void."""
@@ -147,6 +147,13 @@ class Leases:
         now = time.time()
         lease_id = new_id()
         async with self._database.writing() as session:
+            if not self._database.is_sqlite:
+                # Whoever holds the account's row counts; SQLite has its one write lock.
+                await session.execute(
+                    select(Account.account_id)
+                    .where(Account.account_id == principal.account_id)
+                    .with_for_update()
+                )
             rows = (
                 await session.execute(
                     select(LeaseRow.key_id, func.count())

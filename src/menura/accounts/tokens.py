@@ -58,10 +58,17 @@ class Tokens:
         """Use a token up and return who it stands for. Raises InvalidApiKey."""
         digest = fingerprint(token)
         async with self.database.writing(durable=True) as session:
-            row = await session.get(SingleUseToken, digest)
+            row = (
+                await session.execute(
+                    delete(SingleUseToken)
+                    .where(SingleUseToken.sha256 == digest)
+                    .returning(
+                        SingleUseToken.key_id, SingleUseToken.token_type, SingleUseToken.expires_at
+                    )
+                )
+            ).one_or_none()
             if row is None:
                 raise InvalidApiKey("This single-use token is unknown or was used before.")
-            await session.delete(row)
             found = (
                 await session.execute(
                     select(ApiKey, Account)
