@@ -1,5 +1,6 @@
 import io
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -119,6 +120,18 @@ def test_another_version_of_an_engine_finds_no_measurement() -> None:
         version = "another"
 
     assert measured_premade(next(iter(premade_voices())), Newer()) is None  # type: ignore[arg-type]
+
+
+def test_the_document_names_every_voice_and_alias() -> None:
+    document = (Path(__file__).parents[2] / "docs" / "voices.md").read_text(encoding="utf-8")
+    for premade in PREMADE:
+        row = next(line for line in document.splitlines() if premade.voice.voice_id in line)
+        assert row.startswith(f"| {premade.voice.name} |")
+        assert f"{premade.voice.labels['language']}, {premade.voice.labels['accent']}" in row
+        assert premade.voice.labels["use_case"] in row
+    for alias, voice_id in aliases().items():
+        row = next(line for line in document.splitlines() if alias in line)
+        assert row.endswith(f"| {premade_voices()[voice_id].voice.name} |")
 
 
 def test_example_clips_hold_speech() -> None:
