@@ -3,6 +3,7 @@
 import gc
 import io
 import struct
+from pathlib import Path
 
 import av
 import numpy as np
@@ -14,6 +15,7 @@ from menura.audio import g711
 from menura.audio.decode import open_decoder
 from menura.audio.encode import Encoder, open_encoder, wav_header
 from menura.audio.formats import FORMATS, OutputFormat, find_format
+from menura.audio.resample import Resampler
 
 LOSSY_FLOOR = {"mp3": 20, "opus": 20, "ulaw": 30, "alaw": 30, "pcm": 80, "wav": 80}
 
@@ -214,6 +216,21 @@ def test_our_own_decoder_reads_every_container_we_write(sounds) -> None:
             size += block.size
         assert size == samples.size
         assert decoder.sample_rate == output_format.sample_rate
+
+
+@by_name
+def test_real_speech_stays_itself(sounds, output_format: OutputFormat) -> None:
+    recording = Path(__file__).parents[2] / "examples" / "speech_male.wav"
+    with recording.open("rb") as file:
+        decoder = open_decoder(file)
+        blocks = [decoder.read() for _ in range(12)]
+    stage = Resampler(decoder.sample_rate, output_format.sample_rate)
+    speech = np.concatenate((*map(stage.push, blocks), stage.flush()))
+    data = encode(open_encoder(output_format, speech.size), speech, 777)
+    heard = hear(sounds, output_format, data)
+    assert heard.size == speech.size
+    assert sounds.lag(heard, speech) == 0
+    assert sounds.signal_to_noise(heard, speech) > (8 if output_format.bit_rate < 48_000 else 11)
 
 
 def test_streams_do_not_touch_each_other(sounds) -> None:

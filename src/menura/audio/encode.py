@@ -199,14 +199,10 @@ class _Mp3Encoder(_BlockEncoder):
         return _info_frame(self._format, self._block, self._total)
 
     def _encode(self, block: Samples) -> bytes:
-        frame = self._frame(block, "fltp", self._sent)
+        packets = self._context.encode(self._frame(block, "fltp", self._sent))
         self._sent += block.size
-        return self._written(frame)
-
-    def _written(self, frame: AudioFrame | None) -> bytes:
-        packets = [bytes(packet) for packet in self._context.encode(frame)]
         self._frames += len(packets)
-        return b"".join(packets)
+        return b"".join(map(bytes, packets))
 
     def finish(self) -> bytes:
         begin = self._begin()

@@ -83,7 +83,8 @@ class Upload:
         if self.failure is not None:
             return b""
         try:
-            return self._source.read(size)
+            # PyAV copies what it gets without looking at the size it asked for.
+            return self._source.read(size)[:size]
         except BaseException as failure:
             self.failure = failure
             return b""
