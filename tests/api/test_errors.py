@@ -16,6 +16,8 @@ def test_a_wrong_method_says_which_are_right(shared_server: RunningServer) -> No
     answer = shared_server.client.patch("/v1/user")
     assert (answer.status_code, answer.json()) == (405, {"detail": "Method Not Allowed"})
     assert answer.headers["allow"] == "GET"
+    answer = shared_server.client.put("/v1/service-accounts")
+    assert answer.headers["allow"] == "GET, POST"
 
 
 def test_a_schema_violation_is_a_list_without_the_input(shared_server: RunningServer) -> None:

@@ -3,19 +3,22 @@
 import secrets
 import time
 from dataclasses import dataclass
+from typing import Literal, cast
 
 from sqlalchemy import delete, select
 
 from menura.accounts.keys import Keys, fingerprint
 from menura.accounts.principal import Principal
-from menura.errors import InvalidApiKey, InvalidParameters
+from menura.errors import InvalidApiKey
 from menura.storage.database import Database
 from menura.storage.tables import Account, ApiKey, SingleUseToken
 
 LIFETIME = 15 * 60
 """Seconds a token lives."""
 
-TOKEN_TYPES: dict[str, frozenset[str]] = {
+TokenType = Literal["speech_to_speech_live", "realtime_scribe", "batch_scribe", "tts_websocket"]
+
+TOKEN_TYPES: dict[TokenType, frozenset[str]] = {
     "speech_to_speech_live": frozenset({"speech_to_speech"}),
     "realtime_scribe": frozenset(),
     "batch_scribe": frozenset(),
@@ -31,13 +34,8 @@ class Tokens:
     database: Database
     keys: Keys
 
-    async def create(self, principal: Principal, token_type: str) -> str:
-        """Make a token for the caller's key. Raises InvalidParameters, MissingPermissions."""
-        if token_type not in TOKEN_TYPES:
-            raise InvalidParameters(
-                f"There is no token type {token_type!r}; there are {', '.join(TOKEN_TYPES)}.",
-                param="token_type",
-            )
+    async def create(self, principal: Principal, token_type: TokenType) -> str:
+        """Make a token for the caller's key. Raises MissingPermissions."""
         for permission in TOKEN_TYPES[token_type]:
             principal.require(permission)
         token = "sutkn_" + secrets.token_hex(24)
@@ -79,5 +77,5 @@ class Tokens:
         if row.expires_at <= time.time():
             raise InvalidApiKey("This single-use token has expired.")
         return self.keys.principal(
-            found[0], found[1], client_host, TOKEN_TYPES.get(row.token_type, frozenset())
+            found[0], found[1], client_host, TOKEN_TYPES[cast(TokenType, row.token_type)]
         )

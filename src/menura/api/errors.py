@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
@@ -118,11 +119,14 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)
         if error.status_code == 400:
             return error_response(request.scope, BadRequest("The body cannot be read."))
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers = {"allow": ", ".join(sorted(_methods(request)))}
         # The contract answers unknown paths with the framework's own words.
         return JSONResponse(
             {"detail": error.detail or HTTPStatus(error.status_code).phrase},
             status_code=error.status_code,
-            headers=error.headers,
+            headers=headers,
         )
 
     async def invalid(request: Request, error: Exception) -> Response:
@@ -132,6 +136,16 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(MenuraError, refused)
     app.add_exception_handler(HTTPException, framework)
     app.add_exception_handler(RequestValidationError, invalid)
+
+
+def _methods(request: Request) -> set[str]:
+    """Return every method of a path; the framework names those of its first route only."""
+    found: set[str] = set()
+    for route in iter_route_contexts(request.app.routes):
+        pattern = getattr(route, "path_regex", None)
+        if pattern is not None and pattern.match(request.scope["path"]):
+            found |= route.methods or set()
+    return found
 
 
 def _validation_response(request: Request, errors: Sequence[Any]) -> Response:

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
 from menura.accounts import Principal
+from menura.accounts.tokens import TokenType
 from menura.api.auth import permitted, services_of
 from menura.api.errors import refusals
 
@@ -18,9 +19,9 @@ class Token(BaseModel):
     token: str
 
 
-@router.post("/{token_type}", responses=refusals(400), summary="Make a single-use token")
+@router.post("/{token_type}", responses=refusals(422), summary="Make a single-use token")
 async def create_token(
-    request: Request, token_type: str, caller: Annotated[Principal, permitted()]
+    request: Request, token_type: TokenType, caller: Annotated[Principal, permitted()]
 ) -> Token:
     """Make a token that lives 15 minutes and opens one WebSocket."""
     return Token(token=await services_of(request.scope).accounts.tokens.create(caller, token_type))
