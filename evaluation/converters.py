@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,8 @@ def _streamed(engine: Any, label: str, level: int) -> Converter:
         return np.concatenate(parts).astype(np.float32)
 
     label = label if level == 3 else f"{label}@{level}"
-    kept = f"{label}-{_digest((ROOT / 'src' / 'menura' / 'engine').rglob('*'))}"
+    package = Path(inspect.getfile(type(engine))).parent
+    kept = f"{label}-{_digest([*package.rglob('*'), *package.parent.glob('*.py')])}"
     return Converter(label, kept, convert)
 
 
