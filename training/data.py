@@ -1,8 +1,9 @@
-"""Batches: a perturbed source, the controls of the target, a reference of the same voice, the target itself.
+"""Batches: a perturbed source, the controls of the target, a reference of the same voice, the
+target itself.
 
-Perturbation happens on the source's power spectra: another vocal-tract length, another pitch, equalisation,
-noise, a lost band. The target's wave is never touched, except that whole clips may be sped up or slowed down,
-which makes another speaker of it (virtual speakers).
+Perturbation happens on the source's power spectra: another vocal-tract length, another pitch,
+equalisation, noise, a lost band. The target's wave is never touched, except that whole clips may be
+sped up or slowed down, which makes another speaker of it (virtual speakers).
 """
 
 import json
@@ -19,16 +20,25 @@ from menura.engine.neural import features
 from menura.engine.neural.excitation import PulseTrain
 from menura.engine.neural.features import CENTRE, HOP, MELS, SAMPLE_RATE
 from menura.engine.neural.networks import LOOK_AHEAD, SKIP_AHEAD
-from menura.engine.neural.tract import tract_ratio
+from menura.engine.neural.tract import moved, tract_ratio
 
 CONTEXT = 40
 """Frames the networks hear before the loss begins."""
 SETTLE = 2
 """Frames synthesised before the loss begins, whose filters still ring into it."""
-HISTORY = 130
+HISTORY = 110
 """Frames of source before that, for the running mean."""
 REFERENCE = 320
 """Frames of reference speech per item."""
+WARP = 1.25
+"""Widest imitated change of vocal-tract length of the source, either way."""
+TRACT_ERROR = 0.08
+"""How wrong the estimate of that change is, at most, in nepers, where the envelope is carried
+around."""
+REPITCHED, NOISY, LOST_BAND = 0.4, 0.25, 0.05
+"""Shares of items whose source has another pitch, noise, or no upper band."""
+EQUALISER = 0.8
+"""Deviation of the source's equaliser in nepers of power."""
 SPEEDS = (0.88, 1.0, 1.14)
 """Speed factors; each makes its own virtual speaker."""
 WEIGHTS = {
@@ -42,7 +52,8 @@ WEIGHTS = {
     "nathalie": 0.7,
     "flemishguy": 0.7,
 }
-"""How often a second of each corpus is heard, relative to its share; 0.5 where a corpus is not named."""
+"""How often a second of each corpus is heard, relative to its share; 0.5 where a corpus is not
+named."""
 
 Array = NDArray[np.float32]
 
@@ -153,7 +164,7 @@ def reference_of(wave: Array, f0: Array) -> tuple[Array, Array]:
 
 
 def repitch(spectra: Array, f0: Array, factor: float) -> Array:
-    """Return power spectra whose harmonics are moved to `factor` times F0 under the same envelope."""
+    """Return power spectra with the harmonics of `factor` times F0 under the same envelope."""
     bins = features.FFT // 2 + 1
     hertz = np.arange(bins) * SAMPLE_RATE / features.FFT
     width = np.maximum(f0, 60.0)[:, None]
@@ -169,57 +180,35 @@ def repitch(spectra: Array, f0: Array, factor: float) -> Array:
 
     smooth = (integral(hertz + width / 2) - integral(hertz - width / 2)) / (width / step)
     wanted = f0[:, None] * factor
-    away = np.abs(hertz / np.maximum(wanted, 1.0) - np.rint(hertz / np.maximum(wanted, 1.0))) * wanted
+    away = (
+        np.abs(hertz / np.maximum(wanted, 1.0) - np.rint(hertz / np.maximum(wanted, 1.0))) * wanted
+    )
     lobe = np.where(away < 80.0, np.cos(np.pi * np.minimum(away, 80.0) / 160.0) ** 4, 0.0) + 1e-3
     lobe = lobe * wanted / 60.0
-    return np.asarray(np.where(f0[:, None] > 0, np.maximum(smooth, 0) * lobe, spectra).astype(np.float32))
+    return np.asarray(
+        np.where(f0[:, None] > 0, np.maximum(smooth, 0) * lobe, spectra).astype(np.float32)
+    )
 
 
-@dataclass(frozen=True)
-class Strength:
-    """How far a source is perturbed: widest warp, how often noise and a lost band, equalisation in nepers."""
-
-    warp: float
-    noise: float
-    lost_band: float
-    equaliser: float
-    knots: int
-
-
-HEAVY = Strength(warp=1.33, noise=0.3, lost_band=0.1, equaliser=1.2, knots=10)
-"""For the content network, which must hear through any voice and room."""
-LIGHT = Strength(warp=1.15, noise=0.1, lost_band=0.03, equaliser=0.8, knots=6)
-"""For the path around it, which carries the source's own envelope."""
-
-
-def perturbed(
-    wave: Array,
-    f0: Array,
-    frames: int,
-    rng: np.random.Generator,
-    strength: Strength,
-    tract: float = 1.0,
-) -> Array:
+def perturbed(wave: Array, f0: Array, frames: int, rng: np.random.Generator, warp: float) -> Array:
     """Return log-mel of a wave as if another person had spoken it elsewhere, shape (frames, 80).
 
-    tract: ratio by which formants are moved besides the random warp.
+    warp: vocal-tract length that is imitated; formants and pitch fall by this factor.
     """
-    widest = float(np.log(strength.warp))
-    warp = float(np.round(np.exp(rng.uniform(-widest, widest)) / tract * 40) / 40)
     spectra = features.power(wave, frames, warp)
-    if rng.random() < 0.4:
+    if rng.random() < REPITCHED:
         spectra = repitch(spectra, f0, float(np.exp2(rng.uniform(-10, 10) / 12)))
-    if rng.random() < strength.noise:
-        level = np.percentile(spectra.sum(axis=1), 95) / 513 * 10 ** (-rng.uniform(8, 40) / 10)
+    if rng.random() < NOISY:
+        level = np.percentile(spectra.sum(axis=1), 95) / 513 * 10 ** (-rng.uniform(10, 40) / 10)
         tilt = np.exp(np.interp(np.arange(513), np.linspace(0, 512, 5), rng.normal(0, 1.2, 5)))
         noise = level * tilt / tilt.mean() * rng.exponential(1.0, spectra.shape)
         spectra = spectra + noise.astype(np.float32)
-    if rng.random() < strength.lost_band:
+    if rng.random() < LOST_BAND:
         cut = rng.uniform(3_300, 7_000) * features.FFT / SAMPLE_RATE * warp
         spectra = spectra * (1e-4 + 1.0 / (1.0 + (np.arange(513) / cut) ** 40)).astype(np.float32)
     mel = features.log_mel(spectra, warp)
-    knots = int(rng.integers(4, strength.knots + 1))
-    heights = rng.normal(0, strength.equaliser, knots)
+    knots = int(rng.integers(4, 8))
+    heights = rng.normal(0, EQUALISER, knots)
     curve = np.interp(np.arange(MELS), np.linspace(0, MELS - 1, knots), heights)
     return np.asarray((mel + curve + rng.normal(0, 1.0)).astype(np.float32))
 
@@ -235,11 +224,10 @@ def cepstra(mel: Array) -> Array:
 
 
 def align(theirs: Array, ours: Array) -> NDArray[np.int64]:
-    """Return for each frame of `ours` the frame of `theirs` that says the same (dynamic time warping)."""
+    """Return for each frame of `ours` the frame of `theirs` that says the same (dynamic time
+    warping)."""
     rows, columns = len(ours), len(theirs)
-    cost = np.maximum(
-        (ours**2).sum(1)[:, None] + (theirs**2).sum(1)[None] - 2 * ours @ theirs.T, 0
-    )
+    cost = np.maximum((ours**2).sum(1)[:, None] + (theirs**2).sum(1)[None] - 2 * ours @ theirs.T, 0)
     cost = np.sqrt(cost)
     total = np.full((rows + 1, columns + 1), np.inf)
     total[0, 0] = 0.0
@@ -248,7 +236,8 @@ def align(theirs: Array, ours: Array) -> NDArray[np.int64]:
         column = diagonal - row
         best = np.minimum(
             total[row - 1, column - 1] + cost[row - 1, column - 1],
-            np.minimum(total[row - 1, column], total[row, column - 1]) + 1.1 * cost[row - 1, column - 1],
+            np.minimum(total[row - 1, column], total[row, column - 1])
+            + 1.1 * cost[row - 1, column - 1],
         )
         total[row, column] = best + 0.5 * (np.abs(row / rows - column / columns) > 0.15)
     path = np.zeros(rows, np.int64)
@@ -276,7 +265,9 @@ class Batches:
         self.prior = prior
         self.rng = np.random.default_rng(seed)
         self.clips = [
-            clip for clip in pack.clips if clip.split == split and clip.frames > loss_frames // 2 + 40
+            clip
+            for clip in pack.clips
+            if clip.split == split and clip.frames > loss_frames // 2 + 40
         ]
         weight = np.array([clip.frames * WEIGHTS.get(clip.corpus, 0.5) for clip in self.clips])
         self.chance = weight / weight.sum()
@@ -288,7 +279,9 @@ class Batches:
                 self.of_text[f"{clip.corpus} {clip.text}"].append(clip)
         self.of_text = {text: clips for text, clips in self.of_text.items() if len(clips) > 1}
         persons = sorted({clip.person for clip in self.clips if clip.corpus != "wakeword"})
-        names = [name if speed == 1.0 else f"{name}@{speed}" for name in persons for speed in SPEEDS]
+        names = [
+            name if speed == 1.0 else f"{name}@{speed}" for name in persons for speed in SPEEDS
+        ]
         self.speakers = {name: index for index, name in enumerate(names)}
 
     def _target(self) -> tuple[Clip, Clip | None]:
@@ -332,7 +325,9 @@ class Batches:
         first = int(rng.integers(0, target.frames - span - 2))
         begin = max(0, first - HISTORY)
         stop = first + span
-        clean = features.log_mel(features.power(target.wave[begin * HOP : stop * HOP], stop - begin))
+        clean = features.log_mel(
+            features.power(target.wave[begin * HOP : stop * HOP], stop - begin)
+        )
         if partner is None:
             heard, track = target.wave[begin * HOP : stop * HOP], target.f0[begin:stop]
             path, tract = np.arange(first - begin, stop - begin), 1.0
@@ -344,15 +339,15 @@ class Batches:
             start, end = max(0, int(path.min()) - HISTORY), int(path.max()) + 1
             heard, track = other.wave[start * HOP : end * HOP], other.f0[start:end]
             path, tract = path - start, tract_ratio(other.median_f0, target.median_f0)
-        if plain:
-            mel = carried = clean
-        else:
-            mel = perturbed(heard, track, len(track), rng, HEAVY)
-            carried = perturbed(heard, track, len(track), rng, LIGHT, tract)
+        widest = np.log(WARP)
+        warp = float(np.round(np.exp(rng.uniform(-widest, widest)) * 40) / 40)
+        mel = clean if plain else perturbed(heard, track, len(track), rng, warp)
         shape, relative = features.RunningMean(self.prior).push(mel)
         shape, relative = shape[path], relative[path]
-        around, beside = features.RunningMean(self.prior).push(carried)
-        around = (around - beside[:, None])[path[SKIP_AHEAD : SKIP_AHEAD + span - LOOK_AHEAD]]
+        around = (shape - relative[:, None])[SKIP_AHEAD : SKIP_AHEAD + span - LOOK_AHEAD]
+        if not plain:
+            ratio = warp * tract * float(np.exp(rng.uniform(-TRACT_ERROR, TRACT_ERROR)))
+            around = moved(around, np.full(len(around), ratio, np.float32))
         _, loudness = features.RunningMean(self.prior).push(clean)
         level = (features.level_of(clean) - loudness)[first - begin :]
         owners = self.of_person[clip.person]
@@ -371,7 +366,9 @@ class Batches:
         steering = np.stack(
             (pitch - 5.0, pitch - median, gentle * 0.3, np.diff(gentle, prepend=gentle[0])), axis=1
         )
-        steering = np.concatenate((steering, features.periodicity(spectra, voiced[:frames])), axis=1)
+        steering = np.concatenate(
+            (steering, features.periodicity(spectra, voiced[:frames])), axis=1
+        )
         lead = CONTEXT - SETTLE
         train = PulseTrain(float(rng.random())).push(voiced[lead - 1 :])
         origin = (first + CONTEXT) * HOP + CENTRE

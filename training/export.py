@@ -2,9 +2,10 @@
 
     python -m training.export --weights training/checkpoints/first.safetensors
 
-Four graphs with explicit states: `content` and `decoder` run once per block of a stream, `voice` once per
-reference, `modulation` once per voice. `facts.json` holds the constants. The graphs are checked against
-torch before anything is replaced.
+Four graphs with explicit states: `content` and `decoder` run once per block of a stream, `voice`
+once per reference, `modulation` once per voice. `facts.json` holds the constants. The graphs are
+checked against torch before anything is replaced, and an answer of torch to a random question is
+kept beside each, so that tests without torch can check them too.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from training.model import STATISTICS, STEERING, Converter, Shape
 
 TARGET = Path("src/menura/engine/neural/weights")
 OPSET = 18
+TOLERANCE = 1e-3
 
 
 class ContentGraph(nn.Module):
@@ -129,10 +131,17 @@ def write(
     theirs = session.run(None, {name: value.numpy() for name, value in inputs.items()})
     with torch.no_grad():
         ours = graph(*inputs.values())
-    for mine, other in zip(ours if isinstance(ours, tuple) else (ours,), theirs, strict=True):
-        error = float(np.abs(mine.numpy() - other).max())
-        if error > 1e-3:
+    answers = [mine.numpy() for mine in (ours if isinstance(ours, tuple) else (ours,))]
+    for mine, other in zip(answers, theirs, strict=True):
+        error = float(np.abs(mine - other).max())
+        if error > TOLERANCE:
             raise RuntimeError(f"{path.name} differs from torch by {error:.2g}")
+    asked = {f"ask_{name}": value.numpy().astype(np.float16) for name, value in inputs.items()}
+    rounded = [torch.from_numpy(value.astype(np.float32)) for value in asked.values()]
+    with torch.no_grad():
+        first = graph(*rounded)
+    first = first[0] if isinstance(first, tuple) else first
+    np.savez_compressed(path.with_suffix(".npz"), answer=first.numpy(), **asked)
 
 
 def export(weights: Path, target: Path) -> None:
@@ -197,6 +206,7 @@ def export(weights: Path, target: Path) -> None:
         (fresh / "facts.json").write_text(json.dumps(facts) + "\n", encoding="utf-8")
         for path in sorted(fresh.iterdir()):
             os.replace(path, target / path.name)
+            (target / path.name).chmod(0o644)
 
 
 def main() -> None:

@@ -1,7 +1,8 @@
-"""The networks: what is said (Content), whose voice (VoiceEncoder), and the sound of both (Decoder).
+"""The networks: what is said (Content), whose voice (VoiceEncoder), and the sound of both
+(Decoder).
 
-All convolutions over time look back only. Look-ahead is a shift: the decoder reads the content code of three
-frames later, which has heard 30 ms more.
+All convolutions over time look back only. Look-ahead is a shift: the decoder reads the content code
+of three frames later, which has heard 30 ms more.
 """
 
 from dataclasses import asdict, dataclass
@@ -13,7 +14,7 @@ from menura.engine.neural import filters
 from menura.engine.neural.features import BANDS, MELS
 
 STEERING = 4 + BANDS
-"""log F0; log F0 over the voice's median; energy over the speech's level; its change; periodicity."""
+"""Log F0, the same over the voice's median, energy over the speech's, its change, periodicity."""
 STATISTICS = 2 * MELS + 2
 """Mean and deviation of the reference's level-free log-mel, and of its log F0."""
 
@@ -44,7 +45,8 @@ def rms_norm(x: Tensor) -> Tensor:
 
 
 class Block(nn.Module):
-    """A causal ConvNeXt block (Liu et al. 2022), optionally modulated by a voice (FiLM, Perez et al. 2018)."""
+    """A causal ConvNeXt block (Liu et al. 2022), optionally modulated by a voice (FiLM, Perez et
+    al. 2018)."""
 
     def __init__(self, width: int, hidden: int, kernel: int, condition: int = 0) -> None:
         super().__init__()
@@ -101,7 +103,8 @@ class Content(nn.Module):
     ) -> tuple[Tensor, list[Tensor]]:
         """Return codes of unit RMS, shape (batch, time, 192), and the next states.
 
-        mel: log-mel minus the running mean, (batch, time, 80). level: relative level, (batch, time, 1).
+        mel: log-mel minus the running mean, (batch, time, 80). level: relative level, (batch, time,
+        1).
         """
         x = self.enter(torch.cat((mel.clamp(-8.0, 6.0), level.clamp(-10.0, 4.0)), dim=-1) * 0.5)
         following = []
@@ -112,7 +115,8 @@ class Content(nn.Module):
 
 
 class VoiceEncoder(nn.Module):
-    """Reference speech to one vector: convolutions, attentive statistics pooling (Okabe et al. 2018)."""
+    """Reference speech to one vector: convolutions, attentive statistics pooling (Okabe et al.
+    2018)."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -142,9 +146,12 @@ class VoiceEncoder(nn.Module):
 class Decoder(nn.Module):
     """Content, steering and a voice to the synthesiser's controls.
 
-    The controls start from the source's own envelope moved onto the voice's mean spectrum; the network adds
-    what is missing, so that words survive from the first step on.
+    The controls start from the source's own envelope moved onto the voice's mean spectrum; the
+    network adds what is missing, so that words survive from the first step on. That path is fixed:
+    trained, its large inputs drown the rest of the network in gradient.
     """
+
+    carry: Tensor
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -160,9 +167,7 @@ class Decoder(nn.Module):
             self.leave.bias[: filters.GAINS] = 0.5
             self.leave.bias[filters.GAINS : filters.HARMONIC] = 0.0
             self.leave.bias[filters.HARMONIC :] = -1.5
-        self.carry = nn.Linear(MELS, filters.CONTROLS, bias=False)
-        with torch.no_grad():
-            self.carry.weight.copy_(carry_matrix())
+        self.register_buffer("carry", carry_matrix())
 
     def modulation(self, voice: Tensor) -> Tensor:
         """Return all blocks' scales and shifts for a voice, shape (batch, blocks, 2 width)."""
@@ -189,8 +194,8 @@ class Decoder(nn.Module):
         for index, block in enumerate(self.blocks):
             x, state = block(x, None if states is None else states[index], modulation[:, index])
             following.append(state)
-        carried = self.carry(mel.clamp(-6.0, 6.0) + spectrum[:, None])
-        gains, allpass, noise = (self.leave(x) + carried).split(
+        carried = (mel.clamp(-6.0, 6.0) + spectrum[:, None]) @ self.carry.T
+        gains, allpass, noise = (self.leave(rms_norm(x)) + carried).split(
             (filters.GAINS, filters.ALLPASS, filters.NOISE), dim=-1
         )
         loud = 0.5 * energy
@@ -199,7 +204,8 @@ class Decoder(nn.Module):
 
 
 def carry_matrix() -> Tensor:
-    """Return the start of the path around the decoder: mel power to gains at the same frequency, halved."""
+    """Return the start of the path around the decoder: mel power to gains at the same frequency,
+    halved."""
     mel_hertz = 700.0 * torch.expm1(
         torch.linspace(85.0, 1127.0 * float(torch.log1p(torch.tensor(7_600 / 700))), MELS) / 1127.0
     )

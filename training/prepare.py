@@ -2,16 +2,19 @@
 
     python -m training.prepare --corpus ../shared/corpus --out ../packed
 
-Writes `waves.i16` (24 kHz), `f0.f32` (10 ms frames, 0 where unvoiced) and `index.jsonl` (one clip a line, in
-the order of the files). Run again after an interruption: it goes on after the last whole clip.
+Writes `waves.i16` (24 kHz), `f0.f32` (10 ms frames, 0 where unvoiced) and `index.jsonl` (one clip a
+line, in the order of the files). Run again after an interruption: it goes on after the last whole
+clip.
 
-F0 is Praat's autocorrelation method (Boersma 1993), searched around each clip's median of the manifest.
+F0 is Praat's autocorrelation method (Boersma 1993), searched around each clip's median of the
+manifest.
 """
 
 import argparse
 import io
 import json
 import tarfile
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +42,9 @@ ORDER = (
 FLOOR_HZ, CEILING_HZ = 60.0, 700.0
 
 
-def track_f0(samples: NDArray[np.float32], frames: int, median: float | None) -> NDArray[np.float32]:
+def track_f0(
+    samples: NDArray[np.float32], frames: int, median: float | None
+) -> NDArray[np.float32]:
     """Return F0 in Hz at each frame's centre, 0 where unvoiced, shape (frames,)."""
     floor = max(FLOOR_HZ, median / 2.2) if median else FLOOR_HZ
     ceiling = min(CEILING_HZ, median * 2.4) if median else CEILING_HZ
@@ -87,13 +92,14 @@ def main() -> None:
         open(index, "a", encoding="utf-8") as index_file,
         open(arguments.out / "waves.i16", "ab") as waves,
         open(arguments.out / "f0.f32", "ab") as tracks,
+        ExitStack() as opened,
     ):
         waves.truncate(samples_written * 2)
         tracks.truncate(frames_written * 4)
         for row in track([row for row in queue if row["path"] not in seen], "packing"):
             tar = row["tar"]
             if tar not in archives:
-                archives[tar] = tarfile.open(arguments.corpus / tar)
+                archives[tar] = opened.enter_context(tarfile.open(arguments.corpus / tar))
             member = archives[tar].extractfile(row["path"])
             if member is None:
                 raise FileNotFoundError(f"{row['path']} is not a file in {tar}")

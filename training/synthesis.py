@@ -1,7 +1,9 @@
-"""Neural homomorphic vocoder in torch: frame-wise filters over a pulse train and noise, and its losses.
+"""Neural homomorphic vocoder in torch: frame-wise filters over a pulse train and noise, and its
+losses.
 
-After Liu, Chen and Yu 2020 ("Neural Homomorphic Vocoder"), with minimum-phase filters drawn through log
-gains at warped frequencies, an all-pass part, and finite responses so that streaming equals offline.
+After Liu, Chen and Yu 2020 ("Neural Homomorphic Vocoder"), with minimum-phase filters drawn through
+log gains at warped frequencies, an all-pass part, and finite responses so that streaming equals
+offline.
 """
 
 from functools import lru_cache
@@ -46,8 +48,8 @@ class Synthesiser(nn.Module):
     def forward(self, controls: Tensor, pulses: Tensor, noise: Tensor) -> Tensor:
         """Return samples of the frames' own spans, shape (batch, 240 (frames - 1)).
 
-        controls: (batch, frames, 176). pulses, noise: (batch, 240 (frames + 1)), beginning one hop before the
-        first frame's centre. The first returned sample is the first frame's centre.
+        controls: (batch, frames, 176). pulses, noise: (batch, 240 (frames + 1)), beginning one hop
+        before the first frame's centre. The first returned sample is the first frame's centre.
         """
         harmonic, noisy = controls.split((filters.HARMONIC, filters.NOISE), dim=-1)
         spectrum = self._filter(pulses, harmonic, self.harmonic)
@@ -64,7 +66,8 @@ class Synthesiser(nn.Module):
 
 @lru_cache(maxsize=16)
 def loss_bank(window: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return a mel bank over the bins of one window, shape (bins, bands), and each band's top in Hz."""
+    """Return a mel bank over the bins of one window, shape (bins, bands), and each band's top in
+    Hz."""
     bands = min(160, 5 * window // 32)
     corners = np.linspace(0.0, 1127.0 * np.log1p(12_000 / 700), bands + 2)
     corners = 700.0 * np.expm1(corners / 1127.0)
@@ -76,7 +79,8 @@ def loss_bank(window: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 
 class SpectralLoss(nn.Module):
-    """L1 of log-mel at several windows, and log and linear STFT distances, above no clip's bandwidth."""
+    """L1 of log-mel at several windows, and log and linear STFT distances, above no clip's
+    bandwidth."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -101,7 +105,8 @@ class SpectralLoss(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Return the mean mel and STFT losses per window in nepers, shape (batch,) each.
 
-        result, target: (batch, samples). bandwidth: (batch,) in Hz; bands that reach above it are left out.
+        result, target: (batch, samples). bandwidth: (batch,) in Hz; bands that reach above it are
+        left out.
         """
         mel = torch.zeros(len(result), device=result.device)
         stft = torch.zeros_like(mel)

@@ -2,8 +2,8 @@
 
     python -m training.train --pack ../packed --out ../runs/first
 
-Resumes from the run's last checkpoint. Several processes (`torchrun --nproc-per-node 2 -m training.train`)
-share the batch; on a CUDA device the networks run in bfloat16.
+Resumes from the run's last checkpoint. Several processes (`torchrun --nproc-per-node 2 -m
+training.train`) share the batch; on a CUDA device the networks run in bfloat16.
 """
 
 import argparse
@@ -33,16 +33,16 @@ STEPS = 9_000
 BATCH = 8
 LOSS_FRAMES = 72
 """Frames of 10 ms per item under the loss."""
-PAIR_SHARE = 0.35
+PAIR_SHARE = 0.25
 """Share of items whose source is another speaker saying the same, aligned in time."""
-LEARNING_RATE = 1.0e-3
+LEARNING_RATE = 8.0e-4
 FINAL_RATE = 2.0e-5
-WARM_UP = 200
+WARM_UP = 50
 BETAS = (0.8, 0.95)
 WEIGHT_DECAY = 0.01
 CLIP_NORM = 3.0
-WINDOWS_PER_STEP = 4
-CONTENT_NOISE = 0.3
+WINDOWS_PER_STEP = 3
+CONTENT_NOISE = 0.2
 """Largest deviation of the noise on the content code, relative to its RMS."""
 VOICE_NOISE = 0.1
 MEL_WEIGHT = 1.0
@@ -51,10 +51,11 @@ SPEAKER_WEIGHT = 0.05
 SPEAKER_MARGIN, SPEAKER_SCALE = 0.2, 20.0
 AVERAGE, AVERAGE_EVERY = 0.999, 8
 """Decay per step of the averaged weights that are exported, and how often they are moved."""
-VALIDATE_EVERY = 500
+VALIDATE_EVERY = 250
 SAVE_SECONDS = 240.0
 BFLOAT16 = True
-"""Networks in bfloat16, synthesis and losses in float32; twice as fast where the CPU has AVX512-BF16."""
+"""Networks in bfloat16, synthesis and losses in float32; twice as fast where the CPU has
+AVX512-BF16."""
 SEED = 1
 
 
@@ -82,13 +83,21 @@ def speaker_loss(vector: Tensor, head: Tensor, speaker: Tensor) -> tuple[Tensor,
 class Trainer:
     """Everything one run holds."""
 
-    def __init__(self, pack: Pack, run: Path, device: torch.device, rank: int, world: int) -> None:
+    def __init__(
+        self,
+        pack: Pack,
+        run: Path,
+        device: torch.device,
+        rank: int = 0,
+        world: int = 1,
+        shape: Shape | None = None,
+    ) -> None:
         torch.manual_seed(SEED)
         self.device, self.rank, self.world, self.run = device, rank, world, run
         prior = average_mel(pack)
         seed = int(time.time()) % 100_000 + 7_919 * rank
         self.batches = Batches(pack, "train", LOSS_FRAMES, PAIR_SHARE, prior, seed)
-        self.model = Converter(Shape(), len(self.batches.speakers)).to(device)
+        self.model = Converter(shape or Shape(), len(self.batches.speakers)).to(device)
         self.model.prior.copy_(torch.from_numpy(prior))
         self.average = {name: value.clone() for name, value in self.model.state_dict().items()}
         self.synthesiser = Synthesiser().to(device)
@@ -128,7 +137,12 @@ class Trainer:
                 voice = voice + VOICE_NOISE * torch.randn_like(voice)
             spectrum = statistics[:, :80] * 2.0 - 6.0
             controls, _ = model.decoder(
-                code, batch["carried"], steering, batch["energy"], spectrum, model.decoder.modulation(voice)
+                code,
+                batch["carried"],
+                steering,
+                batch["energy"],
+                spectrum,
+                model.decoder.modulation(voice),
             )
         controls = controls[:, CONTEXT - SETTLE :].float()
         samples = self.synthesiser(controls, batch["pulses"], batch["noise"])
@@ -145,8 +159,8 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = rate_at(self.step, steps)
         result, target, vector = self.outcome(moved, noisy=True)
-        large = [MEL_WINDOWS[index] for index in np.random.permutation(3)[:2]]
-        small = [MEL_WINDOWS[3 + index] for index in np.random.permutation(3)]
+        large = [MEL_WINDOWS[index] for index in self.batches.rng.permutation(3)[:2]]
+        small = [MEL_WINDOWS[3 + index] for index in self.batches.rng.permutation(3)]
         windows = tuple(large + small[: WINDOWS_PER_STEP - 2])
         mel, stft = self.loss(result, target, moved["bandwidth"], windows)
         speaker, hit = speaker_loss(vector, self.model.speaker_head.weight, moved["speaker"])
@@ -186,7 +200,8 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Return losses of the averaged weights on unseen speakers, with the right and a wrong voice."""
+        """Return losses of the averaged weights on unseen speakers, with the right and a wrong
+        voice."""
         own = {name: value.clone() for name, value in self.model.state_dict().items()}
         self.model.load_state_dict(self.average)
         figures: dict[str, list[float]] = {"right": [], "stft": [], "wrong": []}
@@ -205,7 +220,10 @@ class Trainer:
     def save(self) -> None:
         """Write the averaged weights, the weights and the optimiser; replaces the last checkpoint."""
         self.run.mkdir(parents=True, exist_ok=True)
-        header = self.model.shape.as_strings() | {"step": str(self.step), "heard": f"{self.heard:.0f}"}
+        header = self.model.shape.as_strings() | {
+            "step": str(self.step),
+            "heard": f"{self.heard:.0f}",
+        }
         save_file(self.average, self.run / "average.tmp", header)
         full = {
             "model": self.model.state_dict(),

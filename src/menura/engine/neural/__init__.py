@@ -1,4 +1,4 @@
-"""The trained engine: content network, voice network and decoder over a neural homomorphic vocoder."""
+"""The trained engine: content, voice and decoder networks over a homomorphic vocoder."""
 
 from menura.engine.neural.engine import NeuralEngine
 

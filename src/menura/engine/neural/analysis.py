@@ -109,10 +109,10 @@ class NeuralAnalysis:
         late = max(0, before - (self._blocks - 1) * count)
         tracked = tracked[min(late, count) :]
         self._medians = np.concatenate((self._medians, self._range.push(tracked)))
-        start = self._last_f0
-        if start == 0.0 and np.any(tracked > 0):
-            start = float(tracked[tracked > 0][0])
-        held = features.hold(tracked, start or _START_F0)
+        before_voice = self._last_f0
+        if before_voice == 0.0 and np.any(tracked > 0):
+            before_voice = float(tracked[tracked > 0][0])
+        held = features.hold(tracked, before_voice or _START_F0)
         if np.any(tracked > 0):
             self._last_f0 = float(held[-1])
         self._f0 = np.concatenate((self._f0, held))

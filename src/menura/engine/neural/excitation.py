@@ -34,7 +34,8 @@ class PulseTrain:
     def push(self, f0: Array) -> Array:
         """Take F0 at frame centres, shape (n,), and return the samples between them.
 
-        The first call ever returns `240 (n - 1)` samples from its first centre on, each later call `240 n`.
+        The first call ever returns `240 (n - 1)` samples from its first centre on, each later call
+        `240 n`.
         """
         if self._last is not None:
             f0 = np.concatenate(([self._last], f0))

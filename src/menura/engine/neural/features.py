@@ -1,11 +1,11 @@
 """What the network hears and what steers it, one row per 10 ms; shared by training and run time.
 
-Frame `t` belongs to the samples `[240 t, 240 t + 240)` and is centred on `240 t + 120`. The mel window of
-frame `t` ends with its last sample, so the content network never waits for a window; the controls are
-centred, because they describe the very sample the synthesiser sounds.
+Frame `t` belongs to the samples `[240 t, 240 t + 240)` and is centred on `240 t + 120`. The mel
+window of frame `t` ends with its last sample, so the content network never waits for a window; the
+controls are centred, because they describe the very sample the synthesiser sounds.
 
-Everything the network sees is free of level (the running mean of the speech is taken away), so the output
-is as loud as the input whatever the input's level is.
+Everything the network sees is free of level (the running mean of the speech is taken away), so the
+output is as loud as the input whatever the input's level is.
 """
 
 from functools import lru_cache
@@ -37,7 +37,8 @@ PEAK_START = -5.6
 """Where the running peak starts: speech at -45 dBFS, so that room noise alone is no speech."""
 PRIOR_FRAMES = 60.0
 MEMORY_FRAMES = 500.0
-"""The running mean starts as if so many frames of average speech were heard, and forgets after so many."""
+"""The running mean starts as if so many frames of average speech were heard, and forgets after so
+many."""
 
 Array = NDArray[np.float32]
 
@@ -51,7 +52,8 @@ def mel_scale(hertz: NDArray[np.float64] | float) -> NDArray[np.float64]:
 def mel_bank(warp: float = 1.0) -> Array:
     """Return triangular mel filters of unit area, shape (513, 80).
 
-    warp: frequencies are read at `warp` times their value, as if the vocal tract were that much shorter.
+    warp: frequencies are read at `warp` times their value, as if the vocal tract were that much
+    shorter.
     """
     top = mel_scale(MEL_TOP)
     corners = 700.0 * np.expm1(np.linspace(mel_scale(60.0), top, MELS + 2) / 1127.0) * warp
@@ -61,18 +63,19 @@ def mel_bank(warp: float = 1.0) -> Array:
     rising = (bins[:, None] - (middle - width / 2)) / (width / 2)
     falling = ((middle + width / 2) - bins[:, None]) / (width / 2)
     bank = np.maximum(0.0, np.minimum(rising, falling))
-    return (bank / np.maximum(bank.sum(axis=0), 1e-3)).astype(np.float32)
+    return np.asarray(bank / np.maximum(bank.sum(axis=0), 1e-3), np.float32)
 
 
 @lru_cache(maxsize=64)
 def hann(length: int) -> Array:
     """Return a periodic Hann window whose squares sum to 1, shape (length,)."""
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
-    return (window / np.sqrt(np.sum(window**2))).astype(np.float32)
+    return np.asarray(window / np.sqrt(np.sum(window**2)), np.float32)
 
 
 def frames_of(samples: Array, first: int, length: int, count: int) -> Array:
-    """Return `count` windows of `length`, the first starting at index `first`, hop 240, zeros outside."""
+    """Return `count` windows of `length`, the first starting at index `first`, hop 240, zeros
+    outside."""
     last = first + (count - 1) * HOP + length
     padded = np.pad(samples, (max(0, -first), max(0, last - len(samples))))
     start = max(0, first)
@@ -82,7 +85,7 @@ def frames_of(samples: Array, first: int, length: int, count: int) -> Array:
 
 def power(samples: Array, count: int, warp: float = 1.0) -> Array:
     """Return the right-aligned power spectra the mel is made of, shape (count, 513)."""
-    length = int(round(MEL_WINDOW / warp))
+    length = round(MEL_WINDOW / warp)
     frames = frames_of(samples, HOP - length, length, count) * hann(length)
     spectrum = np.fft.rfft(frames, FFT)
     return np.asarray((spectrum.real**2 + spectrum.imag**2).astype(np.float32))
@@ -113,7 +116,8 @@ class RunningMean:
         self._peak = float(PEAK_START)
 
     def push(self, mel: Array) -> tuple[Array, Array]:
-        """Return mel minus the running mean, shape (n, 80), and each frame's level minus the speech's, (n,)."""
+        """Return mel minus the running mean, shape (n, 80), and each frame's level minus the
+        speech's, (n,)."""
         levels = level_of(mel).astype(np.float64)
         shape, relative = np.empty_like(mel), np.empty(len(mel), np.float32)
         for index, level in enumerate(levels):
@@ -132,8 +136,9 @@ class RunningMean:
 def periodicity(spectra: Array, f0: Array) -> Array:
     """Return how periodic each band is at F0, 0 to 1, shape (count, 4).
 
-    The autocorrelation at one period is read off each band's power spectrum and divided by the window's own
-    (Boersma 1993, band by band). spectra: of centred 1024-sample windows, shape (count, 513). f0: in Hz.
+    The autocorrelation at one period is read off each band's power spectrum and divided by the
+    window's own (Boersma 1993, band by band). spectra: of centred 1024-sample windows, shape
+    (count, 513). f0: in Hz.
     """
     lag = SAMPLE_RATE / np.maximum(f0, 40.0).astype(np.float64)
     window = hann(2 * REACH).astype(np.float64)
@@ -157,7 +162,7 @@ def centred_power(samples: Array, count: int, first: int = 0) -> Array:
 
 
 def energy(samples: Array, count: int, first: int = 0) -> Array:
-    """Return the log power below 7.6 kHz around each frame's centre (20 ms window), shape (count,)."""
+    """Return the log power below 7.6 kHz of the 20 ms around each frame's centre, (count,)."""
     length = 2 * HOP
     frames = frames_of(samples, first * HOP + CENTRE - HOP, length, count) * hann(length)
     spectrum = np.fft.rfft(frames, FFT)[:, 3 : int(MEL_TOP * FFT / SAMPLE_RATE)]
@@ -166,7 +171,7 @@ def energy(samples: Array, count: int, first: int = 0) -> Array:
 
 
 def hold(f0: Array, start: float) -> Array:
-    """Return F0 with unvoiced frames (0) filled by the last voiced value; `start` before the first."""
+    """Return F0 with unvoiced frames (0) filled by the last voiced value, at first `start`."""
     voiced = f0 > 0
     last = np.where(voiced, np.arange(len(f0)), -1)
     np.maximum.accumulate(last, out=last)

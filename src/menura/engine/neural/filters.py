@@ -1,8 +1,9 @@
 """From the network's gains to the filters of the synthesiser; shared by training and run time.
 
-A filter is drawn as log gains (nepers of amplitude) at warped frequencies. One fixed matrix turns them into
-the complex log response of the minimum-phase filter with that magnitude (Oppenheim and Schafer, the folded
-cepstrum); further controls add an all-pass part. Responses are cut to 120 samples before and 424 after.
+A filter is drawn as log gains (nepers of amplitude) at warped frequencies. One fixed matrix turns
+them into the complex log response of the minimum-phase filter with that magnitude (Oppenheim and
+Schafer, the folded cepstrum); further controls add an all-pass part. Responses are cut to 120
+samples before and 424 after.
 """
 
 from functools import lru_cache
@@ -46,7 +47,8 @@ def _minimum_phase(count: int) -> NDArray[np.complex128]:
 
 @lru_cache(maxsize=1)
 def harmonic_matrix() -> Array:
-    """Return the matrix from 112 controls to the real, then imaginary log response, shape (112, 1026)."""
+    """Return the matrix from 112 controls to the real, then imaginary log response, shape (112,
+    1026)."""
     magnitude = _minimum_phase(GAINS)
     angle = 2 * np.pi * np.outer(np.arange(1, ALLPASS + 1), np.arange(BINS)) / FFT
     odd = 1j * np.sin(angle) / np.sqrt(np.arange(1, ALLPASS + 1))[:, None]
@@ -56,7 +58,8 @@ def harmonic_matrix() -> Array:
 
 @lru_cache(maxsize=1)
 def noise_matrix() -> Array:
-    """Return the matrix from 64 controls to the real, then imaginary log response, shape (64, 1026)."""
+    """Return the matrix from 64 controls to the real, then imaginary log response, shape (64,
+    1026)."""
     both = _minimum_phase(NOISE)
     return np.concatenate((both.real, both.imag), axis=1).astype(np.float32)
 

@@ -15,9 +15,10 @@ class NeuralFeatures:
     """A stretch of source speech.
 
     code: what is said, (n, 192). shape: level-free log-mel minus the speaker's mean, (n, 80).
-    f0: Hz at the frame's centre, the last voiced value where unvoiced, (n,). next_f0: of the frame after.
-    median: the speaker's median log F0 so far, (n,). energy: log power, (n,). gentle: energy over the
-    speech's, (n,). gate: 0 in digital silence to 1, (n,). periodicity: (n, 4).
+    f0: Hz at the frame's centre, the last voiced value where unvoiced, (n,). next_f0: of the frame
+    after.
+    median: the speaker's median log F0 so far, (n,). energy: log power, (n,). gentle: energy over
+    the speech's, (n,). gate: 0 in digital silence to 1, (n,). periodicity: (n, 4).
     borders: how many rows each block of the analysis gave; the rendering works in the same blocks.
     """
 
@@ -52,8 +53,7 @@ class NeuralFeatures:
 
     def rows(self, chosen: slice) -> "NeuralFeatures":
         """Return some rows as one block."""
-        arrays = [getattr(self, name)[chosen] for name in ARRAYS]
-        return NeuralFeatures(*arrays, borders=(len(arrays[0]),))
+        return of_arrays([getattr(self, name)[chosen] for name in ARRAYS])
 
     @staticmethod
     def joined(parts: "Sequence[NeuralFeatures]") -> "NeuralFeatures":
@@ -62,10 +62,16 @@ class NeuralFeatures:
             return nothing()
         arrays = [np.concatenate([getattr(part, name) for part in parts]) for name in ARRAYS]
         borders = tuple(border for part in parts for border in part.borders)
-        return NeuralFeatures(*arrays, borders=borders)
+        return of_arrays(arrays, borders)
 
 
 ARRAYS = tuple(field.name for field in fields(NeuralFeatures) if field.name != "borders")
+
+
+def of_arrays(arrays: list[Array], borders: tuple[int, ...] | None = None) -> NeuralFeatures:
+    """Return features from arrays in the order of `ARRAYS`; one block unless borders say else."""
+    named = dict(zip(ARRAYS, arrays, strict=True))
+    return NeuralFeatures(**named, borders=(len(arrays[0]),) if borders is None else borders)
 
 
 def nothing() -> NeuralFeatures:

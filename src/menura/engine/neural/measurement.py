@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from menura.engine.interface import Measurement, Samples, UnusableReferenceError
 from menura.engine.neural import features
@@ -19,7 +20,7 @@ _TRACKER_AHEAD = 11
 _BLOCK = 40
 
 
-def speech_frames(mel: Array) -> np.ndarray:  # type: ignore[type-arg]
+def speech_frames(mel: Array) -> NDArray[np.bool_]:
     """Return which frames are speech: within 5 nepers of power of the loudest twentieth."""
     level = features.level_of(mel)
     return np.asarray(level > np.percentile(level, 95) - features.SPEECH_RANGE)
@@ -98,7 +99,7 @@ def measure(networks: Networks, references: Sequence[Samples]) -> Measurement:
     return Measurement(voice, _warnings(references, seconds, voiced, max(tops)))
 
 
-def _bandwidth(samples: Samples, count: int, chosen: np.ndarray) -> float:  # type: ignore[type-arg]
+def _bandwidth(samples: Samples, count: int, chosen: NDArray[np.bool_]) -> float:
     spectra = features.power(samples, count)[chosen]
     top = np.percentile(spectra, 95, axis=0)
     smooth = np.convolve(top, np.ones(9) / 9, mode="same")

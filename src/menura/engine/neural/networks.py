@@ -17,7 +17,8 @@ LOOK_AHEAD = 3
 """Frames that a content code has heard beyond the frame it belongs to."""
 
 SKIP_AHEAD = 1
-"""Frames after its own whose mel a frame carries around the content network: the centres lie nearest."""
+"""Frames after its own whose mel a frame carries around the content network: the centres lie
+nearest."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import numpy as np
 from menura.engine.interface import ConversionSettings, Features, LatencyProfile, Samples, Voice
 from menura.engine.neural import tract
 from menura.engine.neural.features import HOP, Array
-from menura.engine.neural.frames import ARRAYS, NeuralFeatures, nothing
+from menura.engine.neural.frames import ARRAYS, NeuralFeatures, nothing, of_arrays
 from menura.engine.neural.networks import Networks
 from menura.engine.neural.synthesis import Synthesiser
 from menura.engine.neural.voice import NeuralVoice
@@ -17,9 +17,9 @@ _LOWEST_HZ, _HIGHEST_HZ = 45.0, 900.0
 class NeuralRendering:
     """Renders one stream, block by block as the analysis gave them.
 
-    similarity_boost: how far from an average voice the target is taken; 0.75 is the measured voice, 1
-    exaggerates it. stability: above 0.5 narrows the pitch contour, below widens it. style: widens the
-    contours of pitch and loudness. seed: the noise of breath and fricatives.
+    similarity_boost: how far from an average voice the target is taken; 0.75 is the measured voice,
+    1 exaggerates it. stability: above 0.5 narrows the pitch contour, below widens it. style: widens
+    the contours of pitch and loudness. seed: the noise of breath and fricatives.
     """
 
     def __init__(
@@ -114,13 +114,14 @@ class NeuralRendering:
             values = getattr(known, name)
             part = share[:, None] if values.ndim == 2 else share
             arrays.append((values[low] * (1 - part) + values[high] * part).astype(np.float32))
-        return NeuralFeatures(*arrays, borders=(len(places),))
+        return of_arrays(arrays)
 
     def _pitch(self, f0: Array, median: Array) -> Array:
         """Return log F0 in the target's range."""
         centre = median + self._towards * (self._voice.median - median)
         moved = centre + self._contour * (np.log(f0) - median)
-        return np.clip(moved, np.log(_LOWEST_HZ), np.log(_HIGHEST_HZ)).astype(np.float32)
+        clipped = np.clip(moved, np.log(_LOWEST_HZ), np.log(_HIGHEST_HZ))
+        return np.asarray(clipped, np.float32)
 
     def _block(self, block: NeuralFeatures) -> Samples:
         if block.frames == 0:

@@ -1,6 +1,7 @@
 """Streaming neural homomorphic vocoder: controls and F0 in, samples out (see `filters.py`)."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from menura.engine.neural import filters
 from menura.engine.neural.excitation import PulseTrain
@@ -30,9 +31,7 @@ class Synthesiser:
         if not self._begun:
             self._pulses = self._train.push(np.repeat(f0[:1], 2))
         pulses = np.concatenate((self._pulses, self._train.push(next_f0)))
-        noise = np.concatenate(
-            (self._noise, self._random.standard_normal(count * HOP, np.float32))
-        )
+        noise = np.concatenate((self._noise, self._random.standard_normal(count * HOP, np.float32)))
         self._pulses, self._noise = pulses[-HOP:], noise[-HOP:]
         spectrum = _filtered(pulses, controls[:, :HARMONIC], filters.harmonic_matrix())
         spectrum += _filtered(noise, controls[:, HARMONIC:], filters.noise_matrix())
@@ -48,7 +47,7 @@ class Synthesiser:
         return out[skipped:done]
 
 
-def _filtered(excitation: Array, controls: Array, matrix: Array) -> np.ndarray:  # type: ignore[type-arg]
+def _filtered(excitation: Array, controls: Array, matrix: Array) -> NDArray[np.complexfloating]:
     log_response = controls @ matrix
     magnitude = np.exp(log_response[:, : filters.BINS])
     phase = log_response[:, filters.BINS :]
