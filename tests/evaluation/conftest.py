@@ -1,14 +1,12 @@
-"""Skips this folder where the evaluation extra is not installed (the server never needs it)."""
+"""Leaves this folder out where the evaluation extra is not installed (the server needs none of it)."""
 
 from importlib.util import find_spec
+from pathlib import Path
 
 NEEDED = ("torch", "scipy", "pyworld", "pocketsphinx", "librosa", "resemblyzer", "matplotlib")
 MISSING = [name for name in NEEDED if find_spec(name) is None]
+ASKS = "test_extra.py"
 
-collect_ignore_glob = ["test_*.py"] if MISSING else []
-
-
-def pytest_report_header() -> str | None:
-    if MISSING:
-        return f"tests/evaluation skipped: no {', '.join(MISSING)} (make train-setup, then use it)"
-    return None
+collect_ignore = [
+    path.name for path in Path(__file__).parent.glob("test_*.py") if MISSING and path.name != ASKS
+]

@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-
 from evaluation.speaker_trials import equal_error_rate
 
 
