@@ -99,7 +99,7 @@ def _frame(samples: Samples, kind: str, layout: str, channels: int) -> av.AudioF
 
 def lag(heard: Samples, meant: Samples) -> int:
     """Samples by which `heard` is later than `meant`."""
-    size = heard.size + meant.size
+    size = 1 << (heard.size + meant.size).bit_length()
     spectrum = np.fft.rfft(heard, size) * np.conj(np.fft.rfft(meant, size))
     peak = int(np.argmax(np.fft.irfft(spectrum, size)))
     return peak if peak < heard.size else peak - size
