@@ -173,6 +173,12 @@ def test_labels_of_the_python_sdk(shared_server: RunningServer) -> None:
         ([text("name", "x"), text("name", "y"), file()], 422, ["body", "name"]),
         ([text("name", "x"), text("labels", "[1]"), file()], 400, "invalid_parameters"),
         ([text("name", "x"), text("labels", '{"a": 1}'), file()], 400, "invalid_parameters"),
+        (
+            [text("name", "x"), text("labels", '{"a": "\\ud800"}'), file()],
+            400,
+            "invalid_parameters",
+        ),
+        ([text("name", "x\x00y"), file()], 400, "invalid_parameters"),
         ([text("name", "x" * 101), file()], 400, "invalid_parameters"),
         ([text("name", "x"), file(b"")], 400, "invalid_audio"),
         ([text("name", "x"), file(b"words " * 99)], 400, "invalid_audio_format"),

@@ -192,6 +192,8 @@ def test_limits(tmp_path: Path) -> None:
             Card("x", description="y" * 2001),
             Card("x", labels={str(number): "" for number in range(21)}),
             Card("x", labels={"a": "b" * 101}),
+            Card("x\x00"),
+            Card("x", labels={"a": "\ud800"}),
         ):
             with pytest.raises(InvalidParameters):
                 await house.voices.create(house.maker, card, [house.upload()])

@@ -66,6 +66,7 @@ LONGEST_LABEL = 100
 CACHED_VOICES = 128
 
 _UNPRINTABLE = re.compile(r"[^\w .,;()+@#&'-]")
+_NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
 _Result = TypeVar("_Result")
 
 
@@ -724,6 +725,8 @@ def _check_card(card: Card) -> None:
             raise InvalidParameters(
                 f"{field} may have at most {longest} characters, not {len(text)}.", param=field
             )
+        if text is not None and _NOT_TEXT.search(text):
+            raise InvalidParameters(f"{field} holds characters that are no text.", param=field)
     labels = card.labels or {}
     if len(labels) > MOST_LABELS:
         raise InvalidParameters(
@@ -734,6 +737,10 @@ def _check_card(card: Card) -> None:
             raise InvalidParameters(
                 f"Label {name[:40]!r}: name and value may have at most {LONGEST_LABEL} characters.",
                 param="labels",
+            )
+        if _NOT_TEXT.search(name + value):
+            raise InvalidParameters(
+                f"Label {name[:40]!r} holds characters that are no text.", param="labels"
             )
 
 
