@@ -12,7 +12,6 @@ from menura.api import errors
 from menura.api.auth import Authentication
 from menura.api.empty_values import EmptyValues
 from menura.api.headers import Metrics, ResponseHeaders
-from menura.api.query import TidyQuery
 from menura.services import Services, open_services
 from menura.settings import Settings
 from menura.web.page import page_routes
@@ -66,9 +65,8 @@ def create_app(settings: Settings, on_ready: Callable[[Services], None] | None =
     for name in ROUTERS:
         app.include_router(import_module(name).router)
     app.router.routes.extend(page_routes())
-    app.add_middleware(EmptyValues)
     # The last one added is the first to see a request.
-    app.add_middleware(TidyQuery)
+    app.add_middleware(EmptyValues)
     app.add_middleware(Authentication)
     app.add_middleware(ResponseHeaders, region=settings.region, metrics=app.state.metrics)
     return app

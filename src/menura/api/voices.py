@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from menura.accounts import Principal
 from menura.api.auth import permitted, services_of
+from menura.api.bounded import BoundedRoute
 from menura.api.errors import refusals
 from menura.api.history import Done
 from menura.api.voice_forms import form_document, read_voice_form
@@ -21,7 +22,7 @@ from menura.voices.settings import DEFAULTS, RANGES, voice_settings
 from menura.voices.store import Maker
 from menura.voices.voice import Sample, Voice
 
-router = APIRouter(tags=["voices"])
+router = APIRouter(tags=["voices"], route_class=BoundedRoute)
 
 Reader = Annotated[Principal, permitted("voices_read")]
 Writer = Annotated[Principal, permitted("voices_write")]
