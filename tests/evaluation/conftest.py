@@ -1,4 +1,4 @@
-"""Leaves this folder out where the evaluation extra is not installed (the server needs none of it)."""
+"""Leaves this folder out where the evaluation extra is missing (the server never needs it)."""
 
 from importlib.util import find_spec
 from pathlib import Path
