@@ -49,7 +49,7 @@ def _digest(paths: Iterator[Path] | list[Path]) -> str:
 ALIASES = {"source_filter": "menura_source_filter_v1"}
 
 
-def _streamed(engine: Any, label: str, level: int) -> Converter:
+def _streamed(engine: Any, label: str, level: int, weights: Path | None = None) -> Converter:
     from menura.engine.interface import LATENCY_PROFILES, ConversionSettings  # noqa: PLC0415
 
     latency = LATENCY_PROFILES[level]
@@ -70,11 +70,18 @@ def _streamed(engine: Any, label: str, level: int) -> Converter:
 
     label = label if level == 3 else f"{label}@{level}"
     package = Path(inspect.getfile(type(engine))).parent
-    kept = f"{label}-{_digest([*package.rglob('*'), *package.parent.glob('*.py')])}"
+    used = [*package.rglob("*"), *(weights.rglob("*") if weights else [])]
+    kept = f"{label}-{_digest([*used, *package.parent.glob('*.py')])}"
     return Converter(label, kept, convert)
 
 
 def _engine(name: str, level: int) -> Converter:
+    if name == "neural" or name.startswith("neural="):
+        from menura.engine.neural.engine import NeuralEngine  # noqa: PLC0415
+
+        folder = Path(name.partition("=")[2]) if "=" in name else None
+        label = f"neural-{folder.name}" if folder else name
+        return _streamed(NeuralEngine(folder), label, level, folder)
     from menura.engine.registry import engine_for  # noqa: PLC0415
 
     return _streamed(engine_for(ALIASES.get(name, name)), name, level)
@@ -110,7 +117,8 @@ def _folder(folder: Path, name: str) -> Converter:
 
 
 def converter(name: str, level: int = 3) -> Converter:
-    """By name: `source`, `natural`, `world`, `source_filter`, any model id, or `module:name`.
+    """By name: `source`, `natural`, `world`, `source_filter`, `neural`, `neural=FOLDER` (weights
+    exported there), any model id, or `module:name`.
 
     The latter is a class that makes an engine, or a function that is called with source and
     reference (24 kHz) and gives the result; its results are not kept.
