@@ -151,18 +151,18 @@ def watching(server: Served, every: float = 0.1) -> Iterator[Callable[[], float]
 
 @dataclass
 class Paced:
-    """A live listener: when each of the answer's bytes had arrived."""
+    """A live listener. arrivals: when, in seconds after speaking began, which byte came."""
 
     arrivals: list[tuple[float, int]] = field(default_factory=list)
 
-    def latest(self, bytes_per_second: int) -> float:
-        """Return by how many seconds the latest byte missed a playback begun at the first."""
-        begun, had = self.arrivals[0]
-        worst = 0.0
-        for when, total in self.arrivals[1:]:
-            worst = max(worst, when - begun - had / bytes_per_second)
-            had = total
-        return worst
+    def delays(self, bytes_per_second: int) -> list[float]:
+        """Return the seconds from each piece's being spoken to its being heard."""
+        begun = 0
+        found = []
+        for when, end in self.arrivals:
+            found.append(when - begun / bytes_per_second)
+            begun = end
+        return found
 
 
 async def speak(
@@ -171,11 +171,11 @@ async def speak(
     """Upload audio as it would be spoken and listen at the same time."""
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     heard = Paced()
+    begun = time.perf_counter()
 
     async def upload() -> None:
         writer.write(head(server, query, None))
         send(form_head(**fields))
-        begun = time.perf_counter()
         for number in range(0, len(audio), piece):
             due = begun + number / piece * pace
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
@@ -195,7 +195,7 @@ async def speak(
         while size := int(await reader.readline(), 16):
             await reader.readexactly(size + 2)
             total += size
-            heard.arrivals.append((time.perf_counter(), total))
+            heard.arrivals.append((time.perf_counter() - begun, total))
 
     try:
         await asyncio.gather(upload(), listen())

@@ -127,6 +127,7 @@ class Converting(ABC):
             if self._job is not None:
                 self._job.cancel()
             await self._exchange.close()
+            await events.aclose()
 
     async def _after_upload(self, events: AsyncIterator[Event]) -> None:
         """Answer once the whole form is known, fields in any order."""

@@ -7,7 +7,7 @@ are handed on as they come in. Every dimension has a limit, and an upload that s
 import asyncio
 import codecs
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncGenerator, Collection
 from dataclasses import dataclass
 
 from multipart import (
@@ -99,7 +99,7 @@ Event = Field | FileStart | FileData | FileEnd
 
 async def read_form(
     scope: Scope, receive: Receive, limits: FormLimits, files: Collection[str]
-) -> AsyncIterator[Event]:
+) -> AsyncGenerator[Event, None]:
     """Yield the parts of a form as they arrive.
 
     files: names of parts that are files even when they come without a filename. A part of another
