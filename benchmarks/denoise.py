@@ -20,6 +20,9 @@ import av
 import numpy as np
 import soxr
 from numpy.typing import NDArray
+from pywebrtc_audio import NoiseSuppressor
+
+from menura.denoise import open_denoiser
 
 Signal = NDArray[np.float32]
 RATE = 24_000
@@ -39,7 +42,10 @@ CLIPS = (
 )
 """Quiet natural recordings of ten speakers, both sexes, three languages, 7 to 12 kHz wide."""
 
-BABBLE = tuple(f"kerstin/de_rhasspy-{n}.opus" for n in ("1009", "1238", "0279")) + (
+BABBLE = (
+    "kerstin/de_rhasspy-1009.opus",
+    "kerstin/de_rhasspy-1238.opus",
+    "kerstin/de_rhasspy-0279.opus",
     "librispeech/5390-24512-0000.opus",
     "librispeech/248-130644-0000.opus",
     "flemishguy/nl_rhasspy_865_1601891117.opus",
@@ -88,9 +94,7 @@ def white(n: int, rng: np.random.Generator) -> Signal:
 def fan(n: int, rng: np.random.Generator) -> Signal:
     """Return mains hum with harmonics over the rumble and rush of a fan."""
     t = np.arange(n) / RATE
-    hum = sum(
-        np.sin(2 * np.pi * 50 * k * t + rng.uniform(0, 6.28)) / k for k in range(1, 13)
-    )
+    hum = sum(np.sin(2 * np.pi * 50 * k * t + rng.uniform(0, 6.28)) / k for k in range(1, 13))
     spectrum = np.fft.rfft(rng.standard_normal(n))
     frequencies = np.fft.rfftfreq(n, 1 / RATE)
     rush = np.fft.irfft(spectrum / np.sqrt(1 + (frequencies / 200) ** 2), n)
@@ -146,7 +150,7 @@ def segmental_snr(estimate: Signal, reference: Signal) -> float:
 
 
 def log_spectral_distance(estimate: Signal, reference: Signal) -> float:
-    """Return the RMS difference in dB of the log spectra, speech frames, within 50 dB of the top."""
+    """Return the RMS difference in dB of the log spectra within 50 dB of the top."""
 
     def spectra(x: Signal) -> NDArray[np.float64]:
         frames = np.lib.stride_tricks.sliding_window_view(x, 960)[::480]
@@ -219,15 +223,21 @@ def ffmpeg_filter(rate: int, name: str, arguments: str) -> Callable[[Signal], Si
 def candidates() -> Iterator[Candidate]:
     """Yield what is installed here."""
     yield Candidate("none", RATE, lambda x: x)
-    if importlib.util.find_spec("pywebrtc_audio"):
-        from pywebrtc_audio import NoiseSuppressor  # noqa: PLC0415
 
-        for rate, strength in ((48_000, 1), (32_000, 1), (16_000, 0), (16_000, 1), (16_000, 2), (16_000, 3)):
+    for live in (False, True):
 
-            def webrtc(x: Signal, rate: int = rate, strength: int = strength) -> Signal:
-                return NoiseSuppressor(sample_rate=rate, level=strength).process(x)
+        def menura(x: Signal, live: bool = live) -> Signal:
+            denoiser = open_denoiser(live=live)
+            blocks = [denoiser.push(x[start : start + 960]) for start in range(0, len(x), 960)]
+            return np.concatenate((*blocks, denoiser.flush()))
 
-            yield Candidate(f"WebRTC NS {rate} level {strength} (pywebrtc-audio)", rate, webrtc)
+        yield Candidate(f"**Menura**, {'live' if live else 'recorded'}", 48_000, menura)
+    for rate, strength in ((48_000, 1), (16_000, 0), (16_000, 1), (16_000, 2)):
+
+        def webrtc(x: Signal, rate: int = rate, strength: int = strength) -> Signal:
+            return NoiseSuppressor(sample_rate=rate, level=strength).process(x)
+
+        yield Candidate(f"WebRTC NS level {strength}, {rate // 1000} kHz", rate, webrtc)
     if importlib.util.find_spec("livekit"):
         from livekit import rtc  # noqa: PLC0415
 
@@ -250,9 +260,9 @@ def candidates() -> Iterator[Candidate]:
             state = rnnoise.create()
             padded = np.pad(x, (0, -len(x) % 480))
             out = [
-                rnnoise.process_mono_frame(
-                    state, (np.clip(block, -1, 1) * 32767).astype(np.int16)
-                )[0].astype(np.float32)
+                rnnoise.process_mono_frame(state, (np.clip(block, -1, 1) * 32767).astype(np.int16))[
+                    0
+                ].astype(np.float32)
                 / 32767
                 for block in padded.reshape(-1, 480)
             ]
@@ -261,7 +271,9 @@ def candidates() -> Iterator[Candidate]:
 
         yield Candidate("RNNoise (pyrnnoise)", 48_000, recurrent)
     for arguments in ("nr=12:nt=w:tn=1", "nr=20:nt=w:tn=1", "nr=24:nf=-40:tn=1"):
-        yield Candidate(f"FFmpeg afftdn={arguments}", RATE, ffmpeg_filter(RATE, "afftdn", arguments))
+        yield Candidate(
+            f"FFmpeg afftdn={arguments}", RATE, ffmpeg_filter(RATE, "afftdn", arguments)
+        )
     yield Candidate("FFmpeg anlmdn=s=0.001", RATE, ffmpeg_filter(RATE, "anlmdn", "s=0.001"))
     yield Candidate("FFmpeg afwtdn=adaptive=1", RATE, ffmpeg_filter(RATE, "afwtdn", "adaptive=1"))
 
@@ -309,9 +321,7 @@ def main() -> None:
         late = round(
             float(np.median([lag(y, c) for (y, _), c in zip(results, clips, strict=True)]))
         )
-        restored = [
-            (aligned(y, late, len(c)), c) for (y, _), c in zip(results, clips, strict=True)
-        ]
+        restored = [(aligned(y, late, len(c)), c) for (y, _), c in zip(results, clips, strict=True)]
         faithful = np.mean([min(si_sdr(y, c), 99) for y, c in restored])
         distance = np.mean([log_spectral_distance(y, c) for y, c in restored])
         spent = duration = 0.0
@@ -327,9 +337,7 @@ def main() -> None:
                     y = aligned(y, late, len(clip))
                     spent += seconds
                     duration += len(clip) / RATE
-                    gains.setdefault((name, snr), []).append(
-                        si_sdr(y, clip) - si_sdr(noisy, clip)
-                    )
+                    gains.setdefault((name, snr), []).append(si_sdr(y, clip) - si_sdr(noisy, clip))
                     segmental.append(segmental_snr(y, clip) - segmental_snr(noisy, clip))
                     pauses.append(pause_drop(y, noisy, clip))
 

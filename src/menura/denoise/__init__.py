@@ -1,11 +1,14 @@
 """Noise removal as a streaming stage."""
 
 from menura.denoise.interface import Denoiser
-from menura.denoise.suppressor import Suppressor
+from menura.denoise.suppressor import LIVE, RECORDED, Suppressor
 
 __all__ = ["Denoiser", "open_denoiser"]
 
 
-def open_denoiser() -> Denoiser:
-    """Start removing the noise of one stream."""
-    return Suppressor()
+def open_denoiser(*, live: bool = False) -> Denoiser:
+    """Start removing the noise of one stream.
+
+    live: give up some quality so that little is held back.
+    """
+    return Suppressor(LIVE if live else RECORDED)

@@ -48,7 +48,7 @@ class LiveChain:
 
     def __init__(self, request: LiveRequest) -> None:
         self._decoder = request.decoder
-        self._denoiser = open_denoiser() if request.denoise else None
+        self._denoiser = open_denoiser(live=True) if request.denoise else None
         clean_rate = self._denoiser.sample_rate if self._denoiser else SAMPLE_RATE
         self._before = LowDelayResampler(self._decoder.sample_rate, clean_rate)
         self._after = LowDelayResampler(clean_rate, SAMPLE_RATE)
