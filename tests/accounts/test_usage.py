@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.accounts.house import House, house
 
+from menura.accounts import usage
 from menura.accounts.usage import BREAKDOWNS, MAX_POINTS, MAX_TIME, Interval, Metric, points
 from menura.errors import InvalidParameters
 from menura.storage.tables import UsageRecord
@@ -73,10 +74,10 @@ def test_labels_and_metrics(folder: Path) -> None:
     async def work() -> None:
         async with house(folder) as opened:
             caller = await opened.caller()
-            usage = opened.accounts.usage
+            statistics = opened.accounts.usage.statistics
 
             async def one(metric: Metric, breakdown: str = "none") -> dict[str, list[float]]:
-                found = await usage.statistics(
+                found = await statistics(
                     caller, START, END, metric=metric, interval="cumulative", breakdown=breakdown
                 )  # type: ignore[arg-type]
                 return found.usage
@@ -144,3 +145,26 @@ def test_points_cover_the_span_in_order_or_are_refused(
 def test_impossible_spans_are_refused(start: int, end: int) -> None:
     with pytest.raises(InvalidParameters):
         points(start, end, "day", None)
+
+
+def test_an_answer_that_would_be_too_large_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(usage, "MAX_VALUES", 70)
+
+    async def work() -> None:
+        async with house(folder) as opened:
+            caller = await opened.caller()
+            await opened.accounts.usage.statistics(caller, START, END, breakdown="model")
+            with pytest.raises(InvalidParameters, match="coarser"):
+                await opened.accounts.usage.statistics(caller, START, END, breakdown="voice")
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize(
+    ("spans", "most"),
+    [([], 0), ([(1, 2)], 1), ([(1, 2), (3, 4)], 1), ([(1, 3), (3, 4)], 2), ([(1, 9)] * 3, 3)],
+)
+def test_overlapping_requests_are_counted(spans: list[tuple[int, int]], most: int) -> None:
+    assert usage.most_at_once(spans) == most

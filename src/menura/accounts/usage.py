@@ -1,8 +1,10 @@
 """Usage statistics: charged requests, grouped by time and by one property."""
 
 import calendar
+from array import array
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, get_args
@@ -51,6 +53,9 @@ ALL = "All"
 MAX_POINTS = 10_000
 """Points in time of one answer."""
 
+MAX_VALUES = 1_000_000
+"""Numbers of one answer."""
+
 MAX_TIME = 253_402_300_799_000
 """The last millisecond of the year 9999, the largest a date can hold."""
 
@@ -93,54 +98,60 @@ class Usage:
                 param="breakdown_type",
             )
         times = points(start, end, interval, bucket_seconds)
-        rows = await self._rows(principal.account_id, start, end)
-        labels = await self._labels(principal, breakdown)
-        grouped: dict[str, list[list[Row[*tuple[Any, ...]]]]] = {}
-        position = 0
-        for row in rows:
-            while position + 1 < len(times) and times[position + 1] <= row.at:
-                position += 1
-            label = labels(row)
-            if label not in grouped:
-                grouped[label] = [[] for _ in times]
-            grouped[label][position].append(row)
-        if not grouped and breakdown == "none":
-            grouped[ALL] = [[] for _ in times]
+        label_of = await self._labels(principal, breakdown)
+        found: dict[str, dict[int, Totals]] = {}
+        async for row in self._rows(principal.account_id, start, end):
+            place = bisect_right(times, row.at) - 1
+            label = label_of(row)
+            if label not in found and (len(found) + 1) * len(times) > MAX_VALUES:
+                raise InvalidParameters(
+                    f"The answer would hold more than {MAX_VALUES} values; "
+                    "take a coarser interval.",
+                    param="aggregation_interval",
+                )
+            found.setdefault(label, {}).setdefault(place, Totals()).add(row, metric)
+        if not found and breakdown == "none":
+            found[ALL] = {}
         edges = [*times[1:], end + 1]
+        empty = Totals()
         return Statistics(
             times,
             {
                 label: [
-                    measure(metric, bucket, begin, until)
-                    for bucket, begin, until in zip(buckets, times, edges, strict=True)
+                    intervals.get(place, empty).measure(metric, edges[place] - times[place])
+                    for place in range(len(times))
                 ]
-                for label, buckets in grouped.items()
+                for label, intervals in found.items()
             },
         )
 
-    async def _rows(self, account_id: str, start: int, end: int) -> Sequence[Row[*tuple[Any, ...]]]:
-        async with self._database.reading() as session:
-            found = await session.execute(
-                select(
-                    UsageRecord.at,
-                    UsageRecord.credits,
-                    UsageRecord.seconds,
-                    UsageRecord.product,
-                    UsageRecord.model_id,
-                    UsageRecord.voice_id,
-                    UsageRecord.voice_name,
-                    UsageRecord.key_id,
-                    UsageRecord.first_byte,
-                    UsageRecord.duration,
-                )
-                .where(
-                    UsageRecord.account_id == account_id,
-                    UsageRecord.at >= start,
-                    UsageRecord.at <= end,
-                )
-                .order_by(UsageRecord.at)
+    async def _rows(
+        self, account_id: str, start: int, end: int
+    ) -> AsyncIterator[Row[*tuple[Any, ...]]]:
+        """Yield the requests of a time span, a few at a time: there may be millions."""
+        wanted = (
+            select(
+                UsageRecord.at,
+                UsageRecord.credits,
+                UsageRecord.seconds,
+                UsageRecord.product,
+                UsageRecord.model_id,
+                UsageRecord.voice_id,
+                UsageRecord.voice_name,
+                UsageRecord.key_id,
+                UsageRecord.first_byte,
+                UsageRecord.duration,
             )
-            return found.all()
+            .where(
+                UsageRecord.account_id == account_id,
+                UsageRecord.at >= start,
+                UsageRecord.at <= end,
+            )
+            .order_by(UsageRecord.at)
+        )
+        async with self._database.reading() as session:
+            async for row in await session.stream(wanted, execution_options={"yield_per": 1000}):
+                yield row
 
     async def _labels(self, principal: Principal, breakdown: Breakdown) -> Any:
         if breakdown in ("api_keys", "all_api_keys"):
@@ -216,31 +227,54 @@ def _calendar(start: int, end: int, interval: Interval) -> Iterable[int]:
         moment = int(day.timestamp()) * 1000
 
 
-def measure(metric: Metric, rows: Sequence[Row[*tuple[Any, ...]]], begin: int, until: int) -> float:
-    """Return one metric over the requests of one interval, in milliseconds [begin, until)."""
-    first_bytes = sorted(row.first_byte for row in rows if row.first_byte is not None)
-    if metric == "credits":
-        return float(sum(row.credits for row in rows))
-    if metric == "minutes_used":
-        return float(sum(row.seconds for row in rows)) / 60
-    if metric == "request_count":
-        return float(len(rows))
-    if metric == "ttfb_avg":
-        return sum(first_bytes) / len(first_bytes) if first_bytes else 0.0
-    if metric == "ttfb_p95":
-        return float(first_bytes[int(0.95 * (len(first_bytes) - 1))]) if first_bytes else 0.0
-    if metric == "concurrency":
-        return float(_most_at_once(rows))
-    if metric == "concurrency_average":
-        return sum(row.duration or 0 for row in rows) / max(1, until - begin)
-    return 0.0
+class Totals:
+    """What the requests of one interval add up to."""
+
+    def __init__(self) -> None:
+        self.credits = 0
+        self.seconds = 0.0
+        self.requests = 0
+        self.milliseconds = 0
+        self.first_bytes = array("q")
+        self.spans: list[tuple[int, int]] = []
+
+    def add(self, row: Row[*tuple[Any, ...]], metric: Metric) -> None:
+        """Count a request; what only some metrics need is kept for those alone."""
+        self.credits += row.credits
+        self.seconds += row.seconds
+        self.requests += 1
+        self.milliseconds += row.duration or 0
+        if row.first_byte is not None and metric in ("ttfb_avg", "ttfb_p95"):
+            self.first_bytes.append(row.first_byte)
+        if metric == "concurrency":
+            self.spans.append((row.at - (row.duration or 0), row.at))
+
+    def measure(self, metric: Metric, length: int) -> float:
+        """Return one metric. length: of the interval in milliseconds."""
+        waits = sorted(self.first_bytes)
+        if metric == "credits":
+            return float(self.credits)
+        if metric == "minutes_used":
+            return self.seconds / 60
+        if metric == "request_count":
+            return float(self.requests)
+        if metric == "ttfb_avg":
+            return sum(waits) / len(waits) if waits else 0.0
+        if metric == "ttfb_p95":
+            return float(waits[int(0.95 * (len(waits) - 1))]) if waits else 0.0
+        if metric == "concurrency":
+            return float(most_at_once(self.spans))
+        if metric == "concurrency_average":
+            return self.milliseconds / max(1, length)
+        return 0.0
 
 
-def _most_at_once(rows: Sequence[Row[*tuple[Any, ...]]]) -> int:
+def most_at_once(spans: Sequence[tuple[int, int]]) -> int:
+    """Return how many spans (first and last moment) overlap at most."""
     changes: dict[int, int] = defaultdict(int)
-    for row in rows:
-        changes[row.at - (row.duration or 0)] += 1
-        changes[row.at + 1] -= 1
+    for first, last in spans:
+        changes[first] += 1
+        changes[last + 1] -= 1
     most = now = 0
     for moment in sorted(changes):
         now += changes[moment]
