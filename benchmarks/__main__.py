@@ -9,7 +9,7 @@ from importlib import import_module
 
 from benchmarks.report import Report
 
-SUITES = ("server", "live", "page")
+SUITES = ("engine", "server", "live", "page")
 
 
 def main() -> None:

@@ -153,7 +153,7 @@ def speech_frames(mel: Array) -> NDArray[np.bool_]:
 def reference_of(wave: Array, f0: Array) -> tuple[Array, Array]:
     """Return level-free log-mel of the speech frames, (n, 80), and their statistics, (162,)."""
     mel = features.log_mel(features.power(wave, len(wave) // HOP))
-    speech = mel[speech_frames(mel)]
+    speech = mel[features.speech_frames(mel)]
     shape = speech - features.level_of(speech)[:, None]
     voiced = np.log(np.maximum(f0[f0 > 0], 1.0))
     pitch = (float(np.median(voiced)), float(np.std(voiced))) if len(voiced) else (5.0, 0.2)
@@ -217,7 +217,7 @@ def cepstra(mel: Array) -> Array:
     """Return 14 normalised cepstra per frame for alignment, shape (frames, 14)."""
     basis = np.cos(np.pi / MELS * (np.arange(MELS)[:, None] + 0.5) * np.arange(14))
     out = mel @ basis
-    speech = speech_frames(mel)
+    speech = features.speech_frames(mel)
     out = (out - out[speech].mean(axis=0)) / (out[speech].std(axis=0) + 1e-3)
     out[:, 0] *= 2.0
     return np.asarray(np.clip(out, -4, 4).astype(np.float32))
@@ -401,6 +401,6 @@ def average_mel(pack: Pack, clips: int = 200, seed: int = 0) -> Array:
     means = []
     for index in rng.choice(len(train), min(clips, len(train)), replace=False):
         mel = features.log_mel(features.power(pack.wave(train[index]), train[index].frames))
-        speech = mel[speech_frames(mel)]
+        speech = mel[features.speech_frames(mel)]
         means.append((speech - features.level_of(speech)[:, None]).mean(axis=0))
     return np.asarray(np.mean(means, axis=0).astype(np.float32))

@@ -218,7 +218,7 @@ class Trainer:
         return {name: float(np.mean(values)) for name, values in figures.items() if values}
 
     def save(self) -> None:
-        """Write the averaged weights, the weights and the optimiser; replaces the last checkpoint."""
+        """Write averaged weights, weights and optimiser in place of the last checkpoint."""
         self.run.mkdir(parents=True, exist_ok=True)
         header = self.model.shape.as_strings() | {
             "step": str(self.step),

@@ -102,6 +102,12 @@ def level_of(mel: Array) -> Array:
     return np.asarray((top[..., 0] + np.log(np.exp(mel - top).sum(axis=-1))).astype(np.float32))
 
 
+def speech_frames(mel: Array) -> NDArray[np.bool_]:
+    """Return which frames are speech: within 5 nepers of power of the loudest twentieth."""
+    level = level_of(mel)
+    return np.asarray(level > np.percentile(level, 95) - SPEECH_RANGE)
+
+
 class RunningMean:
     """Mean log-mel of the speech so far: streaming, one state per stream.
 

@@ -9,21 +9,17 @@ from menura.engine.interface import Measurement, Samples, UnusableReferenceError
 from menura.engine.neural import features
 from menura.engine.neural.features import HOP, SAMPLE_RATE, Array
 from menura.engine.neural.networks import Networks
-from menura.engine.neural.voice import NeuralVoice
+from menura.engine.neural.tuning import tune
+from menura.engine.neural.voice import TUNED, NeuralVoice
 from menura.engine.source_filter.pitch import REACH, PitchTracker
 
+_TUNING_SECONDS = 10
 _CROP = 320
 """Speech frames that the voice network hears at a time, as in training."""
 _LEAST_SPEECH = 1.0
 _LEAST_VOICED = 0.5
 _TRACKER_AHEAD = 11
 _BLOCK = 40
-
-
-def speech_frames(mel: Array) -> NDArray[np.bool_]:
-    """Return which frames are speech: within 5 nepers of power of the loudest twentieth."""
-    level = features.level_of(mel)
-    return np.asarray(level > np.percentile(level, 95) - features.SPEECH_RANGE)
 
 
 def statistics_of(shape: Array, f0: Array) -> Array:
@@ -53,7 +49,7 @@ def track_f0(samples: Samples) -> Array:
 
 def measure(networks: Networks, references: Sequence[Samples]) -> Measurement:
     """Measure a voice. Raises UnusableReferenceError when there is too little speech."""
-    shapes, tracks, tops = [], [], []
+    shapes, tracks, tops, kept = [], [], [], []
     for reference in references:
         samples = np.nan_to_num(np.asarray(reference, np.float32))
         count = len(samples) // HOP
@@ -63,9 +59,10 @@ def measure(networks: Networks, references: Sequence[Samples]) -> Measurement:
         level = features.level_of(mel)
         if float(np.percentile(level, 95)) < -12.0:
             continue
-        chosen = speech_frames(mel)
+        chosen = features.speech_frames(mel)
         shapes.append(mel[chosen] - level[chosen, None])
         tracks.append(track_f0(samples))
+        kept.append(samples)
         tops.append(_bandwidth(samples, count, chosen))
     seconds = sum(len(reference) for reference in references) / SAMPLE_RATE
     speech = sum(len(shape) for shape in shapes) * HOP / SAMPLE_RATE
@@ -90,12 +87,16 @@ def measure(networks: Networks, references: Sequence[Samples]) -> Measurement:
     vector = np.mean(vectors, axis=0)
     learned = vector[:192]
     vector[:192] = learned / np.sqrt(np.mean(learned**2) + 1e-6)
-    voice = NeuralVoice(
+    untuned = NeuralVoice(
         vector=vector.astype(np.float32),
         spectrum=shape.mean(axis=0).astype(np.float32),
         median=float(statistics[-2] + 5.0),
         spread=float(np.clip(statistics[-1], 0.05, 0.5)),
+        centre=np.zeros(TUNED, np.float32),
+        contrast=np.ones(TUNED, np.float32),
+        equaliser=np.zeros(TUNED, np.float32),
     )
+    voice = tune(networks, untuned, np.concatenate(kept)[: _TUNING_SECONDS * SAMPLE_RATE])
     return Measurement(voice, _warnings(references, seconds, voiced, max(tops)))
 
 

@@ -3,13 +3,15 @@
 import numpy as np
 
 from menura.engine.interface import ConversionSettings, Features, LatencyProfile, Samples, Voice
-from menura.engine.neural import tract
+from menura.engine.neural import filters, tract
 from menura.engine.neural.features import HOP, Array
 from menura.engine.neural.frames import ARRAYS, NeuralFeatures, nothing, of_arrays
 from menura.engine.neural.networks import Networks
 from menura.engine.neural.synthesis import Synthesiser
-from menura.engine.neural.voice import NeuralVoice
+from menura.engine.neural.voice import TUNED, NeuralVoice
 
+TUNED_COLUMNS = np.r_[0 : filters.GAINS, filters.HARMONIC : filters.CONTROLS]
+"""Where the gains stand among the controls."""
 _DEFAULT_SIMILARITY = 0.75
 _LOWEST_HZ, _HIGHEST_HZ = 45.0, 900.0
 
@@ -35,6 +37,8 @@ class NeuralRendering:
         self._state = np.zeros(networks.decoder_state, np.float32)
         self._synthesiser = Synthesiser(seed)
         self._last_gentle: float | None = None
+        self.free_gains = np.zeros((0, TUNED), np.float32)
+        """Gains over the level that the decoder gave last, before tuning, (n, 144)."""
         self._row: NeuralFeatures = nothing()
         self._place = 0.0
         self._given = 0
@@ -123,13 +127,22 @@ class NeuralRendering:
         clipped = np.clip(moved, np.log(_LOWEST_HZ), np.log(_HIGHEST_HZ))
         return np.asarray(clipped, np.float32)
 
+    def _tuned(self, gains: Array, level: Array, gentle: Array, gate: Array) -> Array:
+        voice = self._voice
+        self.free_gains = gains - level[:, None]
+        speech = np.clip((gentle + 5.0) / 3.0, 0.0, 1.0)[:, None]
+        sharper = (voice.contrast - 1.0) * (self.free_gains - voice.centre)
+        silent = np.log(gate + 1e-12)[:, None]
+        tuned = gains + speech * np.clip(sharper, -2.0, 1.0) + voice.equaliser + silent
+        return np.asarray(tuned, np.float32)
+
     def _block(self, block: NeuralFeatures) -> Samples:
         if block.frames == 0:
             return np.zeros(0, np.float32)
         pitch = self._pitch(block.f0, block.median)
         following = self._pitch(block.next_f0, block.median)
         lift = self._dynamics * np.clip(block.gentle, -4.0, 2.0)
-        gentle = block.gentle + lift
+        gentle = np.asarray(block.gentle + lift, np.float32)
         first = gentle[0] if self._last_gentle is None else self._last_gentle
         change = np.diff(gentle, prepend=np.float32(first))
         self._last_gentle = float(gentle[-1])
@@ -148,8 +161,11 @@ class NeuralRendering:
                 "state": self._state,
             },
         )
-        silent = np.log(block.gate + 1e-12)[:, None].astype(np.float32)
         controls = controls[0]
-        gains = np.r_[0:80, 112:176]
-        controls[:, gains] += silent
+        controls[:, TUNED_COLUMNS] = self._tuned(
+            controls[:, TUNED_COLUMNS],
+            np.asarray(0.5 * (block.energy + lift), np.float32),
+            gentle,
+            block.gate,
+        )
         return self._synthesiser.push(controls, np.exp(pitch), np.exp(following))

@@ -1,15 +1,24 @@
 """A target voice as the network knows it, and its serialisation."""
 
 import io
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from menura.engine.neural import filters
 from menura.engine.neural.features import MELS, Array
 
 VOICE = 256
 VERSION = 1
-_SHAPES = {"vector": (VOICE,), "spectrum": (MELS,)}
+TUNED = filters.GAINS + filters.NOISE
+"""Gains that a voice's tuning reaches: the harmonic, then the noise filter's."""
+_SHAPES = {
+    "vector": (VOICE,),
+    "spectrum": (MELS,),
+    "centre": (TUNED,),
+    "contrast": (TUNED,),
+    "equaliser": (TUNED,),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +27,17 @@ class NeuralVoice:
 
     vector: of the voice network, (256,). spectrum: mean level-free log-mel of the speech, (80,).
     median: of log F0 in Hz. spread: its standard deviation in nepers.
+    centre: mean gains of the voice over the level, in nepers, (144,). contrast: factors by which
+    gains are driven away from it. equaliser: nepers added to the gains.
     """
 
     vector: Array
     spectrum: Array
     median: float
     spread: float
+    centre: Array
+    contrast: Array
+    equaliser: Array
 
     def to_bytes(self) -> bytes:
         """Return a self-contained serialisation that `from_bytes` reads."""
@@ -46,9 +60,9 @@ class NeuralVoice:
         for name, array in arrays.items():
             if array.shape != _SHAPES.get(name, ()) or not np.isfinite(array).all():
                 raise ValueError(f"The voice's '{name}' is damaged.")
-        return NeuralVoice(
-            vector=arrays["vector"].astype(np.float32),
-            spectrum=arrays["spectrum"].astype(np.float32),
-            median=float(arrays["median"]),
-            spread=float(arrays["spread"]),
-        )
+        rows = {name: arrays[name].astype(np.float32) for name in _SHAPES}
+        return NeuralVoice(median=float(arrays["median"]), spread=float(arrays["spread"]), **rows)
+
+    def tuned(self, centre: Array, contrast: Array, equaliser: Array) -> "NeuralVoice":
+        """Return the same voice with another tuning."""
+        return replace(self, centre=centre, contrast=contrast, equaliser=equaliser)

@@ -1,0 +1,245 @@
+"""The trained engine as its users meet it: streams, voices, settings."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import soxr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import menura.engine.neural
+from menura.audio.decode import open_decoder
+from menura.engine.interface import (
+    LATENCY_PROFILES,
+    ConversionSettings,
+    LatencyProfile,
+    UnusableReferenceError,
+)
+from menura.engine.neural import NeuralEngine
+from menura.engine.neural.voice import NeuralVoice
+from menura.engine.stream import ConversionStream
+
+SPEECH = Path(__file__).parents[2] / "speech"
+WEIGHTS = Path(menura.engine.neural.__file__).parent / "weights"
+LIVE = LATENCY_PROFILES[3]
+
+
+def speech(name: str, seconds: float) -> np.ndarray:
+    with open(SPEECH / name, "rb") as held:
+        decoder = open_decoder(held, "other")
+        parts = []
+        while len(part := decoder.read()):
+            parts.append(part)
+    whole = np.concatenate(parts)
+    rate = decoder.sample_rate
+    if rate != 24_000:
+        whole = soxr.resample(whole, rate, 24_000)
+    return whole[: int(seconds * 24_000)].astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def engine() -> NeuralEngine:
+    return NeuralEngine()
+
+
+@pytest.fixture(scope="module")
+def source() -> np.ndarray:
+    return speech("male_librispeech_1235.flac", 2.5)
+
+
+@pytest.fixture(scope="module")
+def voice(engine: NeuralEngine) -> NeuralVoice:
+    measured = engine.measure([speech("female_ljspeech.flac", 6.0)])
+    assert isinstance(measured.voice, NeuralVoice)
+    return measured.voice
+
+
+def convert(
+    engine: NeuralEngine,
+    voice: NeuralVoice,
+    source: np.ndarray,
+    *,
+    chunk: int = 4_800,
+    seed: int = 1,
+    profile: LatencyProfile = LIVE,
+    **options: float,
+) -> np.ndarray:
+    stream = ConversionStream(engine, voice, ConversionSettings(**options), profile, seed)
+    parts = [stream.push(source[at : at + chunk]) for at in range(0, len(source), chunk)]
+    return np.concatenate([*parts, stream.flush()])
+
+
+@pytest.mark.parametrize("graph", ["content", "decoder", "voice", "modulation"])
+def test_shipped_graphs_answer_as_the_checkpoint_does(graph: str) -> None:
+    with np.load(WEIGHTS / f"{graph}.npz") as held:
+        asked = {
+            name.removeprefix("ask_"): held[name].astype(np.float32)
+            for name in held.files
+            if name.startswith("ask_")
+        }
+        expected = held["answer"]
+    session = onnxruntime.InferenceSession(
+        str(WEIGHTS / f"{graph}.onnx"), providers=["CPUExecutionProvider"]
+    )
+    answer = session.run(None, asked)[0]
+    assert np.abs(answer - expected).max() < 1e-4 * max(1.0, float(np.abs(expected).max()))
+
+
+def test_shipped_weights_are_small() -> None:
+    assert sum(path.stat().st_size for path in WEIGHTS.iterdir()) < 25e6
+    assert json.loads((WEIGHTS / "facts.json").read_text())["version"]
+
+
+@settings(max_examples=4, deadline=None)
+@given(sizes=st.lists(st.integers(1, 9_000), min_size=1, max_size=6))
+def test_any_chunking_gives_the_same_output(
+    engine: NeuralEngine, voice: NeuralVoice, source: np.ndarray, sizes: list[int]
+) -> None:
+    whole = convert(engine, voice, source, chunk=len(source))
+    stream = ConversionStream(engine, voice, ConversionSettings(), LIVE, 1)
+    parts, start = [], 0
+    for size in [*sizes, len(source)]:
+        parts.append(stream.push(source[start : start + size]))
+        start += size
+    pieces = np.concatenate([*parts, stream.flush()])
+    assert pieces.shape == whole.shape
+    assert np.abs(pieces - whole).max() < 1e-4
+
+
+@pytest.mark.parametrize("profile", LATENCY_PROFILES[:4])
+def test_every_level_keeps_length_and_time(
+    engine: NeuralEngine, voice: NeuralVoice, source: np.ndarray, profile: LatencyProfile
+) -> None:
+    out = convert(engine, voice, source, profile=profile)
+    assert len(out) == len(source)
+    ours, theirs = (
+        np.log(np.convolve(x**2, np.hanning(480), "same")[::120] + 1e-6) for x in (out, source)
+    )
+    ours, theirs = ours - ours.mean(), theirs - theirs.mean()
+    shifts = range(-20, 21)
+    at = [float(np.sum(np.roll(ours, -shift) * theirs)) for shift in shifts]
+    assert abs(shifts[int(np.argmax(at))]) * 5 <= 10, "more than 10 ms off"
+
+
+def test_live_delay_is_sixty_milliseconds(engine: NeuralEngine, voice: NeuralVoice) -> None:
+    stream = ConversionStream(engine, voice, ConversionSettings(), LIVE, 1)
+    assert stream.delay == 24_000 * 60 // 1_000
+    given = 0
+    for index in range(1, 60):
+        given += len(stream.push(np.zeros(480, np.float32)))
+        assert given >= 480 * index - stream.delay
+
+
+def test_pitch_is_the_targets(engine: NeuralEngine, voice: NeuralVoice, source: np.ndarray) -> None:
+    from menura.engine.neural.measurement import track_f0  # noqa: PLC0415
+
+    f0 = track_f0(convert(engine, voice, source))
+    median = float(np.median(f0[f0 > 0]))
+    assert 12 * abs(np.log2(median / np.exp(voice.median))) < 2.0
+
+
+def test_output_is_as_loud_as_the_input(
+    engine: NeuralEngine, voice: NeuralVoice, source: np.ndarray
+) -> None:
+    for gain in (0.1, 1.0):
+        out = convert(engine, voice, source * np.float32(gain))
+        change = 10 * np.log10(np.mean(out**2) / np.mean((source * gain) ** 2))
+        assert abs(change) < 6.0
+
+
+def test_silence_gives_silence(engine: NeuralEngine, voice: NeuralVoice) -> None:
+    out = convert(engine, voice, np.zeros(24_000, np.float32))
+    assert len(out) == 24_000
+    assert np.abs(out).max() < 1e-4
+
+
+def test_room_noise_stays_room_noise(engine: NeuralEngine, voice: NeuralVoice) -> None:
+    noise = 1e-3 * np.random.default_rng(0).standard_normal(48_000).astype(np.float32)
+    out = convert(engine, voice, noise)
+    assert np.sqrt(np.mean(out**2)) < 2e-3
+
+
+def test_wild_input_gives_finite_output(engine: NeuralEngine, voice: NeuralVoice) -> None:
+    wild = np.random.default_rng(1).standard_normal(12_000).astype(np.float32) * 3
+    wild[3_000] = np.nan
+    wild[4_000] = np.inf
+    out = convert(engine, voice, wild)
+    assert len(out) == len(wild)
+    assert np.isfinite(out).all()
+
+
+@pytest.mark.parametrize("option", [{"similarity_boost": 0.1}, {"stability": 1.0}, {"style": 1.0}])
+def test_settings_are_heard(
+    engine: NeuralEngine, voice: NeuralVoice, source: np.ndarray, option: dict[str, float]
+) -> None:
+    plain = convert(engine, voice, source)
+    other = convert(engine, voice, source, **option)
+    assert np.abs(plain - other).mean() > 0.05 * np.abs(plain).mean()
+
+
+def test_seed_decides_the_noise(
+    engine: NeuralEngine, voice: NeuralVoice, source: np.ndarray
+) -> None:
+    assert np.array_equal(convert(engine, voice, source), convert(engine, voice, source))
+    assert not np.array_equal(
+        convert(engine, voice, source), convert(engine, voice, source, seed=2)
+    )
+
+
+@pytest.mark.parametrize("speed", [0.7, 1.2])
+def test_speed_changes_length_alone(
+    engine: NeuralEngine, voice: NeuralVoice, source: np.ndarray, speed: float
+) -> None:
+    out = convert(engine, voice, source, speed=speed)
+    assert len(out) == round(len(source) / speed)
+    assert np.sqrt(np.mean(out**2)) > 0.2 * np.sqrt(np.mean(source**2))
+
+
+def test_changing_the_voice_mid_stream_makes_no_click(
+    engine: NeuralEngine, voice: NeuralVoice, source: np.ndarray
+) -> None:
+    other = engine.measure([speech("male_flemishguy_nl.flac", 6.0)]).voice
+    stream = ConversionStream(engine, voice, ConversionSettings(), LIVE, 1)
+    head = stream.push(source[:24_000])
+    stream.change(voice=other)
+    out = np.concatenate([head, stream.push(source[24_000:]), stream.flush()])
+    joint = np.abs(np.diff(out[len(head) - 240 : len(head) + 240])).max()
+    assert joint <= 1.5 * np.abs(np.diff(out)).max()
+    assert len(out) == len(source)
+
+
+def test_a_voice_survives_storage(
+    engine: NeuralEngine, voice: NeuralVoice, source: np.ndarray
+) -> None:
+    again = engine.load_voice(voice.to_bytes())
+    assert np.array_equal(
+        convert(engine, voice, source[:24_000]), convert(engine, again, source[:24_000])
+    )
+
+
+@pytest.mark.parametrize("damage", [b"", b"no voice", b"PK\x03\x04broken"])
+def test_foreign_bytes_are_no_voice(engine: NeuralEngine, damage: bytes) -> None:
+    with pytest.raises(ValueError, match="neural voice"):
+        engine.load_voice(damage)
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        np.zeros(120_000, np.float32),
+        1e-3 * np.random.default_rng(2).standard_normal(120_000).astype(np.float32),
+        np.zeros(100, np.float32),
+    ],
+    ids=["silence", "noise", "too short"],
+)
+def test_a_reference_without_speech_is_refused(engine: NeuralEngine, reference: np.ndarray) -> None:
+    with pytest.raises(UnusableReferenceError, match="voiced speech"):
+        engine.measure([reference])
+
+
+def test_a_short_reference_is_warned_about(engine: NeuralEngine) -> None:
+    measured = engine.measure([speech("female_ljspeech.flac", 3.0)])
+    assert any("short" in warning for warning in measured.warnings)
