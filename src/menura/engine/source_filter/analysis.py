@@ -75,8 +75,20 @@ class SourceFilterAnalysis:
         centres = 2 * _REACH + STEP * np.arange(self._instants)
         shape = spectral.envelopes(self._history, centres, tracked.f0)
         share, f0 = periodic.periodicities(self._history, centres, tracked.f0)
-        medians, timbre = self._statistics.push(f0, shape)
-        features = SourceFilterFeatures(f0, share, shape, medians, timbre)
+        known = self._statistics
+        known.push(f0, share, shape)
+        rows = self._instants
+        first = 2 * _REACH
+        features = SourceFilterFeatures(
+            self._history[first : first + self._chunk].reshape(rows, STEP),
+            f0,
+            share,
+            shape,
+            np.tile(known.pitch, (rows, 1)),
+            np.full(rows, known.tract, dtype=np.float32),
+            np.tile(known.breath, (rows, 1)),
+            np.tile(known.timbre, (rows, 1, 1)),
+        )
         before_start = (
             max(0, self._look_ahead - (self._blocks - 1) * self._chunk) // STEP
         )

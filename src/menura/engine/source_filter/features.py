@@ -3,10 +3,9 @@
 from dataclasses import dataclass, fields
 
 import numpy as np
-from numpy.typing import NDArray
 
 from menura.engine.source_filter.periodicity import BANDS
-from menura.engine.source_filter.spectrum import BINS, POWER_FLOOR, Array
+from menura.engine.source_filter.spectrum import BINS, POWER_FLOOR, STEP, Array
 from menura.engine.source_filter.statistics import LTAS_BANDS, PRIOR_PITCH, PRIOR_SPREAD
 
 
@@ -14,17 +13,23 @@ from menura.engine.source_filter.statistics import LTAS_BANDS, PRIOR_PITCH, PRIO
 class SourceFilterFeatures:
     """A stretch of source speech, one row per 5 ms instant; row i lies at sample `120 i`.
 
-    f0: Hz, 0 where unvoiced, shape (n,).
+    samples: the source itself from each instant to the next, shape (n, STEP).
+    f0: Hz, 0 where unvoiced, (n,).
     periodicity: periodic share of the power per band, (n, BANDS).
     envelope: log power, (n, BINS).
     pitch: running median and spread of the source's log2 F0, (n, 2).
+    tract: running vocal-tract factor, (n,): formants lie at so many times an average speaker's.
+    breath: running mean periodic share of the voiced instants, (n, BANDS).
     timbre: running long-term log spectra, voiced and unvoiced, (n, 2, LTAS_BANDS).
     """
 
+    samples: Array
     f0: Array
     periodicity: Array
     envelope: Array
     pitch: Array
+    tract: Array
+    breath: Array
     timbre: Array
 
     @property
@@ -37,7 +42,7 @@ class SourceFilterFeatures:
         """Memory held, in bytes."""
         return sum(getattr(self, field.name).nbytes for field in fields(self))
 
-    def __getitem__(self, rows: slice | NDArray[np.intp]) -> "SourceFilterFeatures":
+    def __getitem__(self, rows: slice) -> "SourceFilterFeatures":
         return SourceFilterFeatures(
             *(getattr(self, field.name)[rows] for field in fields(self))
         )
@@ -58,10 +63,13 @@ class SourceFilterFeatures:
     def nothing() -> "SourceFilterFeatures":
         """Return a stretch of no length."""
         return SourceFilterFeatures(
+            np.zeros((0, STEP), np.float32),
             np.zeros(0, np.float32),
             np.zeros((0, BANDS), np.float32),
             np.zeros((0, BINS), np.float32),
             np.zeros((0, 2), np.float32),
+            np.zeros(0, np.float32),
+            np.zeros((0, BANDS), np.float32),
             np.zeros((0, 2, LTAS_BANDS), np.float32),
         )
 
@@ -69,9 +77,12 @@ class SourceFilterFeatures:
     def silence() -> "SourceFilterFeatures":
         """Return one instant of silence."""
         return SourceFilterFeatures(
+            np.zeros((1, STEP), np.float32),
             np.zeros(1, np.float32),
             np.zeros((1, BANDS), np.float32),
             np.full((1, BINS), np.log(POWER_FLOOR), np.float32),
             np.array([[PRIOR_PITCH, PRIOR_SPREAD]], np.float32),
+            np.ones(1, np.float32),
+            np.full((1, BANDS), 0.5, np.float32),
             np.zeros((1, 2, LTAS_BANDS), np.float32),
         )

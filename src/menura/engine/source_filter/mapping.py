@@ -4,29 +4,54 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from menura.engine.interface import ConversionSettings
+from menura.engine.interface import SAMPLE_RATE, ConversionSettings
 from menura.engine.source_filter.features import SourceFilterFeatures
 from menura.engine.source_filter.spectrum import BINS, Array, at_bins
-from menura.engine.source_filter.statistics import spectral_level, spread_over_bins
+from menura.engine.source_filter.statistics import (
+    LTAS_BANDS,
+    PRIOR_PITCH,
+    spread_over_bins,
+)
 from menura.engine.source_filter.voice import SourceFilterVoice
 
-_LARGEST_CORRECTION = 2.8
-"""Largest change of the long-term spectrum in nepers of power: 12 dB."""
+FULL_SIMILARITY = 0.75
+"""`similarity_boost` at which pitch and tract length have reached the voice."""
 
+_LIMIT = 2.8
+"""Largest change of the long-term spectrum in nepers of power (12 dB) up to FULL_SIMILARITY."""
+_EXTRA_LIMIT = 2.0
+"""What `similarity_boost` 1 adds to it."""
+_TOP = 7_900.0
+"""Hz above which the long-term spectrum follows its edge: most recordings hold nothing there."""
+_TRACT_SHARE = 0.7
+_TIMBRE_SHARE = 0.9
+_UNVOICED_SHARE = 0.3
+"""How far the tract, the voiced and the unvoiced spectra go: farther costs more phones than it
+brings likeness (measured)."""
+_STYLE = 0.5
+"""How much farther than the target `style` 1 goes, as a share of the way."""
 
-def tract_from_pitch(pitch: float) -> float:
-    """Return the likely formant position of a speaker, relative to one at 150 Hz (log2 Hz)."""
-    return float(np.clip(2.0 ** (0.25 * (pitch - np.log2(150.0))), 0.85, 1.2))
+_COARSE = np.array(
+    [
+        np.exp(-0.5 * ((np.arange(LTAS_BANDS) - band) / 3.0) ** 2)
+        for band in range(LTAS_BANDS)
+    ]
+)
+_COARSE = (_COARSE / _COARSE.sum(axis=1, keepdims=True)).T.astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """What the synthesiser renders, one row per instant: F0 in Hz (0 unvoiced), periodic share per
-    band, log power envelope."""
+    """What the synthesiser renders, one row per instant.
+
+    f0: Hz, 0 where unvoiced. periodicity: periodic share per band. envelope: log power.
+    change: log power by which the envelope differs from the source's.
+    """
 
     f0: Array
     periodicity: Array
     envelope: Array
+    change: Array
 
 
 def convert(
@@ -35,25 +60,92 @@ def convert(
     settings: ConversionSettings,
 ) -> Sound:
     """Return the features as the voice would have uttered them."""
-    towards = min(1.0, settings.similarity_boost / 0.75)
-    voiced = features.f0 > 0
-    f0 = np.zeros_like(features.f0)
-    logs = np.log2(features.f0[voiced])
-    medians = features.pitch[voiced, 0]
-    f0[voiced] = 2.0 ** (logs + towards * (voice.pitch - medians))
-    tract = np.array([tract_from_pitch(float(value)) for value in features.pitch[:, 0]])
-    warp = (voice.tract / tract) ** towards
-    positions = (np.arange(BINS)[None, :] / warp[:, None]).astype(np.float32)
-    warped = at_bins(features.envelope, positions)
-    source = at_bins(
-        spread_over_bins(features.timbre.reshape(-1, features.timbre.shape[2])),
-        np.repeat(positions, 2, axis=0),
-    ).reshape(len(f0), 2, BINS)
-    target = spread_over_bins(voice.timbre)
-    correction = np.clip(
-        towards * (target[None] - source), -_LARGEST_CORRECTION, _LARGEST_CORRECTION
+    towards = min(1.0, settings.similarity_boost / FULL_SIMILARITY)
+    beyond = max(0.0, settings.similarity_boost - FULL_SIMILARITY)
+    reach = (towards + beyond) * (1.0 + _STYLE * settings.style)
+    envelope = _spectrum(features, voice, settings, reach)
+    return Sound(
+        _pitch(features, voice, settings, towards),
+        _breath(features, voice, towards),
+        envelope,
+        envelope - features.envelope,
     )
-    chosen = np.where(voiced[:, None], correction[:, 0], correction[:, 1])
-    shaped = warped + chosen
-    shaped += (spectral_level(features.envelope) - spectral_level(shaped))[:, None]
-    return Sound(np.clip(f0, 0, 1_000).astype(np.float32), features.periodicity, shaped)
+
+
+def _pitch(
+    features: SourceFilterFeatures,
+    voice: SourceFilterVoice,
+    settings: ConversionSettings,
+    towards: float,
+) -> Array:
+    """Move the median, scale the excursions around it; unvoiced instants stay unvoiced."""
+    voiced = features.f0 > 0
+    medians, spreads = features.pitch[voiced].T
+    usual = np.clip(voice.spread / spreads, 0.7, 1.4) ** (0.5 * towards)
+    scale = (
+        usual * 2.0 ** (0.8 * (0.5 - settings.stability)) * (1.0 + 0.3 * settings.style)
+    )
+    style = 0.15 * settings.style * (voice.pitch - PRIOR_PITCH)
+    goal = medians + towards * (voice.pitch + style - medians)
+    f0 = np.zeros_like(features.f0)
+    f0[voiced] = 2.0 ** np.clip(
+        goal + scale * (np.log2(features.f0[voiced]) - medians),
+        np.log2(45.0),
+        np.log2(1_000.0),
+    )
+    return f0
+
+
+def _breath(
+    features: SourceFilterFeatures, voice: SourceFilterVoice, towards: float
+) -> Array:
+    """Move the periodic share towards the voice's usual one, half of the way, within bounds."""
+    usual = np.clip(voice.periodicity, 0.05, 0.95)
+    source = np.clip(features.breath, 0.05, 0.95)
+    power = np.clip(np.log(usual) / np.log(source), 0.6, 1.6) ** (0.5 * towards)
+    return np.asarray(features.periodicity**power, dtype=np.float32)
+
+
+def _spectrum(
+    features: SourceFilterFeatures,
+    voice: SourceFilterVoice,
+    settings: ConversionSettings,
+    reach: float,
+) -> Array:
+    """Warp the envelope to the voice's tract and move the long-term spectrum.
+
+    One gain, from the long-term spectra, keeps the speech level; within speech the filter is left
+    to change levels as a vocal tract does, since undoing that frame by frame costs phones.
+    """
+    rows = len(features.f0)
+    warp = np.clip((voice.tract / features.tract) ** (_TRACT_SHARE * reach), 0.75, 1.35)
+    positions = (np.arange(BINS, dtype=np.float32)[None, :] / warp[:, None]).astype(
+        np.float32
+    )
+    target, source = voice.timbre[None], features.timbre
+    if not settings.use_speaker_boost:
+        target, source = target @ _COARSE, source @ _COARSE
+    usual = spread_over_bins(source.reshape(-1, LTAS_BANDS))
+    usual = at_bins(usual, np.repeat(positions, 2, axis=0)).reshape(rows, 2, BINS)
+    way = spread_over_bins(target) - usual
+    edge = int(min(_TOP, 0.95 * voice.bandwidth) / (SAMPLE_RATE / 2) * (BINS - 1))
+    way[:, :, edge:] = way[:, :, edge : edge + 1]
+    way = reach * _TIMBRE_SHARE * (way - way[:, :, 8:edge].mean(axis=2, keepdims=True))
+    way[:, 1] = way[:, 0] + _UNVOICED_SHARE * (way[:, 1] - way[:, 0])
+    limit = (
+        _LIMIT
+        + _EXTRA_LIMIT * max(0.0, settings.similarity_boost - FULL_SIMILARITY) * 4.0
+    )
+    way = np.clip(way, -limit, limit)
+    plain = spread_over_bins(features.timbre[:, 0])
+    gain = np.clip(_loudness(plain) - _loudness(usual[:, 0] + way[:, 0]), -limit, limit)
+    warped = at_bins(features.envelope, positions)
+    moved = warped + np.where((features.f0 > 0)[:, None], way[:, 0], way[:, 1])
+    return np.asarray(moved + gain[:, None], dtype=np.float32)
+
+
+def _loudness(envelope: Array) -> Array:
+    """Return the log of the mean power between 100 Hz and 8 kHz, per row."""
+    return np.asarray(
+        np.log(np.exp(envelope[:, 5:342]).mean(axis=1) + 1e-12), dtype=np.float32
+    )

@@ -13,7 +13,6 @@ from menura.engine.interface import (
 )
 from menura.engine.source_filter.analysis import SourceFilterAnalysis
 from menura.engine.source_filter.features import SourceFilterFeatures
-from menura.engine.source_filter.mapping import tract_from_pitch
 from menura.engine.source_filter.spectrum import STEP
 from menura.engine.source_filter.statistics import (
     BANK,
@@ -24,6 +23,9 @@ from menura.engine.source_filter.voice import SourceFilterVoice
 
 _LEAST_VOICED = 0.7
 """Seconds of voiced speech without which no voice can be measured."""
+
+
+_BLOCK = 200
 
 
 def measure(references: Sequence[Samples]) -> Measurement:
@@ -41,18 +43,20 @@ def measure(references: Sequence[Samples]) -> Measurement:
             f"at least {_LEAST_VOICED} s are needed, better 10 s."
         )
     logs = np.log2(features.f0[voiced])
-    statistics = SpeakerStatistics()
-    for start in range(0, len(voiced), 200):
-        rows = slice(start, start + 200)
-        statistics.push(features.f0[rows], features.envelope[rows])
-    pitch = float(np.median(logs))
-    low, high = np.quantile(logs, [0.16, 0.84])
+    known = SpeakerStatistics()
+    for _ in range(2):
+        for start in range(0, len(voiced), _BLOCK):
+            rows = slice(start, start + _BLOCK)
+            known.push(
+                features.f0[rows], features.periodicity[rows], features.envelope[rows]
+            )
+    low, middle, high = np.quantile(logs, [0.16, 0.5, 0.84])
     voice = SourceFilterVoice(
-        pitch=pitch,
+        pitch=float(middle),
         spread=float(np.clip((high - low) / 2, 0.05, 0.6)),
-        tract=tract_from_pitch(pitch),
-        timbre=statistics.timbre(),
-        periodicity=features.periodicity[voiced].mean(axis=0),
+        tract=known.tract,
+        timbre=known.timbre,
+        periodicity=known.breath,
         bandwidth=_bandwidth(features),
     )
     return Measurement(voice, _warnings(references, seconds, spoken, voice))

@@ -48,7 +48,7 @@ _AWAY_COST = 0.15
 """Cost per octave beyond 7 semitones from where the voice usually lies."""
 _JUMP_COST = 0.8
 _VOICING_COST = 0.22
-_UNVOICED_SCORE = 0.52
+_UNVOICED_SCORE = 0.45
 
 
 def _lowpass() -> Array:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from menura.engine.interface import SAMPLE_RATE
+from menura.engine.source_filter import tract
 from menura.engine.source_filter.spectrum import BINS, Array, mel
 
 LTAS_BANDS = 48
@@ -23,7 +24,12 @@ _PRIOR_WEIGHT = 8.0
 """Voiced instants (5 ms) that the prior counts for: a first syllable outweighs it."""
 _MEMORY = 6_000.0
 """Voiced instants after which a speaker is forgotten: 30 s of voice."""
-_LTAS_PRIOR_WEIGHT = 100.0
+_PRIOR_WEIGHT_TIMBRE = 60.0
+"""Instants that the average speaker counts for in the long-term spectra: 0.3 s of speech."""
+_PEAK_DECAY = 0.002
+"""Decay of the peak level in nepers per instant: 1.7 dB a second."""
+_EVERY = 4
+"""Every so many voiced instants are compared with the average speaker's."""
 
 
 def _bank() -> Array:
@@ -68,55 +74,62 @@ class SpeakerStatistics:
     """Running statistics of one stream."""
 
     def __init__(self) -> None:
-        spread = PRIOR_SPREAD + 0.25
-        prior = np.exp(-0.5 * ((_PITCH_GRID - PRIOR_PITCH) / spread) ** 2)
+        prior = np.exp(-0.5 * ((_PITCH_GRID - PRIOR_PITCH) / 0.5) ** 2)
+        model = tract.average()
         self._histogram = _PRIOR_WEIGHT * prior / prior.sum()
-        self._centre = PRIOR_PITCH
-        self._spread = PRIOR_SPREAD
-        self._heard = 0.0
-        self._sums = np.zeros((2, LTAS_BANDS))
-        self._weights = np.zeros(2)
+        self._sums = _PRIOR_WEIGHT_TIMBRE * model["timbre"].astype(np.float64)
+        self._weights = np.full(2, _PRIOR_WEIGHT_TIMBRE)
+        self._breath = _PRIOR_WEIGHT_TIMBRE * model["breath"].astype(np.float64)
+        self._likelihoods = np.zeros(len(tract.WARPS))
         self._peak = -20.0
+        self.pitch = np.array([PRIOR_PITCH, PRIOR_SPREAD], dtype=np.float32)
+        """Median and spread of log2 F0."""
+        self.tract = 1.0
+        """Vocal-tract factor."""
 
-    def push(self, f0: Array, envelope: Array) -> tuple[Array, Array]:
-        """Take a block of instants; return its rows of `pitch` and `timbre`.
-
-        All rows of a block carry the statistics at the block's end.
-        """
-        level = spectral_level(envelope)
-        self._peak = max(self._peak - 0.002 * len(level), float(level.max()))
-        voiced = (f0 > 0) & (level > self._peak - 6.0)
-        unvoiced = (f0 == 0) & (level > self._peak - 8.0)
-        self._hear_pitch(np.log2(f0[voiced].astype(np.float64)))
-        bands = envelope @ BANK - level[:, None]
-        self._hear_timbre(0, bands[voiced])
-        self._hear_timbre(1, bands[unvoiced])
-        pitch = np.tile(
-            np.array([self._centre, self._spread], np.float32), (len(f0), 1)
-        )
-        timbre = np.tile(self.timbre()[None], (len(f0), 1, 1))
-        return pitch, timbre
-
+    @property
     def timbre(self) -> Array:
-        """Return mean log spectra of voiced and of unvoiced speech, (2, LTAS_BANDS)."""
-        return (self._sums / np.maximum(self._weights, 1e-9)[:, None]).astype(
-            np.float32
-        )
+        """Mean log spectra of voiced and of unvoiced speech, (2, LTAS_BANDS)."""
+        return np.asarray(self._sums / self._weights[:, None], dtype=np.float32)
+
+    @property
+    def breath(self) -> Array:
+        """Mean periodic share of voiced speech per band, (BANDS,)."""
+        return np.asarray(self._breath / self._weights[0], dtype=np.float32)
+
+    def push(self, f0: Array, periodicity: Array, envelope: Array) -> None:
+        """Hear a block of instants."""
+        level = spectral_level(envelope)
+        self._peak = max(self._peak - _PEAK_DECAY * len(level), float(level.max()))
+        voiced = (f0 > 0) & (level > self._peak - 5.0)
+        unvoiced = (f0 == 0) & (level > self._peak - 7.0)
+        if not (voiced.any() or unvoiced.any()):
+            return
+        self._forget(0, int(voiced.sum()))
+        self._forget(1, int(unvoiced.sum()))
+        bands = envelope @ BANK - level[:, None]
+        self._sums[0] += bands[voiced].sum(axis=0)
+        self._sums[1] += bands[unvoiced].sum(axis=0)
+        if voiced.any():
+            self._breath += periodicity[voiced].sum(axis=0)
+            self._hear_pitch(np.log2(f0[voiced].astype(np.float64)))
+            self._likelihoods += _EVERY * tract.log_likelihoods(
+                envelope[voiced][::_EVERY]
+            )
+            self.tract = tract.tract(self._likelihoods, float(self.pitch[0]))
+
+    def _forget(self, kind: int, heard: int) -> None:
+        keep = max(0.0, 1.0 - heard / _MEMORY)
+        self._sums[kind] *= keep
+        self._weights[kind] = self._weights[kind] * keep + heard
+        if kind == 0:
+            self._breath *= keep
+            self._histogram *= keep
+            self._likelihoods *= keep
 
     def _hear_pitch(self, logs: NDArray[np.float64]) -> None:
-        if len(logs) == 0:
-            return
-        counts, _ = np.histogram(
-            logs, bins=np.append(_PITCH_GRID, _PITCH_GRID[-1] + 1 / 48)
-        )
-        keep = max(0.0, 1.0 - len(logs) / _MEMORY)
-        self._histogram = self._histogram * keep + counts
+        cells = np.clip(np.rint((logs - _PITCH_GRID[0]) * 48), 0, len(_PITCH_GRID) - 1)
+        np.add.at(self._histogram, cells.astype(np.intp), 1.0)
         share = np.cumsum(self._histogram) / self._histogram.sum()
-        quarter, half, most = np.interp([0.16, 0.5, 0.84], share, _PITCH_GRID + 1 / 96)
-        self._centre, self._spread = float(half), float(most - quarter) / 2
-
-    def _hear_timbre(self, kind: int, bands: Array) -> None:
-        if len(bands):
-            keep = max(0.0, 1.0 - len(bands) / _MEMORY)
-            self._sums[kind] = self._sums[kind] * keep + bands.sum(axis=0)
-            self._weights[kind] = self._weights[kind] * keep + len(bands)
+        low, half, high = np.interp([0.16, 0.5, 0.84], share, _PITCH_GRID + 1 / 96)
+        self.pitch = np.array([half, (high - low) / 2], dtype=np.float32)

@@ -3,7 +3,8 @@
 Pulses stand at the exact instants where the phase of F0 completes a cycle; each is shaped by the
 envelope at that instant, weighted by the periodic share. Noise is drawn once, cut into overlapping
 windows that sum to one, and each window is shaped by its own instant's envelope and aperiodic
-share.
+share. Where the source is unvoiced, its own waveform takes the place of the noise, filtered by what
+the envelope has changed: consonants, breaths, creak and whispers keep their fine structure.
 """
 
 import numpy as np
@@ -16,6 +17,9 @@ from menura.engine.source_filter.spectrum import BINS, FFT, FREQUENCIES, STEP, A
 
 PRE = 8
 """Samples that a pulse between two samples rings ahead of its place."""
+
+_SEEDED = 0.01
+"""Share of unvoiced power that is drawn anew, so that every seed sounds, however faintly."""
 
 _WINDOW = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(2 * STEP) / (2 * STEP))).astype(
     np.float32
@@ -56,19 +60,20 @@ class Synthesiser:
         self._last: Sound | None = None
         self._output = np.zeros(PRE + instants * STEP + FFT + STEP, dtype=np.float64)
 
-    def push(self, sound: Sound) -> Samples:
+    def push(self, sound: Sound, grains: Array) -> Samples:
         """Take a block of instants; return the samples that became final.
 
-        They end `PRE` samples before the block's last instant.
+        grains: the source around each instant, one step to either side, (instants, 2 * STEP).
+        The samples end `PRE` samples before the block's last instant.
         """
         if self._last is None:
-            self._last = Sound(sound.f0[:1], sound.periodicity[:1], sound.envelope[:1])
-        f0 = np.concatenate([self._last.f0, sound.f0])
-        share = np.concatenate([self._last.periodicity, sound.periodicity])
-        logs = np.concatenate([self._last.envelope, sound.envelope])
-        self._last = Sound(f0[-1:], share[-1:], logs[-1:])
+            self._last = sound
+        last, self._last = self._last, sound
+        f0 = np.concatenate([last.f0[-1:], sound.f0])
+        share = np.concatenate([last.periodicity[-1:], sound.periodicity])
+        logs = np.concatenate([last.envelope[-1:], sound.envelope])
         self._pulses(f0, share, logs)
-        self._hiss(share[1:], logs[1:])
+        self._hiss(sound, grains)
         ready = self._instants * STEP
         out = self._output[:ready].astype(np.float32)
         self._output[:-ready] = self._output[ready:]
@@ -104,16 +109,26 @@ class Synthesiser:
         for start, response in zip(whole, responses, strict=True):
             self._output[start : start + FFT] += response
 
-    def _hiss(self, share: Array, logs: Array) -> None:
+    def _hiss(self, sound: Sound, grains: Array) -> None:
         fresh = self._random.standard_normal(self._instants * STEP, dtype=np.float32)
         noise = np.concatenate([self._noise, fresh])
         self._noise = noise[-STEP:]
         windows = (
             np.lib.stride_tricks.sliding_window_view(noise, 2 * STEP)[::STEP] * _WINDOW
         )
-        gain = np.sqrt(np.maximum(1.0 - share @ _BAND_TO_BIN, 0.0))
-        filters = _filters(_causal(logs.astype(np.float64))) * gain
-        shaped = np.fft.irfft(np.fft.rfft(windows, FFT, axis=1) * filters, axis=1)
+        voiced = sound.f0 > 0
+        share = np.where(
+            voiced[:, None], sound.periodicity @ _BAND_TO_BIN, 1.0 - _SEEDED
+        )
+        gain = np.sqrt(np.maximum(1.0 - share, 0.0))
+        filters = _filters(_causal(sound.envelope.astype(np.float64))) * gain
+        spectra = np.fft.rfft(windows, FFT, axis=1) * filters
+        kept = np.flatnonzero(~voiced)
+        if len(kept):
+            change = _filters(_causal(sound.change[kept].astype(np.float64)))
+            source = np.fft.rfft(grains[kept] * _WINDOW, FFT, axis=1)
+            spectra[kept] += np.sqrt(1.0 - _SEEDED) * change * source
+        shaped = np.fft.irfft(spectra, axis=1)
         for instant in range(self._instants):
             start = PRE + instant * STEP
             self._output[start : start + FFT] += shaped[instant]
