@@ -205,6 +205,10 @@ def test_another_body_than_a_form_is_refused(shared_server: RunningServer) -> No
     assert refused.status_code == 400
     assert detail(refused)["code"] == "invalid_content_type"
     assert shared_server.client.post("/v1/voices/add").status_code == 422
+    for body in (b"name=%ff", b"name=x&" * 200):
+        headers = {"content-type": "application/x-www-form-urlencoded"}
+        refused = shared_server.client.post("/v1/voices/add", content=body, headers=headers)
+        assert refused.status_code in {400, 422}
 
 
 def test_editing_keeps_what_is_not_sent(shared_server: RunningServer, clone: str) -> None:
@@ -221,6 +225,10 @@ def test_editing_keeps_what_is_not_sent(shared_server: RunningServer, clone: str
     samples = client.get(f"/v1/voices/{clone}").json()["samples"]
     assert [sample["file_name"] for sample in samples] == ["me.flac", "more.flac"]
     assert edit(text("description", "no name")).status_code == 422
+    # As the first generation of the SDKs sends it.
+    plain = client.post(f"/v1/voices/{clone}/edit", data={"name": "D", "labels": "null"})
+    assert plain.json() == {"status": "ok"}
+    assert client.get(f"/v1/voices/{clone}").json()["name"] == "D"
 
     audio = client.get(f"/v1/voices/{clone}/samples/{samples[0]['sample_id']}/audio")
     assert audio.content == RECORDING

@@ -11,7 +11,7 @@ from starlette.types import Message
 from menura.errors import BadRequest, RequestTooLarge
 
 MAX_BODY = 1_048_576
-"""Bytes of a JSON body."""
+"""Bytes of such a body."""
 
 MAX_SECONDS = 30.0
 """How long such a body may take to arrive."""
@@ -27,16 +27,19 @@ class BoundedRoute(APIRoute):
             return handle
 
         async def bounded(request: Request) -> Response:
-            try:
-                async with asyncio.timeout(MAX_SECONDS):
-                    body = await _read(request)
-            except TimeoutError:
-                raise BadRequest(
-                    f"The body did not arrive within {MAX_SECONDS:.0f} seconds."
-                ) from None
+            body = await read_small_body(request)
             return await handle(Request(request.scope, _replay(request, body)))
 
         return bounded
+
+
+async def read_small_body(request: Request) -> bytes:
+    """Return the whole body. Raises RequestTooLarge, and BadRequest when it is too slow."""
+    try:
+        async with asyncio.timeout(MAX_SECONDS):
+            return await _read(request)
+    except TimeoutError:
+        raise BadRequest(f"The body did not arrive within {MAX_SECONDS:.0f} seconds.") from None
 
 
 async def _read(request: Request) -> bytes:

@@ -3,9 +3,11 @@
 import asyncio
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qsl
 
 from starlette.requests import ClientDisconnect, Request
 
+from menura.api.bounded import read_small_body
 from menura.api.multipart import (
     ClientGone,
     Field,
@@ -16,12 +18,13 @@ from menura.api.multipart import (
     read_form,
 )
 from menura.api.values import boolean, repeated
-from menura.errors import InvalidParameters, SchemaViolation
+from menura.errors import BadRequest, InvalidParameters, SchemaViolation
 from menura.settings import Settings
 from menura.storage.objects import ObjectWriter
 from menura.voices.store import Card, Upload, VoiceStore, parse_labels
 
 _WRITE_SIZE = 1 << 20
+_MOST_FIELDS = 128
 
 VOICE_FORM: dict[str, Any] = {
     "name": {"type": "string", "description": "1 to 100 characters."},
@@ -64,6 +67,12 @@ class VoiceForm:
     texts: dict[str, str] = field(default_factory=dict)
     uploads: list[Upload] = field(default_factory=list)
 
+    def take(self, name: str, value: str) -> None:
+        """Add a text field. Raises SchemaViolation for one that came before."""
+        if name in self.texts and name in VOICE_FORM:
+            raise repeated(("body", name))
+        self.texts[name] = value
+
     def card(self) -> Card:
         """Return what the form says of the voice. Raises SchemaViolation, InvalidParameters."""
         return Card(
@@ -98,7 +107,10 @@ async def read_voice_form(request: Request, settings: Settings, voices: VoiceSto
     """
     form = VoiceForm()
     try:
-        await _read(request, settings, voices, form)
+        if _is_urlencoded(request):
+            await _read_urlencoded(request, form)
+        else:
+            await _read(request, settings, voices, form)
     except ClientGone:
         form.abandon()
         raise ClientDisconnect from None
@@ -108,15 +120,29 @@ async def read_voice_form(request: Request, settings: Settings, voices: VoiceSto
     return form
 
 
+def _is_urlencoded(request: Request) -> bool:
+    """Tell whether the body is an ordinary form, as older SDKs send one without a file."""
+    kind = request.headers.get("content-type", "").partition(";")[0]
+    return kind.strip().lower() == "application/x-www-form-urlencoded"
+
+
+async def _read_urlencoded(request: Request, form: VoiceForm) -> None:
+    body = await read_small_body(request)
+    try:
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
+    except ValueError:
+        raise BadRequest(f"The form is not UTF-8 or has more than {_MOST_FIELDS} fields.") from None
+    for name, value in pairs:
+        form.take(name, value)
+
+
 async def _read(request: Request, settings: Settings, voices: VoiceStore, form: VoiceForm) -> None:
     limits = FormLimits.of(settings)
     waiting = bytearray()
     async for event in read_form(request.scope, request.receive, limits, {"files"}):
         match event:
             case Field():
-                if event.name in form.texts and event.name in VOICE_FORM:
-                    raise repeated(("body", event.name))
-                form.texts[event.name] = event.value
+                form.take(event.name, event.value)
             case FileStart():
                 if len(form.uploads) >= settings.max_voice_files:
                     raise InvalidParameters(
