@@ -174,18 +174,22 @@ class Trainer:
             self.optimiser.step()
         self.step += 1
         self.heard += len(target) * target.shape[1] / 24_000 * self.world
-        with torch.no_grad():
-            decay = min(AVERAGE, (1 + self.step) / (10 + self.step)) ** AVERAGE_EVERY
-            moving = self.step % AVERAGE_EVERY == 0
-            for name, value in self.model.state_dict().items():
-                if moving:
-                    self.average[name].lerp_(value, 1 - decay)
+        self.follow()
         return {
             "mel": mel.mean().item(),
             "stft": stft.mean().item(),
             "speaker": hit.item(),
             "norm": norm.item(),
         }
+
+    @torch.no_grad()
+    def follow(self) -> None:
+        """Move the averaged weights towards the weights."""
+        if self.step % AVERAGE_EVERY:
+            return
+        decay = min(AVERAGE, (1 + self.step) / (10 + self.step)) ** AVERAGE_EVERY
+        for name, value in self.model.state_dict().items():
+            self.average[name].lerp_(value, 1 - decay)
 
     def _share_gradients(self) -> None:
         with_gradient = [p for p in self.model.parameters() if p.grad is not None]

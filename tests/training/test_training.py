@@ -19,7 +19,7 @@ from training.model import Converter, Shape
 from menura.engine.interface import LATENCY_PROFILES, ConversionSettings
 from menura.engine.neural import NeuralEngine
 from menura.engine.stream import ConversionStream
-from training import data, export, prepare, train
+from training import adversarial, data, export, prepare, train
 
 RATE = 24_000
 SMALL = Shape(content_hidden=32, content_blocks=2, decoder=32, decoder_hidden=32, decoder_blocks=2)
@@ -118,6 +118,21 @@ def test_a_cut_run_resumes_where_it_was(packed: Path, trained: Path) -> None:
     assert again.step == 24
     assert np.isfinite(again.advance(again.batches.batch(2), 40)["mel"])
     assert again.step == 25
+
+
+def test_sharpening_trains_decoder_and_critics(
+    packed: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adversarial, "CRITIC_ALONE", 1)
+    trainer = train.Trainer(data.Pack(packed), tmp_path, torch.device("cpu"), shape=SMALL)
+    trainer.resume(trained / "average.safetensors")
+    sharpener = adversarial.Sharpener(trainer)
+    before = trainer.model.content.enter.weight.clone()
+    for _ in range(3):
+        figures = sharpener.advance(trainer.batches.batch(2))
+    assert np.isfinite(list(figures.values())).all()
+    assert "fooled" in figures
+    assert torch.equal(before, trainer.model.content.enter.weight)
 
 
 def test_exported_engine_streams_what_torch_computes(trained: Path, tmp_path: Path) -> None:
