@@ -1,11 +1,13 @@
 import io
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from menura.audio.decode import open_decoder
+from menura.engine.interface import Samples
 from menura.engine.registry import MODELS, engine_for
 from menura.voices.premade import (
     aliases,
@@ -15,6 +17,8 @@ from menura.voices.premade import (
     premade_file,
     premade_voices,
 )
+from menura.voices.preview import make_preview
+from menura.voices.references import Recording, measure
 
 WELL_KNOWN = {
     "JBFqnCBsd6RMkjVDRZzb": "male",
@@ -44,12 +48,16 @@ WELL_KNOWN = {
 PREMADE = list(premade_voices().values())
 
 
-def seconds_of(data: bytes) -> float:
+def decoded(data: bytes) -> Samples:
     decoder = open_decoder(io.BytesIO(data))
-    count = 0
+    blocks = []
     while (block := decoder.read()).size:
-        count += block.size
-    return count / decoder.sample_rate
+        blocks.append(block)
+    return np.concatenate(blocks)
+
+
+def seconds_of(data: bytes) -> float:
+    return decoded(data).size / open_decoder(io.BytesIO(data)).sample_rate
 
 
 def test_every_well_known_id_stands_for_a_voice_of_that_gender() -> None:
@@ -112,6 +120,21 @@ def test_shipped_measurements_are_of_the_present_engines(model_id: str) -> None:
         data = measured_premade(voice_id, engine)
         assert data is not None
         assert engine.load_voice(data).to_bytes() == data
+
+
+def test_a_shipped_measurement_sounds_like_a_fresh_one() -> None:
+    """`python tools/premade_voices.py --measure` renews the shipped ones."""
+    engine = engine_for()
+    premade = PREMADE[0]
+    recordings = [Recording(name, premade_file(name)) for name in premade.references]
+    fresh = measure(engine, recordings, max_seconds=0, turn=nullcontext).measurement.voice
+    data = measured_premade(premade.voice.voice_id, engine)
+    assert data is not None
+    one, other = (
+        decoded(make_preview(engine, voice, "male", nullcontext))
+        for voice in (engine.load_voice(data), fresh)
+    )
+    assert np.corrcoef(one, other)[0, 1] > 0.99
 
 
 def test_another_version_of_an_engine_finds_no_measurement() -> None:
