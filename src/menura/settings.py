@@ -105,7 +105,10 @@ class Settings(BaseSettings):
         30.0, gt=0, description="Seconds without a byte after which an upload is given up."
     )
     upload_min_rate: int = Field(
-        256, ge=0, description="Bytes per second an upload must average after its first minute."
+        256, ge=0, description="Bytes per second an upload must average after `upload_rate_grace`."
+    )
+    upload_rate_grace: float = Field(
+        60.0, ge=0, description="Seconds before `upload_min_rate` is asked of an upload."
     )
     answer_stall_timeout: float = Field(
         120.0,

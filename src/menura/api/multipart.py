@@ -31,7 +31,6 @@ _NOT_CHARSETS = frozenset(
     {"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape", "mbcs", "oem"}
 )
 _OVERHEAD = 1_048_576
-_RATE_GRACE = 60.0
 
 
 class ClientGone(Exception):
@@ -44,7 +43,7 @@ class FormLimits:
 
     file_bytes: all files together; 0 lifts the limit. parts: fields and files. text_bytes: one
     text field. idle_timeout: seconds without a byte. min_rate: bytes per second on average after
-    the first minute.
+    rate_grace seconds.
     """
 
     file_bytes: int
@@ -52,6 +51,7 @@ class FormLimits:
     text_bytes: int = 65_536
     idle_timeout: float = 30.0
     min_rate: int = 0
+    rate_grace: float = 60.0
 
     @classmethod
     def of(cls, settings: Settings, file_bytes: int | None = None) -> "FormLimits":
@@ -60,6 +60,7 @@ class FormLimits:
             file_bytes=settings.max_upload_bytes if file_bytes is None else file_bytes,
             idle_timeout=settings.upload_idle_timeout,
             min_rate=settings.upload_min_rate,
+            rate_grace=settings.upload_rate_grace,
         )
 
 
@@ -190,7 +191,7 @@ class _Body:
             if self._limits.file_bytes and self._count > self._limits.file_bytes + _OVERHEAD:
                 raise _too_large(self._count, self._limits)
             elapsed = time.monotonic() - self._began
-            if self._more and elapsed > _RATE_GRACE:
+            if self._more and elapsed > self._limits.rate_grace:
                 rate = self._count / elapsed
                 if rate < self._limits.min_rate:
                     raise BadRequest(
