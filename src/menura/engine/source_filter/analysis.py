@@ -1,5 +1,7 @@
 """Streaming feature extraction: samples in, one row of features per 5 ms out."""
 
+from collections import deque
+
 import numpy as np
 
 from menura.engine.interface import HOP, LatencyProfile, Samples
@@ -7,10 +9,18 @@ from menura.engine.source_filter import envelope as spectral
 from menura.engine.source_filter import periodicity as periodic
 from menura.engine.source_filter import pitch
 from menura.engine.source_filter.features import SourceFilterFeatures
-from menura.engine.source_filter.spectrum import STEP
+from menura.engine.source_filter.spectrum import STEP, Array
 from menura.engine.source_filter.statistics import SpeakerStatistics
 
 _REACH = max(spectral.REACH, periodic.REACH)
+
+_UNVOICED_SCORE = 0.3
+"""Low, since the periodic share per band tells how much noise an instant holds; a voiced instant
+that is missed would keep the source's pitch."""
+
+_SETTLING = (3, 3, 2, 0, 0)
+"""Blocks per latency level for which features wait, so that the statistics that go with them have
+heard what follows: 480, 240, 80, 0 and 0 ms."""
 
 
 class SourceFilterAnalysis:
@@ -19,11 +29,16 @@ class SourceFilterAnalysis:
     def __init__(self, latency: LatencyProfile) -> None:
         self._chunk = latency.chunk
         self._look_ahead = latency.look_ahead
+        self._held_back = latency.look_ahead + _SETTLING[latency.level] * latency.chunk
         self._instants = latency.chunk // STEP
         self._tracker = pitch.PitchTracker(
-            self._instants, (latency.look_ahead - pitch.REACH) // STEP
+            self._instants,
+            (latency.look_ahead - pitch.REACH) // STEP,
+            _UNVOICED_SCORE,
         )
         self._statistics = SpeakerStatistics()
+        self._settling = _SETTLING[latency.level]
+        self._waiting: deque[tuple[Array, Array, Array, Array]] = deque()
         self._pending = np.zeros(0, dtype=np.float32)
         self._history = np.zeros(latency.look_ahead + 2 * _REACH, dtype=np.float32)
         self._total = 0
@@ -33,7 +48,7 @@ class SourceFilterAnalysis:
     @property
     def delay(self) -> int:
         """Samples of input held back at most before their features are given out."""
-        return self._chunk + self._look_ahead
+        return self._chunk + self._held_back
 
     def push(self, samples: Samples) -> SourceFilterFeatures:
         """Take samples in and return the features that have become final (possibly no frames)."""
@@ -46,7 +61,7 @@ class SourceFilterAnalysis:
     def flush(self) -> SourceFilterFeatures:
         """End the input and return the remaining features. The object is spent afterwards."""
         wanted = -(-self._total // HOP) * 2
-        missing = wanted * STEP + self._look_ahead - self._blocks * self._chunk
+        missing = wanted * STEP + self._held_back - self._blocks * self._chunk
         blocks = max(0, -(-missing // self._chunk))
         padding = blocks * self._chunk - len(self._pending)
         rest = self._advance(np.zeros(max(0, padding), dtype=np.float32))
@@ -75,12 +90,30 @@ class SourceFilterAnalysis:
         centres = 2 * _REACH + STEP * np.arange(self._instants)
         shape = spectral.envelopes(self._history, centres, tracked.f0)
         share, f0 = periodic.periodicities(self._history, centres, tracked.f0)
-        known = self._statistics
-        known.push(f0, share, shape)
-        rows = self._instants
         first = 2 * _REACH
-        features = SourceFilterFeatures(
-            self._history[first : first + self._chunk].reshape(rows, STEP),
+        source = (
+            self._history[first : first + self._chunk]
+            .reshape(self._instants, STEP)
+            .copy()
+        )
+        self._statistics.push(f0, share, shape)
+        self._waiting.append((source, f0, share, shape))
+        if len(self._waiting) <= self._settling:
+            return SourceFilterFeatures.nothing()
+        features = self._described(*self._waiting.popleft())
+        before_start = (
+            max(0, self._held_back - (self._blocks - 1) * self._chunk) // STEP
+        )
+        self._given += max(0, self._instants - before_start)
+        return features[before_start:]
+
+    def _described(
+        self, source: Array, f0: Array, share: Array, shape: Array
+    ) -> SourceFilterFeatures:
+        """Join a block with what is known of the speaker by now."""
+        known, rows = self._statistics, self._instants
+        return SourceFilterFeatures(
+            source,
             f0,
             share,
             shape,
@@ -89,8 +122,3 @@ class SourceFilterAnalysis:
             np.tile(known.breath, (rows, 1)),
             np.tile(known.timbre, (rows, 1, 1)),
         )
-        before_start = (
-            max(0, self._look_ahead - (self._blocks - 1) * self._chunk) // STEP
-        )
-        self._given += max(0, self._instants - before_start)
-        return features[before_start:]

@@ -28,6 +28,8 @@ _TIMBRE_SHARE = 0.9
 _UNVOICED_SHARE = 0.3
 """How far the tract, the voiced and the unvoiced spectra go: farther costs more phones than it
 brings likeness (measured)."""
+_LOUDNESS_MEMORY = 800.0
+"""Instants over which the level is compared: 4 s."""
 _STYLE = 0.5
 """How much farther than the target `style` 1 goes, as a share of the way."""
 
@@ -112,11 +114,7 @@ def _spectrum(
     settings: ConversionSettings,
     reach: float,
 ) -> Array:
-    """Warp the envelope to the voice's tract and move the long-term spectrum.
-
-    One gain, from the long-term spectra, keeps the speech level; within speech the filter is left
-    to change levels as a vocal tract does, since undoing that frame by frame costs phones.
-    """
+    """Warp the envelope to the voice's tract and move the long-term spectrum."""
     rows = len(features.f0)
     warp = np.clip((voice.tract / features.tract) ** (_TRACT_SHARE * reach), 0.75, 1.35)
     positions = (np.arange(BINS, dtype=np.float32)[None, :] / warp[:, None]).astype(
@@ -137,15 +135,32 @@ def _spectrum(
         + _EXTRA_LIMIT * max(0.0, settings.similarity_boost - FULL_SIMILARITY) * 4.0
     )
     way = np.clip(way, -limit, limit)
-    plain = spread_over_bins(features.timbre[:, 0])
-    gain = np.clip(_loudness(plain) - _loudness(usual[:, 0] + way[:, 0]), -limit, limit)
     warped = at_bins(features.envelope, positions)
     moved = warped + np.where((features.f0 > 0)[:, None], way[:, 0], way[:, 1])
-    return np.asarray(moved + gain[:, None], dtype=np.float32)
+    return np.asarray(moved, dtype=np.float32)
 
 
-def _loudness(envelope: Array) -> Array:
-    """Return the log of the mean power between 100 Hz and 8 kHz, per row."""
-    return np.asarray(
-        np.log(np.exp(envelope[:, 5:342]).mean(axis=1) + 1e-12), dtype=np.float32
-    )
+def _power(envelope: Array) -> float:
+    """Return the power between 100 Hz and 8 kHz, summed over rows."""
+    return float(np.exp(envelope[:, 5:342]).mean(axis=1).sum())
+
+
+class LoudnessKeeper:
+    """Keeps one stream as loud as its source over seconds.
+
+    Within speech the filters are left to change levels as a vocal tract does: undoing that frame
+    by frame was measured to cost phones and likeness.
+    """
+
+    def __init__(self) -> None:
+        self._source = self._moved = 1e-9
+
+    def push(self, source: Array, sound: Sound) -> Sound:
+        """Return a block of sound at the source's long-term level."""
+        keep = max(0.0, 1.0 - len(source) / _LOUDNESS_MEMORY)
+        self._source = self._source * keep + _power(source)
+        self._moved = self._moved * keep + _power(sound.envelope)
+        gain = np.float32(np.clip(np.log(self._source / self._moved), -_LIMIT, _LIMIT))
+        return Sound(
+            sound.f0, sound.periodicity, sound.envelope + gain, sound.change + gain
+        )

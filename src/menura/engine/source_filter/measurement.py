@@ -23,9 +23,8 @@ from menura.engine.source_filter.voice import SourceFilterVoice
 
 _LEAST_VOICED = 0.7
 """Seconds of voiced speech without which no voice can be measured."""
-
-
 _BLOCK = 200
+"""Instants heard at a time."""
 
 
 def measure(references: Sequence[Samples]) -> Measurement:
@@ -59,7 +58,9 @@ def measure(references: Sequence[Samples]) -> Measurement:
         periodicity=known.breath,
         bandwidth=_bandwidth(features),
     )
-    return Measurement(voice, _warnings(references, seconds, spoken, voice))
+    return Measurement(
+        voice, _warnings(references, seconds, spoken, _noise(features), voice)
+    )
 
 
 def _analysed(reference: Samples) -> SourceFilterFeatures:
@@ -76,10 +77,17 @@ def _bandwidth(features: SourceFilterFeatures) -> float:
     return float(edge)
 
 
+def _noise(features: SourceFilterFeatures) -> float:
+    """Return the level of the quietest twentieth under the loudest quarter, in dB."""
+    quiet, loud = np.quantile(spectral_level(features.envelope), [0.05, 0.85])
+    return float((quiet - loud) * 10.0 / np.log(10.0))
+
+
 def _warnings(
     references: Sequence[Samples],
     seconds: float,
     spoken: float,
+    noise: float,
     voice: SourceFilterVoice,
 ) -> tuple[str, ...]:
     warnings = []
@@ -91,6 +99,10 @@ def _warnings(
     clipped = np.mean([np.mean(np.abs(reference) > 0.99) for reference in references])
     if clipped > 1e-3:
         warnings.append(f"{100 * clipped:.1f} % of the samples are clipped.")
+    if noise > -25.0:
+        warnings.append(
+            f"The references are noisy: their pauses lie only {-noise:.0f} dB under the speech."
+        )
     if voice.bandwidth < 5_000:
         warnings.append(
             f"The references hold little above {voice.bandwidth / 1000:.1f} kHz; "

@@ -44,11 +44,14 @@ _RELATIVE_QUIET = 3e-6
 _PEAK_DECAY = 0.9995
 """Decay of the running peak per instant: 0.4 dB a second."""
 _OCTAVE_COST = 0.03
-_AWAY_COST = 0.15
-"""Cost per octave beyond 7 semitones from where the voice usually lies."""
+_AWAY_COST = 0.35
+"""Cost per octave beyond half an octave from where the voice usually lies."""
+_SETTLED = 100
+"""Voiced instants after which it is known where the voice usually lies."""
 _JUMP_COST = 0.8
 _VOICING_COST = 0.22
-_UNVOICED_SCORE = 0.45
+UNVOICED_SCORE = 0.45
+"""Correlation under which an instant is rather unvoiced."""
 
 
 def _lowpass() -> Array:
@@ -93,15 +96,20 @@ class PitchTracker:
     """Tracks one stream in blocks of a fixed number of instants.
 
     look_ahead: instants of future the path may see before an instant is decided.
+    unvoiced_score: correlation under which an instant is rather unvoiced; lower hears more voice.
     """
 
-    def __init__(self, instants: int, look_ahead: int) -> None:
+    def __init__(
+        self, instants: int, look_ahead: int, unvoiced_score: float = UNVOICED_SCORE
+    ) -> None:
+        self._unvoiced_score = unvoiced_score
         self._instants = instants
         self._look_ahead = look_ahead
         self._tail = np.zeros(_TAPS - 1, dtype=np.float32)
         self._raw = np.zeros(_HIGHPASS_TAPS - 1, dtype=np.float32)
         self._peak = 0.0
-        self._usual = np.log2(150.0)
+        self._usual = 0.0
+        self._heard = 0
         self._low = np.zeros(_BACK + REACH // _DECIMATION, dtype=np.float32)
         self._cost = np.zeros(_CANDIDATES + 1)
         self._log = np.zeros(_CANDIDATES + 1)
@@ -196,9 +204,10 @@ class PitchTracker:
         total = moves + self._cost[None, :]
         back = total.argmin(axis=1)
         cost = total[np.arange(_CANDIDATES + 1), back]
-        away = np.maximum(np.abs(logs - self._usual) - 0.6, 0.0)
-        cost[:-1] -= scores + _OCTAVE_COST * logs - _AWAY_COST * away
-        cost[-1] -= _UNVOICED_SCORE + _OCTAVE_COST * np.log2(150.0)
+        away = np.maximum(np.abs(logs - self._usual) - 0.5, 0.0)
+        away *= _AWAY_COST * min(1.0, self._heard / _SETTLED)
+        cost[:-1] -= scores + _OCTAVE_COST * logs - away
+        cost[-1] -= self._unvoiced_score + _OCTAVE_COST * np.log2(150.0)
         self._cost = cost - cost.min()
         self._log[:-1] = logs
         self._trellis.append((logs, scores.astype(np.float32), back))
@@ -211,5 +220,6 @@ class PitchTracker:
         strongest = float(np.clip(scores.max(), 0.0, 1.0))
         if state == _CANDIDATES:
             return 0.0, strongest
-        self._usual += 0.01 * (float(logs[state]) - self._usual)
+        self._heard += 1
+        self._usual += max(0.01, 1.0 / self._heard) * (float(logs[state]) - self._usual)
         return float(2.0 ** logs[state]), float(np.clip(scores[state], 0.0, 1.0))

@@ -12,7 +12,7 @@ from menura.engine.interface import (
     Voice,
 )
 from menura.engine.source_filter.features import SourceFilterFeatures
-from menura.engine.source_filter.mapping import convert
+from menura.engine.source_filter.mapping import LoudnessKeeper, convert
 from menura.engine.source_filter.spectrum import STEP, Array
 from menura.engine.source_filter.synthesis import PRE, Synthesiser
 from menura.engine.source_filter.voice import SourceFilterVoice
@@ -39,6 +39,7 @@ class SourceFilterRendering:
         self._speed = settings.speed
         self._instants = latency.chunk // STEP
         self._synthesiser = Synthesiser(self._instants, seed)
+        self._loudness = LoudnessKeeper()
         self._rows = SourceFilterFeatures.silence()
         self._first = -1
         self._next = 0
@@ -89,7 +90,7 @@ class SourceFilterRendering:
             self._settings = settings
 
     def _positions(self) -> NDArray[np.float64]:
-        return (self._next + np.arange(self._instants)) * self._speed
+        return (self._next + np.arange(self._instants, dtype=np.float64)) * self._speed
 
     def _block(self) -> Samples:
         positions = self._positions()
@@ -101,6 +102,7 @@ class SourceFilterRendering:
         starts = np.rint(offsets * STEP).astype(np.intp) - STEP
         grains = sliding_window_view(self._rows.samples.ravel(), 2 * STEP)[starts]
         sound = convert(shown, self._voice, self._settings)
+        sound = self._loudness.push(shown.envelope, sound)
         out = self._synthesiser.push(sound, grains)
         self._next += self._instants
         keep = int(self._next * self._speed) - 1

@@ -67,7 +67,8 @@ _SPREAD = _spread()
 
 def spectral_level(envelope: Array) -> Array:
     """Return the log of the mean power between 100 Hz and 5 kHz, per row of an envelope."""
-    return np.log(np.exp(envelope[:, 5:214]).mean(axis=1) + 1e-12).astype(np.float32)
+    power = np.exp(envelope[:, 5:214]).mean(axis=1)
+    return np.asarray(np.log(power + 1e-12), dtype=np.float32)
 
 
 class SpeakerStatistics:
