@@ -350,7 +350,7 @@ class VoiceStore:
                 model = await self._keep_model(measured, unowned)
             freed: list[str] = []
             async with self._database.writing(durable=True) as session:
-                row = await _own(session, maker.account_id, voice_id)
+                row = await _own(session, maker.account_id, voice_id, to_change=True)
                 row.name = card.name.strip()
                 if card.description is not None:
                     row.description = card.description
@@ -376,7 +376,7 @@ class VoiceStore:
         """Delete a clone with its recordings."""
         self._require_clone(await self.get(account_id, voice_id))
         async with self._database.writing(durable=True) as session:
-            row = await _own(session, account_id, voice_id)
+            row = await _own(session, account_id, voice_id, to_change=True)
             keys = list(
                 await session.scalars(
                     select(VoiceSampleRow.object_key).where(VoiceSampleRow.voice_id == voice_id)
@@ -415,7 +415,7 @@ class VoiceStore:
                 ) from None
             model = await self._keep_model(measured, unowned)
             async with self._database.writing(durable=True) as session:
-                row = await _own(session, account_id, voice_id)
+                row = await _own(session, account_id, voice_id, to_change=True)
                 await _check_samples(session, voice_id, samples)
                 session.add(model)
                 await session.flush()
@@ -445,7 +445,7 @@ class VoiceStore:
                 merged = changes.over(voice_settings(row.settings))
                 row.settings = merged.given()
             else:
-                clone = await _own(session, account_id, voice_id)
+                clone = await _own(session, account_id, voice_id, to_change=True)
                 merged = changes.over(voice_settings(clone.settings or {}))
                 clone.settings = merged.given()
         return merged
@@ -622,7 +622,7 @@ class VoiceStore:
             model = await self._keep_model(measured, unowned)
             found = _model_row(voice_id, engine, model)
             async with self._database.writing(durable=True) as session:
-                if await session.get(VoiceRow, voice_id) is None:
+                if await session.get(VoiceRow, voice_id, with_for_update=True) is None:
                     raise _unknown(voice_id)
                 await _check_samples(session, voice_id, samples)
                 freed = await _drop_models(session, voice_id, engine.name)
@@ -744,8 +744,10 @@ def _check_card(card: Card) -> None:
             )
 
 
-async def _own(session: AsyncSession, account_id: str, voice_id: str) -> VoiceRow:
-    row = await session.get(VoiceRow, voice_id)
+async def _own(
+    session: AsyncSession, account_id: str, voice_id: str, *, to_change: bool = False
+) -> VoiceRow:
+    row = await session.get(VoiceRow, voice_id, with_for_update=to_change)
     # Another account's voice is not told from none at all.
     if row is None or row.account_id != account_id:
         raise _unknown(voice_id)
