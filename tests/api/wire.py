@@ -114,16 +114,16 @@ class Wire:
     def reply(self) -> Reply:
         """Return the rest of the answer, whole or not."""
         status, headers = self.reply_head()
-        body = b""
+        pieces = []
         try:
             if "content-length" in headers:
-                body = self._exactly(int(headers["content-length"]))
+                pieces.append(self._exactly(int(headers["content-length"])))
             else:
                 while piece := self.body_piece():
-                    body += piece
+                    pieces.append(piece)
         except (EOFError, ConnectionResetError, ValueError):
-            return Reply(status, headers, body, False)
-        return Reply(status, headers, body, True)
+            return Reply(status, headers, b"".join(pieces), False)
+        return Reply(status, headers, b"".join(pieces), True)
 
     def closed_by_server(self) -> bool:
         """Wait for the end of the connection; whether it came without another byte."""

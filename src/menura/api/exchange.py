@@ -6,7 +6,7 @@ waits for the writing: a client that reads nothing until it has sent everything 
 """
 
 import asyncio
-from collections.abc import Awaitable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 from starlette.types import Message, Receive, Send
@@ -33,13 +33,24 @@ class Exchange:
         self._send = send
         self._stall = stall
         self._inbound: asyncio.Task[None] | None = None
-        self._reading = False
+        self._uploading = False
+        self._patience: asyncio.Timeout | None = None
         self.started = False
 
     def read(self, rest: Coroutine[Any, Any, None] | None = None) -> None:
         """Leave reading to a task: first `rest`, then waiting for the client to go."""
-        self._reading = rest is not None
+        self._uploading = rest is not None
         self._inbound = asyncio.create_task(self._read(rest))
+
+    def when_over(self, told: Callable[[], None]) -> None:
+        """Have `told` called when the client has gone, or its upload has failed."""
+        if self._inbound is not None:
+            self._inbound.add_done_callback(lambda _: told())
+
+    def check(self) -> None:
+        """Raise ClientGone, or what reading the rest of the request raised."""
+        if self._inbound is not None and self._inbound.done():
+            self._inbound.result()
 
     async def close(self) -> None:
         """Stop reading."""
@@ -50,11 +61,20 @@ class Exchange:
                 self._inbound.exception()
 
     async def unless_gone(self, awaitable: Awaitable[_Result]) -> _Result:
-        """Wait for something, but no longer than the client does.
-
-        Raises ClientGone, or what reading the rest of the request raises.
-        """
-        return await self._race(asyncio.ensure_future(awaitable), None)
+        """Wait for something, but no longer than the client does. Raises as `check` does."""
+        task = asyncio.ensure_future(awaitable)
+        waiting: set[asyncio.Future[Any]] = {task}
+        if self._inbound is not None:
+            waiting.add(self._inbound)
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                self.check()
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait({task})
+        return task.result()
 
     async def start(self, status: int, headers: Headers) -> None:
         """Send the head."""
@@ -63,40 +83,31 @@ class Exchange:
         await self._put({"type": "http.response.start", "status": status, "headers": encoded})
 
     async def body(self, data: bytes, *, more: bool = True) -> None:
-        """Send a piece of the body; `more` is false with the last."""
+        """Send a piece of the body; `more` is false with the last. Raises ClientGone."""
         await self._put({"type": "http.response.body", "body": data, "more_body": more})
 
     async def _read(self, rest: Coroutine[Any, Any, None] | None) -> None:
         if rest is not None:
             await rest
-            self._reading = False
+            self._uploading = False
+            if self._patience is not None:
+                self._patience.reschedule(asyncio.get_running_loop().time() + self._stall)
         while (await self._receive())["type"] != "http.disconnect":
             pass
         raise ClientGone
 
     async def _put(self, message: Message) -> None:
-        await self._race(asyncio.ensure_future(self._send(message)), self._stall)
-
-    async def _race(self, task: asyncio.Future[_Result], stall: float | None) -> _Result:
-        waiting: set[asyncio.Future[Any]] = {task}
-        if self._inbound is not None:
-            waiting.add(self._inbound)
+        # While it still sends, a client has every right not to read.
+        limit = asyncio.timeout(None if self._uploading else self._stall)
         try:
-            while not task.done():
-                before = self._reading
-                await asyncio.wait(waiting, timeout=stall, return_when=asyncio.FIRST_COMPLETED)
-                if task.done():
-                    break
-                if self._inbound is not None and self._inbound.done():
-                    self._inbound.result()
-                # While it still sends, a client has every right not to read.
-                if stall is not None and not before and not task.done():
-                    raise ClientGone
-        finally:
-            if not task.done():
-                task.cancel()
-                await asyncio.wait({task})
-        return task.result()
+            async with limit:
+                self._patience = limit
+                try:
+                    await self._send(message)
+                finally:
+                    self._patience = None
+        except TimeoutError:
+            raise ClientGone from None
 
 
 class Answer:
@@ -110,12 +121,10 @@ class Answer:
         self._exchange = exchange
         self._offset = 0
         self._changed = asyncio.Event()
-        loop = asyncio.get_running_loop()
-
-        def changed() -> None:
-            loop.call_soon_threadsafe(self._changed.set)
-
-        self._spool.listen(changed)
+        self._told = False
+        self._loop = asyncio.get_running_loop()
+        self._spool.listen(self._tell)
+        exchange.when_over(self._changed.set)
 
     @property
     def size(self) -> int:
@@ -125,14 +134,14 @@ class Answer:
     async def begun(self) -> None:
         """Wait for the first bytes, or for the end of an answer without any.
 
-        Raises SpoolAborted if the job fails first, and as `Exchange.unless_gone` does.
+        Raises SpoolAborted if the job fails first, and as `Exchange.check` does.
         """
         await self._until(lambda: bool(self._spool.size) or self._spool.finished)
 
     async def read(self) -> bytes:
         """Return the next bytes, b"" at the end; forgets them where they lie in memory.
 
-        Raises SpoolAborted if the job fails, and as `Exchange.unless_gone` does.
+        Raises SpoolAborted if the job fails, and as `Exchange.check` does.
         """
         spool = self._spool
         await self._until(lambda: spool.size > self._offset or spool.finished)
@@ -141,11 +150,19 @@ class Answer:
         spool.drop(self._offset)
         return data
 
-    async def _until(self, ready: Any) -> None:
+    def _tell(self) -> None:
+        """Wake the event loop, from the job's thread, unless it has been called already."""
+        if not self._told:
+            self._told = True
+            self._loop.call_soon_threadsafe(self._changed.set)
+
+    async def _until(self, ready: Callable[[], bool]) -> None:
         while True:
             self._changed.clear()
+            self._told = False
             if self._spool.aborted:
                 raise SpoolAborted
+            self._exchange.check()
             if ready():
                 return
-            await self._exchange.unless_gone(self._changed.wait())
+            await self._changed.wait()
