@@ -139,6 +139,14 @@ class RunningMean:
         return shape, relative
 
 
+@lru_cache(maxsize=1)
+def _window_correlation() -> NDArray[np.float64]:
+    """Return the autocorrelation of the periodicity's window, 1 at lag 0, shape (512,)."""
+    window = hann(2 * REACH).astype(np.float64)
+    own = np.fft.irfft(np.abs(np.fft.rfft(window, 4 * REACH)) ** 2)[:REACH]
+    return np.asarray(own / own[0])
+
+
 def periodicity(spectra: Array, f0: Array) -> Array:
     """Return how periodic each band is at F0, 0 to 1, shape (count, 4).
 
@@ -147,9 +155,7 @@ def periodicity(spectra: Array, f0: Array) -> Array:
     (count, 513). f0: in Hz.
     """
     lag = SAMPLE_RATE / np.maximum(f0, 40.0).astype(np.float64)
-    window = hann(2 * REACH).astype(np.float64)
-    own = np.fft.irfft(np.abs(np.fft.rfft(window, 4 * REACH)) ** 2)[:REACH]
-    scale = np.interp(lag, np.arange(REACH), own / own[0])
+    scale = np.interp(lag, np.arange(REACH), _window_correlation())
     bins = np.arange(FFT // 2 + 1)
     turned = spectra * np.cos((2 * np.pi / FFT) * lag[:, None] * bins).astype(np.float32)
     out = np.empty((len(spectra), BANDS), np.float32)

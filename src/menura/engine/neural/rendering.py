@@ -13,6 +13,11 @@ from menura.engine.neural.voice import TUNED, NeuralVoice
 TUNED_COLUMNS = np.r_[0 : filters.GAINS, filters.HARMONIC : filters.CONTROLS]
 """Where the gains stand among the controls."""
 _DEFAULT_SIMILARITY = 0.75
+_MOST_CORRECTION = 1.0
+"""Nepers by which the long-term spectrum is at most moved to the voice's: 9 dB."""
+_PRIOR_FRAMES = 150.0
+_MEMORY_FRAMES = 2_000.0
+"""Frames of speech that outweigh the assumption that the spectrum is right, and that are kept."""
 _LOWEST_HZ, _HIGHEST_HZ = 45.0, 900.0
 
 
@@ -31,12 +36,16 @@ class NeuralRendering:
         settings: ConversionSettings,
         seed: int,
         latency: LatencyProfile,
+        most_correction: float = _MOST_CORRECTION,
     ) -> None:
         self._networks = networks
         self._speed = settings.speed
         self._state = np.zeros(networks.decoder_state, np.float32)
         self._synthesiser = Synthesiser(seed)
         self._last_gentle: float | None = None
+        self._most_correction = most_correction
+        self._gain_sum = np.zeros(TUNED)
+        self._gain_count = np.zeros(1)
         self.free_gains = np.zeros((0, TUNED), np.float32)
         """Gains over the level that the decoder gave last, before tuning, (n, 144)."""
         self._row: NeuralFeatures = nothing()
@@ -81,6 +90,7 @@ class NeuralRendering:
             if not isinstance(voice, NeuralVoice):
                 raise TypeError(f"{type(voice).__name__} is a voice of another engine")
             self._voice = voice
+            self._gain_sum, self._gain_count = np.zeros(TUNED), np.zeros(1)
         if settings is not None:
             self._settings = settings
         self._adopt()
@@ -127,13 +137,26 @@ class NeuralRendering:
         clipped = np.clip(moved, np.log(_LOWEST_HZ), np.log(_HIGHEST_HZ))
         return np.asarray(clipped, np.float32)
 
+    def _mean_gains(self, speech: Array) -> Array:
+        """Return the running mean of the gains over the level at each frame, (n, 144)."""
+        sums = self._gain_sum + np.cumsum(speech * self.free_gains, axis=0)
+        counts = self._gain_count + np.cumsum(speech, axis=0)
+        self._gain_sum, self._gain_count = sums[-1], counts[-1]
+        if self._gain_count[0] > _MEMORY_FRAMES:
+            self._gain_sum *= _MEMORY_FRAMES / self._gain_count
+            self._gain_count = np.full(1, _MEMORY_FRAMES)
+        prior = _PRIOR_FRAMES * self._voice.centre
+        return np.asarray((prior + sums) / (_PRIOR_FRAMES + counts), np.float32)
+
     def _tuned(self, gains: Array, level: Array, gentle: Array, gate: Array) -> Array:
         voice = self._voice
         self.free_gains = gains - level[:, None]
         speech = np.clip((gentle + 5.0) / 3.0, 0.0, 1.0)[:, None]
         sharper = (voice.contrast - 1.0) * (self.free_gains - voice.centre)
+        drift = voice.centre - self._mean_gains(speech)
+        correction = self._towards * np.clip(drift, -self._most_correction, self._most_correction)
         silent = np.log(gate + 1e-12)[:, None]
-        tuned = gains + speech * np.clip(sharper, -2.0, 1.0) + voice.equaliser + silent
+        tuned = gains + speech * np.clip(sharper, -2.0, 1.0) + correction + voice.equaliser + silent
         return np.asarray(tuned, np.float32)
 
     def _block(self, block: NeuralFeatures) -> Samples:

@@ -8,6 +8,8 @@ _EXPONENT = 0.25
 """Octaves of formant per octave of pitch between speakers; men and women differ by 1 in pitch, 0.2
 in formants."""
 _LEAST, _MOST = 0.82, 1.22
+_CORNERS = np.linspace(mel_scale(60.0), mel_scale(MEL_TOP), MELS + 2)
+_HERTZ = 700.0 * np.expm1(_CORNERS[1:-1] / 1127.0)
 
 
 def tract_ratio(source_f0: float, target_f0: float) -> float:
@@ -29,9 +31,7 @@ def moved(mel: Array, ratio: Array) -> Array:
 
     ratio: one factor per row, (n,).
     """
-    corners = np.linspace(mel_scale(60.0), mel_scale(MEL_TOP), MELS + 2)
-    hertz = 700.0 * np.expm1(corners[1:-1] / 1127.0)
-    place = (mel_scale(hertz[None] / ratio[:, None]) - corners[1]) / (corners[1] - corners[0])
+    place = (mel_scale(_HERTZ[None] / ratio[:, None]) - _CORNERS[1]) / (_CORNERS[1] - _CORNERS[0])
     place = np.clip(place, 0.0, MELS - 1.001)
     low = place.astype(int)
     share = (place - low).astype(np.float32)

@@ -49,7 +49,9 @@ def tune(networks: Networks, voice: NeuralVoice, reference: Samples) -> NeuralVo
 def _rendered(
     networks: Networks, voice: NeuralVoice, heard: NeuralFeatures, total: int
 ) -> tuple[Samples, Array]:
-    rendering = NeuralRendering(networks, voice, ConversionSettings(), 0, LATENCY_PROFILES[0])
+    rendering = NeuralRendering(
+        networks, voice, ConversionSettings(), 0, LATENCY_PROFILES[0], most_correction=0.0
+    )
     parts, gains = [], []
     for block in heard.blocks():
         parts.append(rendering.push(block))
