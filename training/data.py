@@ -32,12 +32,12 @@ REFERENCE = 320
 """Frames of reference speech per item."""
 WARP = 1.25
 """Widest imitated change of vocal-tract length of the source, either way."""
-TRACT_ERROR = 0.08
+TRACT_ERROR = 0.05
 """How wrong the estimate of that change is, at most, in nepers, where the envelope is carried
 around."""
-REPITCHED, NOISY, LOST_BAND = 0.4, 0.25, 0.05
+REPITCHED, NOISY, LOST_BAND = 0.35, 0.15, 0.05
 """Shares of items whose source has another pitch, noise, or no upper band."""
-EQUALISER = 0.8
+EQUALISER = 0.6
 """Deviation of the source's equaliser in nepers of power."""
 SPEEDS = (0.88, 1.0, 1.14)
 """Speed factors; each makes its own virtual speaker."""

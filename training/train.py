@@ -42,7 +42,7 @@ BETAS = (0.8, 0.95)
 WEIGHT_DECAY = 0.01
 CLIP_NORM = 3.0
 WINDOWS_PER_STEP = 3
-CONTENT_NOISE = 0.2
+CONTENT_NOISE = 0.1
 """Largest deviation of the noise on the content code, relative to its RMS."""
 VOICE_NOISE = 0.1
 MEL_WEIGHT = 1.0
