@@ -1,10 +1,11 @@
 """Voices: list, search, make, change, delete; their settings, samples and previews."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Path, Query, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
 from pydantic import BaseModel
 
 from menura.accounts import Principal
@@ -12,6 +13,7 @@ from menura.api.auth import permitted, services_of
 from menura.api.bounded import BoundedRoute
 from menura.api.errors import refusals
 from menura.api.history import Done
+from menura.api.ranges import ranged
 from menura.api.voice_forms import form_document, read_voice_form
 from menura.engine.registry import MODELS
 from menura.errors import InvalidVoiceSettings, SchemaViolation, VoiceNotFound
@@ -29,7 +31,8 @@ Writer = Annotated[Principal, permitted("voices_write")]
 Anyone = Annotated[Principal, permitted()]
 VoiceId = Annotated[str, Path(description="Id of a voice, or a well-known id that stands for one.")]
 AUDIO: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"audio/*": {"schema": {"type": "string", "format": "binary"}}}}
+    200: {"content": {"audio/*": {"schema": {"type": "string", "format": "binary"}}}},
+    206: {"description": "The part that the header Range asks for."},
 }
 
 
@@ -200,7 +203,7 @@ async def search(
     )
 
 
-@router.get("/v1/voices/settings/default", summary="Default settings")
+@router.get("/v1/voices/settings/default", responses=refusals(), summary="Default settings")
 async def default_settings(caller: Anyone) -> SettingsModel:
     """Return the settings of a voice that has none of its own."""
     return SettingsModel(**DEFAULTS.given())
@@ -326,7 +329,7 @@ async def edit_settings(
 async def preview(request: Request, caller: Reader, voice_id: VoiceId) -> Response:
     """Return a short example spoken in the voice. A clone's is made when first asked for."""
     made = await services_of(request.scope).voices.preview(caller.account_id, voice_id)
-    return Response(made.data, media_type=made.media_type)
+    return _whole(request, made.data, made.media_type)
 
 
 @router.get(
@@ -341,11 +344,14 @@ async def sample_audio(
     """Return the original file of a recording a voice was made from."""
     voices = services_of(request.scope).voices
     sample = await voices.sample(caller.account_id, voice_id, sample_id)
-    return StreamingResponse(
-        voices.sample_audio(sample),
-        media_type=sample.mime_type,
-        headers={"content-length": str(sample.size), "x-content-type-options": "nosniff"},
+    answer = ranged(
+        request,
+        sample.size,
+        sample.mime_type,
+        lambda start, end: voices.sample_audio(sample, start, end),
     )
+    answer.headers["x-content-type-options"] = "nosniff"
+    return answer
 
 
 @router.delete(
@@ -367,13 +373,13 @@ async def delete_sample(
     response_class=Response,
     responses={**AUDIO, 404: refusals(404)[404]},
 )
-async def public_preview(voice_id: VoiceId) -> Response:
+async def public_preview(request: Request, voice_id: VoiceId) -> Response:
     """Return a short example spoken in a premade voice."""
     premade = find_premade(voice_id)
     if premade is None:
         raise VoiceNotFound(f"There is no premade voice {voice_id[:64]!r}.", param="voice_id")
     data = await asyncio.to_thread(premade_file(premade.preview).read_bytes)
-    return Response(data, media_type=PREVIEW_FORMAT.media_type)
+    return _whole(request, data, PREVIEW_FORMAT.media_type)
 
 
 def voice_model(request: Request, voice: Voice) -> VoiceModel:
@@ -407,6 +413,13 @@ def _sample_model(sample: Sample) -> SampleModel:
         duration_secs=sample.seconds,
         remove_background_noise=sample.remove_background_noise,
     )
+
+
+def _whole(request: Request, data: bytes, media_type: str) -> Response:
+    async def opened(start: int, end: int) -> AsyncIterator[bytes]:
+        yield data[start:end]
+
+    return ranged(request, len(data), media_type, opened)
 
 
 def _preview_path(voice: Voice) -> str:
