@@ -234,6 +234,8 @@ def test_editing_keeps_what_is_not_sent(shared_server: RunningServer, clone: str
     assert audio.content == RECORDING
     assert audio.headers["content-type"] == "audio/flac"
     gone = f"/v1/voices/{clone}/samples/{samples[0]['sample_id']}"
+    part = client.get(f"{gone}/audio", headers={"range": "bytes=10-19"})
+    assert (part.status_code, part.content) == (206, RECORDING[10:20])
     assert client.delete(gone).json() == {"status": "ok"}
     again = client.get(f"{gone}/audio")
     assert (again.status_code, detail(again)["code"]) == (404, "sample_not_found")
@@ -273,6 +275,8 @@ def test_previews(shared_server: RunningServer, clone: str) -> None:
     with shared_server.anonymous() as anonymous:
         public = anonymous.get(george["preview_url"])
         assert public.headers["content-type"] == "audio/mpeg"
+        part = anonymous.get(george["preview_url"], headers={"range": "bytes=-5"})
+        assert (part.status_code, part.content) == (206, public.content[-5:])
         mine = shared_server.client.get(f"/v1/voices/{clone}").json()["preview_url"]
         assert anonymous.get(mine).status_code == 401
         assert anonymous.get(f"/previews/{clone}.mp3").status_code == 404

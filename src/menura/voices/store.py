@@ -252,9 +252,14 @@ class VoiceStore:
                 return sample
         raise _no_sample(voice_id, sample_id)
 
-    def sample_audio(self, sample: Sample) -> AsyncIterator[bytes]:
-        """Yield a sample's original file. Raises ObjectMissing after it was deleted."""
-        return self._objects.stream(sample.object_key)
+    def sample_audio(
+        self, sample: Sample, start: int = 0, end: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """Yield a sample's original file, or its bytes from `start` to before `end`.
+
+        Raises ObjectMissing after it was deleted.
+        """
+        return self._objects.stream(sample.object_key, start, end)
 
     # Making and changing
 
