@@ -44,8 +44,8 @@ _RELATIVE_QUIET = 3e-6
 _PEAK_DECAY = 0.9995
 """Decay of the running peak per instant: 0.4 dB a second."""
 _OCTAVE_COST = 0.03
-_AWAY_COST = 0.35
-"""Cost per octave beyond half an octave from where the voice usually lies."""
+_AWAY_COST = 0.5
+"""Cost per octave beyond 0.7 octaves from where the voice usually lies."""
 _SETTLED = 100
 """Voiced instants after which it is known where the voice usually lies."""
 _JUMP_COST = 0.8
@@ -204,7 +204,7 @@ class PitchTracker:
         total = moves + self._cost[None, :]
         back = total.argmin(axis=1)
         cost = total[np.arange(_CANDIDATES + 1), back]
-        away = np.maximum(np.abs(logs - self._usual) - 0.5, 0.0)
+        away = np.maximum(np.abs(logs - self._usual) - 0.7, 0.0)
         away *= _AWAY_COST * min(1.0, self._heard / _SETTLED)
         cost[:-1] -= scores + _OCTAVE_COST * logs - away
         cost[-1] -= self._unvoiced_score + _OCTAVE_COST * np.log2(150.0)
