@@ -1,7 +1,10 @@
 """Audio isolation over HTTP: less noise, the same speech, and the contract's answers."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import soxr
 
 from ..conftest import RunningServer
 from ..conversion.sound import tone, wav
@@ -38,6 +41,43 @@ def test_raw_samples_and_fields_in_any_order(shared_server: RunningServer) -> No
     ]
     assert [reply.status_code for reply in replies] == [200, 200]
     assert replies[0].content == replies[1].content
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_preview_picture_is_ignored(shared_server: RunningServer, path: str) -> None:
+    preview = {"preview_b64": "iVBORw0KGgo" * 50_000}
+    reply = shared_server.client.post(path, files={"audio": noisy(0.5)}, data=preview)
+    assert reply.status_code == 200
+    assert reply.content == shared_server.client.post(path, files={"audio": noisy(0.5)}).content
+
+
+def test_a_key_needs_the_permission(shared_server: RunningServer) -> None:
+    accounts = shared_server.client.get("/v1/service-accounts").json()["service-accounts"]
+    account = accounts[0]["service_account_user_id"]
+    made = shared_server.client.post(
+        f"/v1/service-accounts/{account}/api-keys",
+        json={"name": "only voices", "permissions": ["voices_read"]},
+    ).json()
+    headers = {"xi-api-key": made["xi-api-key"]}
+    for path in PATHS:
+        reply = shared_server.client.post(path, files={"audio": noisy(0.5)}, headers=headers)
+        assert reply.status_code == 401
+        assert reply.json()["detail"]["code"] == "missing_permissions"
+        assert "audio_isolation" in reply.json()["detail"]["message"]
+
+
+def test_speech_stays_and_noise_goes(shared_server: RunningServer) -> None:
+    file = Path(__file__).parents[1] / "speech" / "female_ljspeech.flac"
+    clean = decoded(file.read_bytes())
+    noise = np.random.default_rng(1).standard_normal(clean.size) * 0.02
+    source = wav((clean + noise).astype(np.float32), 24_000)
+    heard = decoded(shared_server.client.post(PATHS[1], files={"audio": source}).content)
+    loud = np.abs(clean) > 0.1
+    quiet = np.convolve(np.abs(clean), np.ones(2400) / 2400, "same") < 0.002
+    same = soxr.resample(heard, 44_100, 24_000)[: clean.size]
+    loud, quiet = loud[: same.size], quiet[: same.size]
+    assert rms(same[loud]) == pytest.approx(rms(clean[: same.size][loud]), rel=0.1)
+    assert rms(same[quiet]) < 0.5 * rms(noise)
 
 
 def test_refusals(shared_server: RunningServer) -> None:

@@ -5,6 +5,7 @@ and not kept, so the list of earlier ones is always empty.
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -26,6 +27,8 @@ from menura.errors import HistoryItemNotFound
 
 PRODUCT = "audio_isolation"
 SAMPLE_RATE = 48_000
+PREVIEW_BYTES = 8_388_608
+"""Length of a text field: `preview_b64` is a picture."""
 
 _ENGINE = PassThrough()
 
@@ -41,11 +44,12 @@ class Isolation(Converting):
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, streaming: bool) -> None:
         settings = services_of(scope).settings
+        limits = FormLimits.of(settings, settings.max_isolation_upload_bytes)
         super().__init__(
             scope,
             receive,
             send,
-            form_limits=FormLimits.of(settings, settings.max_isolation_upload_bytes),
+            form_limits=replace(limits, text_bytes=PREVIEW_BYTES),
             durations=DurationLimits(settings.min_seconds, settings.max_isolation_seconds),
             streaming=streaming,
         )
