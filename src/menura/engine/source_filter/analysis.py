@@ -4,7 +4,7 @@ from collections import deque
 
 import numpy as np
 
-from menura.engine.interface import HOP, LatencyProfile, Samples
+from menura.engine.interface import LatencyProfile, Samples
 from menura.engine.source_filter import envelope as spectral
 from menura.engine.source_filter import periodicity as periodic
 from menura.engine.source_filter import pitch
@@ -53,14 +53,12 @@ class SourceFilterAnalysis:
     def push(self, samples: Samples) -> SourceFilterFeatures:
         """Take samples in and return the features that have become final (possibly no frames)."""
         self._total += len(samples)
-        clean = np.nan_to_num(
-            np.asarray(samples, dtype=np.float32), posinf=0.0, neginf=0.0
-        )
+        clean = np.nan_to_num(np.asarray(samples, dtype=np.float32), posinf=0.0, neginf=0.0)
         return self._advance(np.clip(clean, -4.0, 4.0))
 
     def flush(self) -> SourceFilterFeatures:
         """End the input and return the remaining features. The object is spent afterwards."""
-        wanted = -(-self._total // HOP) * 2
+        wanted = -(-self._total // STEP)
         missing = wanted * STEP + self._held_back - self._blocks * self._chunk
         blocks = max(0, -(-missing // self._chunk))
         padding = blocks * self._chunk - len(self._pending)
@@ -76,11 +74,7 @@ class SourceFilterAnalysis:
         ]
         self._pending = self._pending[whole * self._chunk :]
         kept = [part for part in parts if len(part.f0)]
-        return (
-            SourceFilterFeatures.joined(kept)
-            if kept
-            else SourceFilterFeatures.nothing()
-        )
+        return SourceFilterFeatures.joined(kept) if kept else SourceFilterFeatures.nothing()
 
     def _block(self, samples: Samples) -> SourceFilterFeatures:
         self._blocks += 1
@@ -91,19 +85,13 @@ class SourceFilterAnalysis:
         shape = spectral.envelopes(self._history, centres, tracked.f0)
         share, f0 = periodic.periodicities(self._history, centres, tracked.f0)
         first = 2 * _REACH
-        source = (
-            self._history[first : first + self._chunk]
-            .reshape(self._instants, STEP)
-            .copy()
-        )
+        source = self._history[first : first + self._chunk].reshape(self._instants, STEP).copy()
         self._statistics.push(f0, share, shape)
         self._waiting.append((source, f0, share, shape))
         if len(self._waiting) <= self._settling:
             return SourceFilterFeatures.nothing()
         features = self._described(*self._waiting.popleft())
-        before_start = (
-            max(0, self._held_back - (self._blocks - 1) * self._chunk) // STEP
-        )
+        before_start = max(0, self._held_back - (self._blocks - 1) * self._chunk) // STEP
         self._given += max(0, self._instants - before_start)
         return features[before_start:]
 
@@ -116,9 +104,9 @@ class SourceFilterAnalysis:
             source,
             f0,
             share,
-            shape,
+            shape.astype(np.float16),
             np.tile(known.pitch, (rows, 1)),
             np.full(rows, known.tract, dtype=np.float32),
             np.tile(known.breath, (rows, 1)),
-            np.tile(known.timbre, (rows, 1, 1)),
+            np.tile(known.timbre.astype(np.float16), (rows, 1, 1)),
         )

@@ -31,18 +31,14 @@ def envelopes(samples: Array, centres: NDArray[np.intp], f0: Array) -> Array:
     samples: must reach `REACH` beyond every centre. f0: Hz per instant, 0 where unvoiced.
     White noise of variance v has the envelope log(v) at every frequency.
     """
-    pitch = np.where(f0 > 0, np.maximum(f0, _LOWEST), UNVOICED_F0).astype(np.float64)[
-        :, None
-    ]
+    pitch = np.where(f0 > 0, np.maximum(f0, _LOWEST), UNVOICED_F0).astype(np.float64)[:, None]
     power = _power(samples, centres, pitch)
     power = _fill_below_f0(power, np.where(f0[:, None] > 0, pitch, 0.0))
     power = _smooth(power, pitch * (2.0 / 3.0))
     logs = np.log(power + POWER_FLOOR)
     cepstrum = np.fft.irfft(logs, axis=1)[:, :BINS]
     quefrency = np.arange(BINS) / SAMPLE_RATE * pitch
-    compensation = (
-        1.0 - 2.0 * _COMPENSATION + 2.0 * _COMPENSATION * np.cos(2 * np.pi * quefrency)
-    )
+    compensation = 1.0 - 2.0 * _COMPENSATION + 2.0 * _COMPENSATION * np.cos(2 * np.pi * quefrency)
     lifted = cepstrum * np.sinc(quefrency) * compensation
     return np.fft.hfft(lifted, FFT, axis=1)[:, :BINS].astype(np.float32)
 
@@ -60,25 +56,21 @@ def _power(
     return np.asarray(power / (window**2).sum(axis=1)[:, None])
 
 
-def _fill_below_f0(
-    power: NDArray[np.float64], pitch: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _fill_below_f0(power: NDArray[np.float64], pitch: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mirror what lies just above DC: no harmonic sounds below F0, but the envelope has no gap."""
     reach = int(pitch.max() / _BIN) + 2
     positions = np.clip(pitch / _BIN - np.arange(reach)[None, :], 0.0, BINS - 2.0)
     low = positions.astype(np.intp)
     part = positions - low
-    mirrored = (1 - part) * np.take_along_axis(
-        power, low, 1
-    ) + part * np.take_along_axis(power, low + 1, 1)
+    mirrored = (1 - part) * np.take_along_axis(power, low, 1) + part * np.take_along_axis(
+        power, low + 1, 1
+    )
     inside = np.arange(reach)[None, :] * _BIN < pitch
     power[:, :reach] += np.where(inside, mirrored, 0.0)
     return power
 
 
-def _smooth(
-    power: NDArray[np.float64], width: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _smooth(power: NDArray[np.float64], width: NDArray[np.float64]) -> NDArray[np.float64]:
     """Average over `width` Hz around every bin, spectrum mirrored at both ends."""
     mirrored = np.concatenate(
         [power[:, _MIRROR:0:-1], power, power[:, -2 : -_MIRROR - 2 : -1]], axis=1

@@ -3,10 +3,13 @@
 from dataclasses import dataclass, fields
 
 import numpy as np
+from numpy.typing import NDArray
 
 from menura.engine.source_filter.periodicity import BANDS
 from menura.engine.source_filter.spectrum import BINS, POWER_FLOOR, STEP, Array
 from menura.engine.source_filter.statistics import LTAS_BANDS, PRIOR_PITCH, PRIOR_SPREAD
+
+HalfArray = NDArray[np.float16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,26 +19,27 @@ class SourceFilterFeatures:
     samples: the source itself from each instant to the next, shape (n, STEP).
     f0: Hz, 0 where unvoiced, (n,).
     periodicity: periodic share of the power per band, (n, BANDS).
-    envelope: log power, (n, BINS).
+    envelope: log power, (n, BINS); half precision, a hundredth of a neper, for long uploads.
     pitch: running median and spread of the source's log2 F0, (n, 2).
     tract: running vocal-tract factor, (n,): formants lie at so many times an average speaker's.
     breath: running mean periodic share of the voiced instants, (n, BANDS).
-    timbre: running long-term log spectra, voiced and unvoiced, (n, 2, LTAS_BANDS).
+    timbre: running long-term log spectra, voiced and unvoiced, (n, 2, LTAS_BANDS),
+        half precision.
     """
 
     samples: Array
     f0: Array
     periodicity: Array
-    envelope: Array
+    envelope: HalfArray
     pitch: Array
     tract: Array
     breath: Array
-    timbre: Array
+    timbre: HalfArray
 
     @property
     def frames(self) -> int:
         """Number of 10 ms frames."""
-        return len(self.f0) // 2
+        return -(-len(self.f0) // 2)
 
     @property
     def nbytes(self) -> int:
@@ -43,9 +47,7 @@ class SourceFilterFeatures:
         return sum(getattr(self, field.name).nbytes for field in fields(self))
 
     def __getitem__(self, rows: slice) -> "SourceFilterFeatures":
-        return SourceFilterFeatures(
-            *(getattr(self, field.name)[rows] for field in fields(self))
-        )
+        return SourceFilterFeatures(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     @staticmethod
     def joined(parts: "list[SourceFilterFeatures]") -> "SourceFilterFeatures":
@@ -66,11 +68,11 @@ class SourceFilterFeatures:
             np.zeros((0, STEP), np.float32),
             np.zeros(0, np.float32),
             np.zeros((0, BANDS), np.float32),
-            np.zeros((0, BINS), np.float32),
+            np.zeros((0, BINS), np.float16),
             np.zeros((0, 2), np.float32),
             np.zeros(0, np.float32),
             np.zeros((0, BANDS), np.float32),
-            np.zeros((0, 2, LTAS_BANDS), np.float32),
+            np.zeros((0, 2, LTAS_BANDS), np.float16),
         )
 
     @staticmethod
@@ -80,9 +82,9 @@ class SourceFilterFeatures:
             np.zeros((1, STEP), np.float32),
             np.zeros(1, np.float32),
             np.zeros((1, BANDS), np.float32),
-            np.full((1, BINS), np.log(POWER_FLOOR), np.float32),
+            np.full((1, BINS), np.log(POWER_FLOOR), np.float16),
             np.array([[PRIOR_PITCH, PRIOR_SPREAD]], np.float32),
             np.ones(1, np.float32),
             np.full((1, BANDS), 0.5, np.float32),
-            np.zeros((1, 2, LTAS_BANDS), np.float32),
+            np.zeros((1, 2, LTAS_BANDS), np.float16),
         )

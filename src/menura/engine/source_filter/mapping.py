@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from menura.engine.interface import SAMPLE_RATE, ConversionSettings
 from menura.engine.source_filter.features import SourceFilterFeatures
@@ -34,10 +35,7 @@ _STYLE = 0.5
 """How much farther than the target `style` 1 goes, as a share of the way."""
 
 _COARSE = np.array(
-    [
-        np.exp(-0.5 * ((np.arange(LTAS_BANDS) - band) / 3.0) ** 2)
-        for band in range(LTAS_BANDS)
-    ]
+    [np.exp(-0.5 * ((np.arange(LTAS_BANDS) - band) / 3.0) ** 2) for band in range(LTAS_BANDS)]
 )
 _COARSE = (_COARSE / _COARSE.sum(axis=1, keepdims=True)).T.astype(np.float32)
 
@@ -65,12 +63,13 @@ def convert(
     towards = min(1.0, settings.similarity_boost / FULL_SIMILARITY)
     beyond = max(0.0, settings.similarity_boost - FULL_SIMILARITY)
     reach = (towards + beyond) * (1.0 + _STYLE * settings.style)
-    envelope = _spectrum(features, voice, settings, reach)
+    source = features.envelope.astype(np.float32)
+    envelope = _spectrum(features, source, voice, settings, reach)
     return Sound(
         _pitch(features, voice, settings, towards),
         _breath(features, voice, towards),
         envelope,
-        envelope - features.envelope,
+        envelope - source,
     )
 
 
@@ -84,9 +83,7 @@ def _pitch(
     voiced = features.f0 > 0
     medians, spreads = features.pitch[voiced].T
     usual = np.clip(voice.spread / spreads, 0.7, 1.4) ** (0.5 * towards)
-    scale = (
-        usual * 2.0 ** (0.8 * (0.5 - settings.stability)) * (1.0 + 0.3 * settings.style)
-    )
+    scale = usual * 2.0 ** (0.8 * (0.5 - settings.stability)) * (1.0 + 0.3 * settings.style)
     style = 0.15 * settings.style * (voice.pitch - PRIOR_PITCH)
     goal = medians + towards * (voice.pitch + style - medians)
     f0 = np.zeros_like(features.f0)
@@ -98,9 +95,7 @@ def _pitch(
     return f0
 
 
-def _breath(
-    features: SourceFilterFeatures, voice: SourceFilterVoice, towards: float
-) -> Array:
+def _breath(features: SourceFilterFeatures, voice: SourceFilterVoice, towards: float) -> Array:
     """Move the periodic share towards the voice's usual one, half of the way, within bounds."""
     usual = np.clip(voice.periodicity, 0.05, 0.95)
     source = np.clip(features.breath, 0.05, 0.95)
@@ -110,34 +105,40 @@ def _breath(
 
 def _spectrum(
     features: SourceFilterFeatures,
+    envelope: Array,
     voice: SourceFilterVoice,
     settings: ConversionSettings,
     reach: float,
 ) -> Array:
     """Warp the envelope to the voice's tract and move the long-term spectrum."""
-    rows = len(features.f0)
-    warp = np.clip((voice.tract / features.tract) ** (_TRACT_SHARE * reach), 0.75, 1.35)
-    positions = (np.arange(BINS, dtype=np.float32)[None, :] / warp[:, None]).astype(
-        np.float32
-    )
-    target, source = voice.timbre[None], features.timbre
+    known, row = _distinct(features)
+    tract, timbre = features.tract[known], features.timbre[known].astype(np.float32)
+    warp = np.clip((voice.tract / tract) ** (_TRACT_SHARE * reach), 0.75, 1.35)
+    positions = (np.arange(BINS)[None, :] / warp[:, None]).astype(np.float32)
+    target = voice.timbre[None]
     if not settings.use_speaker_boost:
-        target, source = target @ _COARSE, source @ _COARSE
-    usual = spread_over_bins(source.reshape(-1, LTAS_BANDS))
-    usual = at_bins(usual, np.repeat(positions, 2, axis=0)).reshape(rows, 2, BINS)
+        target, timbre = target @ _COARSE, timbre @ _COARSE
+    usual = spread_over_bins(timbre.reshape(-1, LTAS_BANDS))
+    usual = at_bins(usual, np.repeat(positions, 2, axis=0)).reshape(-1, 2, BINS)
     way = spread_over_bins(target) - usual
     edge = int(min(_TOP, 0.95 * voice.bandwidth) / (SAMPLE_RATE / 2) * (BINS - 1))
     way[:, :, edge:] = way[:, :, edge : edge + 1]
     way = reach * _TIMBRE_SHARE * (way - way[:, :, 8:edge].mean(axis=2, keepdims=True))
     way[:, 1] = way[:, 0] + _UNVOICED_SHARE * (way[:, 1] - way[:, 0])
-    limit = (
-        _LIMIT
-        + _EXTRA_LIMIT * max(0.0, settings.similarity_boost - FULL_SIMILARITY) * 4.0
-    )
+    beyond = max(0.0, settings.similarity_boost - FULL_SIMILARITY)
+    limit = _LIMIT + _EXTRA_LIMIT * beyond / (1.0 - FULL_SIMILARITY)
     way = np.clip(way, -limit, limit)
-    warped = at_bins(features.envelope, positions)
-    moved = warped + np.where((features.f0 > 0)[:, None], way[:, 0], way[:, 1])
-    return np.asarray(moved, dtype=np.float32)
+    unvoiced = (features.f0 == 0).astype(np.intp)
+    return np.asarray(at_bins(envelope, positions[row]) + way[row, unvoiced], dtype=np.float32)
+
+
+def _distinct(features: SourceFilterFeatures) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return rows where the statistics change, and for every row which of those it follows."""
+    new = np.ones(len(features.f0), dtype=np.bool_)
+    new[1:] = (features.tract[1:] != features.tract[:-1]) | (
+        features.timbre[1:] != features.timbre[:-1]
+    ).any(axis=(1, 2))
+    return np.flatnonzero(new), np.cumsum(new) - 1
 
 
 def _power(envelope: Array) -> float:
@@ -155,12 +156,10 @@ class LoudnessKeeper:
     def __init__(self) -> None:
         self._source = self._moved = 1e-9
 
-    def push(self, source: Array, sound: Sound) -> Sound:
+    def push(self, sound: Sound) -> Sound:
         """Return a block of sound at the source's long-term level."""
-        keep = max(0.0, 1.0 - len(source) / _LOUDNESS_MEMORY)
-        self._source = self._source * keep + _power(source)
+        keep = max(0.0, 1.0 - len(sound.f0) / _LOUDNESS_MEMORY)
+        self._source = self._source * keep + _power(sound.envelope - sound.change)
         self._moved = self._moved * keep + _power(sound.envelope)
         gain = np.float32(np.clip(np.log(self._source / self._moved), -_LIMIT, _LIMIT))
-        return Sound(
-            sound.f0, sound.periodicity, sound.envelope + gain, sound.change + gain
-        )
+        return Sound(sound.f0, sound.periodicity, sound.envelope + gain, sound.change + gain)

@@ -47,7 +47,9 @@ def measure(references: Sequence[Samples]) -> Measurement:
         for start in range(0, len(voiced), _BLOCK):
             rows = slice(start, start + _BLOCK)
             known.push(
-                features.f0[rows], features.periodicity[rows], features.envelope[rows]
+                features.f0[rows],
+                features.periodicity[rows],
+                features.envelope[rows].astype(np.float32),
             )
     low, middle, high = np.quantile(logs, [0.16, 0.5, 0.84])
     voice = SourceFilterVoice(
@@ -58,9 +60,7 @@ def measure(references: Sequence[Samples]) -> Measurement:
         periodicity=known.breath,
         bandwidth=_bandwidth(features),
     )
-    return Measurement(
-        voice, _warnings(references, seconds, spoken, _noise(features), voice)
-    )
+    return Measurement(voice, _warnings(references, seconds, spoken, _noise(features), voice))
 
 
 def _analysed(reference: Samples) -> SourceFilterFeatures:
@@ -69,8 +69,9 @@ def _analysed(reference: Samples) -> SourceFilterFeatures:
 
 
 def _bandwidth(features: SourceFilterFeatures) -> float:
-    level = spectral_level(features.envelope)
-    loud = features.envelope[level > level.max() - 8.0] @ BANK
+    envelope = features.envelope.astype(np.float32)
+    level = spectral_level(envelope)
+    loud = envelope[level > level.max() - 8.0] @ BANK
     top = np.quantile(loud, 0.95, axis=0)
     present = np.flatnonzero(top > top.max() - 11.5)
     edge = BANK[:, present[-1]] @ np.linspace(0, SAMPLE_RATE / 2, BANK.shape[0])
@@ -79,7 +80,7 @@ def _bandwidth(features: SourceFilterFeatures) -> float:
 
 def _noise(features: SourceFilterFeatures) -> float:
     """Return the level of the quietest twentieth under the loudest quarter, in dB."""
-    quiet, loud = np.quantile(spectral_level(features.envelope), [0.05, 0.85])
+    quiet, loud = np.quantile(spectral_level(features.envelope.astype(np.float32)), [0.05, 0.85])
     return float((quiet - loud) * 10.0 / np.log(10.0))
 
 

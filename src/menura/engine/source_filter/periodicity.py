@@ -16,9 +16,7 @@ EDGES = (0.0, 700.0, 1_500.0, 2_500.0, 3_500.0, 5_000.0, 7_000.0, 9_000.0, 12_00
 """Borders of the bands in Hz."""
 
 BANDS = len(EDGES) - 1
-CENTRES = np.array(
-    [300.0, 1_100.0, 2_000.0, 3_000.0, 4_200.0, 6_000.0, 8_000.0, 10_500.0]
-)
+CENTRES = np.array([300.0, 1_100.0, 2_000.0, 3_000.0, 4_200.0, 6_000.0, 8_000.0, 10_500.0])
 
 _HALF = FFT // 2
 _LOWEST = 100.0
@@ -28,15 +26,12 @@ _SHIFTS = np.arange(-3.0, 3.01, 0.5)
 _BAND_OF_BIN = np.zeros((BINS, BANDS), dtype=np.float32)
 for _band in range(BANDS):
     _BAND_OF_BIN[
-        (EDGES[_band] <= FREQUENCIES)
-        & (EDGES[_band + 1] + (_band == BANDS - 1) > FREQUENCIES),
+        (EDGES[_band] <= FREQUENCIES) & (EDGES[_band + 1] + (_band == BANDS - 1) > FREQUENCIES),
         _band,
     ] = 1.0
 _TURNS = np.exp(2j * np.pi / SAMPLE_RATE * FREQUENCIES[:, None] * _SHIFTS[None, :])
 _REAL, _IMAGINARY = (
-    np.ascontiguousarray(
-        (_BAND_OF_BIN[:, None, :] * part[:, :, None]).reshape(BINS, -1)
-    )
+    np.ascontiguousarray((_BAND_OF_BIN[:, None, :] * part[:, :, None]).reshape(BINS, -1))
     for part in (_TURNS.real.astype(np.float32), _TURNS.imag.astype(np.float32))
 )
 _TRUSTED = np.array([1.0, 1.0, 1.0, 1.0, 0.5, 0.0, 0.0, 0.0], dtype=np.float32)
@@ -69,9 +64,7 @@ def periodicities(
     first = np.fft.rfft(frames[left - _HALF] * window, axis=1)
     second = np.fft.rfft(frames[left + gap - _HALF] * window, axis=1)
     cross = first.conj() * second
-    bands = (cross.real.astype(np.float32) @ _REAL) - (
-        cross.imag.astype(np.float32) @ _IMAGINARY
-    )
+    bands = (cross.real.astype(np.float32) @ _REAL) - (cross.imag.astype(np.float32) @ _IMAGINARY)
     power = np.sqrt(
         ((first.real**2 + first.imag**2).astype(np.float32) @ _BAND_OF_BIN)
         * ((second.real**2 + second.imag**2).astype(np.float32) @ _BAND_OF_BIN)
@@ -88,13 +81,7 @@ def periodicities(
     share[voiced] = np.clip(coherence[rows[:, None], around].max(axis=1), 0.0, 1.0)
     left_, at, right_ = agreement[rows[:, None], around].T
     curve = left_ - 2 * at + right_
-    inner = (
-        (best > 0)
-        & (best < len(_SHIFTS) - 1)
-        & (curve < -1e-6)
-        & (left_ > -5)
-        & (right_ > -5)
-    )
+    inner = (best > 0) & (best < len(_SHIFTS) - 1) & (curve < -1e-6) & (left_ > -5) & (right_ > -5)
     shift = np.where(inner, 0.25 * (left_ - right_) / np.where(inner, curve, 1.0), 0.0)
     refined[voiced] = SAMPLE_RATE / (tried[rows, best] + np.clip(shift, -0.5, 0.5))
     return share, refined

@@ -113,9 +113,7 @@ class PitchTracker:
         self._low = np.zeros(_BACK + REACH // _DECIMATION, dtype=np.float32)
         self._cost = np.zeros(_CANDIDATES + 1)
         self._log = np.zeros(_CANDIDATES + 1)
-        self._trellis: list[
-            tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.intp]]
-        ] = []
+        self._trellis: list[tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.intp]]] = []
         self._cost[:-1] = 1e3
 
     def push(self, samples: Array) -> Pitch:
@@ -147,14 +145,10 @@ class PitchTracker:
 
     def _candidates(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         low = self._low.astype(np.float64)
-        starts = (
-            _CENTRE + _STEP * np.arange(self._instants)[:, None] + _OFFSETS[None, :]
-        )
+        starts = _CENTRE + _STEP * np.arange(self._instants)[:, None] + _OFFSETS[None, :]
         span = len(low)
         padded = np.concatenate([low, np.zeros(_LONGEST)])
-        products = (
-            sliding_window_view(padded, span)[_SHORTEST : _LONGEST + 1] * low[:span]
-        )
+        products = sliding_window_view(padded, span)[_SHORTEST : _LONGEST + 1] * low[:span]
         sums = np.zeros((len(_LAGS), span + 1))
         np.cumsum(products, axis=1, out=sums[:, 1:])
         rows = np.arange(len(_LAGS))[None, :]
@@ -165,33 +159,24 @@ class PitchTracker:
         right = first[starts + _LAGS + _WIDTH] - first[starts + _LAGS]
         left_power = second[starts + _WIDTH] - second[starts] - left * left / _WIDTH
         right_power = (
-            second[starts + _LAGS + _WIDTH]
-            - second[starts + _LAGS]
-            - right * right / _WIDTH
+            second[starts + _LAGS + _WIDTH] - second[starts + _LAGS] - right * right / _WIDTH
         )
-        power = (
-            float((second[starts[:, 0] + _WIDTH] - second[starts[:, 0]]).max()) / _WIDTH
-        )
+        power = float((second[starts[:, 0] + _WIDTH] - second[starts[:, 0]]).max()) / _WIDTH
         self._peak = max(self._peak * _PEAK_DECAY**self._instants, power)
         quiet = _WIDTH * (_QUIET + _RELATIVE_QUIET * self._peak)
         ratio = (cross - left * right / _WIDTH) / np.sqrt(
-            np.maximum(left_power + quiet, quiet)
-            * np.maximum(right_power + quiet, quiet)
+            np.maximum(left_power + quiet, quiet) * np.maximum(right_power + quiet, quiet)
         )
         middle = ratio[:, 1:-1]
         peaks = (middle > ratio[:, :-2]) & (middle >= ratio[:, 2:]) & (middle > 0.25)
-        ranked = np.where(
-            peaks, middle - _OCTAVE_COST * np.log2(_LAGS[1:-1] / _SHORTEST), -1.0
-        )
+        ranked = np.where(peaks, middle - _OCTAVE_COST * np.log2(_LAGS[1:-1] / _SHORTEST), -1.0)
         best = np.argpartition(-ranked, _CANDIDATES, axis=1)[:, :_CANDIDATES] + 1
         before = np.take_along_axis(ratio, best - 1, axis=1)
         at = np.take_along_axis(ratio, best, axis=1)
         after = np.take_along_axis(ratio, best + 1, axis=1)
         curve = before - 2 * at + after
         valid = np.take_along_axis(ranked, best - 1, axis=1) > -1.0
-        shift = np.where(
-            valid, 0.5 * (before - after) / np.where(valid, curve, 1.0), 0.0
-        )
+        shift = np.where(valid, 0.5 * (before - after) / np.where(valid, curve, 1.0), 0.0)
         lags = _LAGS[best] + shift
         peak = at - 0.25 * (before - after) * shift
         return np.log2(_RATE / lags), np.where(valid, peak, -9.0)

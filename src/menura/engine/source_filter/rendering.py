@@ -24,6 +24,8 @@ _KNEE = 0.8
 class SourceFilterRendering:
     """Renders one stream in blocks of a fixed number of output instants counted from its start.
 
+    The first block is as long as the first that the analysis gives out, so that neither waits for
+    the other afterwards.
     Output instant m shows the source at instant `m * speed`, between two rows where it must.
     """
 
@@ -38,6 +40,7 @@ class SourceFilterRendering:
         self._settings = settings
         self._speed = settings.speed
         self._instants = latency.chunk // STEP
+        self._block_length = (latency.chunk - latency.look_ahead % latency.chunk) // STEP
         self._synthesiser = Synthesiser(self._instants, seed)
         self._loudness = LoudnessKeeper()
         self._rows = SourceFilterFeatures.silence()
@@ -54,9 +57,7 @@ class SourceFilterRendering:
     def push(self, features: Features) -> Samples:
         """Take features in and return the samples that have become final."""
         if not isinstance(features, SourceFilterFeatures):
-            raise TypeError(
-                f"{type(features).__name__} comes from another engine's analysis"
-            )
+            raise TypeError(f"{type(features).__name__} comes from another engine's analysis")
         self._rows = SourceFilterFeatures.joined([self._rows, features])
         parts = [np.zeros(0, dtype=np.float32)]
         while self._first + len(self._rows.f0) > np.ceil(self._positions()[-1]):
@@ -70,11 +71,7 @@ class SourceFilterRendering:
         wanted = round(total / self._speed)
         parts = [np.zeros(0, dtype=np.float32)]
         while self._given < wanted:
-            parts.append(
-                self.push(
-                    SourceFilterFeatures.joined([self._rows[-1:]] * self._instants)
-                )
-            )
+            parts.append(self.push(SourceFilterFeatures.joined([self._rows[-1:]] * self._instants)))
         out = np.concatenate(parts)
         return out[: len(out) - (self._given - wanted)]
 
@@ -90,21 +87,22 @@ class SourceFilterRendering:
             self._settings = settings
 
     def _positions(self) -> NDArray[np.float64]:
-        return (self._next + np.arange(self._instants, dtype=np.float64)) * self._speed
+        return (self._next + np.arange(self._block_length, dtype=np.float64)) * self._speed
 
     def _block(self) -> Samples:
         positions = self._positions()
         offsets = positions - self._first
         if self._speed == 1.0:
-            shown = self._rows[int(offsets[0]) : int(offsets[0]) + self._instants]
+            shown = self._rows[int(offsets[0]) : int(offsets[0]) + self._block_length]
         else:
             shown = _between(self._rows, offsets)
         starts = np.rint(offsets * STEP).astype(np.intp) - STEP
         grains = sliding_window_view(self._rows.samples.ravel(), 2 * STEP)[starts]
         sound = convert(shown, self._voice, self._settings)
-        sound = self._loudness.push(shown.envelope, sound)
+        sound = self._loudness.push(sound)
         out = self._synthesiser.push(sound, grains)
-        self._next += self._instants
+        self._next += self._block_length
+        self._block_length = self._instants
         keep = int(self._next * self._speed) - 1
         self._rows = self._rows[keep - self._first :]
         self._first = keep
@@ -113,9 +111,7 @@ class SourceFilterRendering:
         return _within_full_scale(out[skipped:])
 
 
-def _between(
-    rows: SourceFilterFeatures, offsets: NDArray[np.float64]
-) -> SourceFilterFeatures:
+def _between(rows: SourceFilterFeatures, offsets: NDArray[np.float64]) -> SourceFilterFeatures:
     """Read features at fractional rows."""
     low = np.minimum(offsets.astype(np.intp), len(rows.f0) - 1)
     high = np.minimum(low + 1, len(rows.f0) - 1)
@@ -132,7 +128,7 @@ def _between(
         rows.samples[nearest],
         np.where(voiced, gliding, rows.f0[nearest]),
         mixed(rows.periodicity),
-        mixed(rows.envelope),
+        mixed(rows.envelope.astype(np.float32)).astype(np.float16),
         rows.pitch[nearest],
         rows.tract[nearest],
         rows.breath[nearest],

@@ -12,9 +12,7 @@ STEP = HOP // 2
 
 FFT = 1024
 BINS = FFT // 2 + 1
-FREQUENCIES: NDArray[np.float32] = np.linspace(
-    0, SAMPLE_RATE / 2, BINS, dtype=np.float32
-)
+FREQUENCIES: NDArray[np.float32] = np.linspace(0, SAMPLE_RATE / 2, BINS, dtype=np.float32)
 """Centre of each bin in Hz."""
 
 POWER_FLOOR = 1e-10

@@ -34,8 +34,7 @@ _EVERY = 4
 
 def _bank() -> Array:
     edges = 700.0 * np.expm1(
-        np.linspace(mel(np.array(60.0)), mel(np.array(12_000.0)), LTAS_BANDS + 2)
-        / 1127.0
+        np.linspace(mel(np.array(60.0)), mel(np.array(12_000.0)), LTAS_BANDS + 2) / 1127.0
     )
     bins = np.arange(BINS) * (SAMPLE_RATE / 2 / (BINS - 1))
     width = np.maximum(np.diff(edges), SAMPLE_RATE / 1024)
@@ -114,9 +113,7 @@ class SpeakerStatistics:
         if voiced.any():
             self._breath += periodicity[voiced].sum(axis=0)
             self._hear_pitch(np.log2(f0[voiced].astype(np.float64)))
-            self._likelihoods += _EVERY * tract.log_likelihoods(
-                envelope[voiced][::_EVERY]
-            )
+            self._likelihoods += _EVERY * tract.log_likelihoods(envelope[voiced][::_EVERY])
             self.tract = tract.tract(self._likelihoods, float(self.pitch[0]))
 
     def _forget(self, kind: int, heard: int) -> None:

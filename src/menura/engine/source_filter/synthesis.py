@@ -21,15 +21,11 @@ PRE = 8
 _SEEDED = 0.01
 """Share of unvoiced power that is drawn anew, so that every seed sounds, however faintly."""
 
-_WINDOW = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(2 * STEP) / (2 * STEP))).astype(
-    np.float32
-)
+_WINDOW = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(2 * STEP) / (2 * STEP))).astype(np.float32)
 _MINIMUM_PHASE = np.zeros(FFT)
 _MINIMUM_PHASE[0] = _MINIMUM_PHASE[FFT // 2] = 1.0
 _MINIMUM_PHASE[1 : FFT // 2] = 2.0
-_HIGH_PASS = np.log(1e-3 + (FREQUENCIES / 30.0) ** 4) - np.log(
-    1.0 + (FREQUENCIES / 30.0) ** 4
-)
+_HIGH_PASS = np.log(1e-3 + (FREQUENCIES / 30.0) ** 4) - np.log(1.0 + (FREQUENCIES / 30.0) ** 4)
 """Log power that keeps pulses and noise from moving the zero line."""
 
 _BAND_TO_BIN = np.stack(
@@ -44,21 +40,18 @@ def _filters(cepstra: NDArray[np.float64]) -> NDArray[np.complex128]:
 
 def _causal(log_power: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return causal cepstra of log power envelopes: minimum phase by folding."""
-    return np.asarray(
-        np.fft.irfft(0.5 * (log_power + _HIGH_PASS), axis=1) * _MINIMUM_PHASE
-    )
+    return np.asarray(np.fft.irfft(0.5 * (log_power + _HIGH_PASS), axis=1) * _MINIMUM_PHASE)
 
 
 class Synthesiser:
-    """Renders one stream in blocks of a fixed number of instants."""
+    """Renders one stream in blocks of at most `longest` instants."""
 
-    def __init__(self, instants: int, seed: int) -> None:
-        self._instants = instants
+    def __init__(self, longest: int, seed: int) -> None:
         self._random = np.random.Generator(np.random.PCG64(seed))
         self._noise = np.zeros(STEP, dtype=np.float32)
         self._phase = 0.0
         self._last: Sound | None = None
-        self._output = np.zeros(PRE + instants * STEP + FFT + STEP, dtype=np.float64)
+        self._output = np.zeros(PRE + longest * STEP + FFT + STEP, dtype=np.float64)
 
     def push(self, sound: Sound, grains: Array) -> Samples:
         """Take a block of instants; return the samples that became final.
@@ -74,7 +67,7 @@ class Synthesiser:
         logs = np.concatenate([last.envelope[-1:], sound.envelope])
         self._pulses(f0, share, logs)
         self._hiss(sound, grains)
-        ready = self._instants * STEP
+        ready = len(sound.f0) * STEP
         out = self._output[:ready].astype(np.float32)
         self._output[:-ready] = self._output[ready:]
         self._output[-ready:] = 0.0
@@ -84,22 +77,18 @@ class Synthesiser:
         carried = np.where(f0[:-1] > 0, f0[:-1], f0[1:])
         reached = np.where(f0[1:] > 0, f0[1:], f0[:-1])
         ramp = np.arange(STEP) / STEP
-        rate = (
-            carried[:, None] + (reached - carried)[:, None] * ramp
-        ).ravel() / SAMPLE_RATE
+        rate = (carried[:, None] + (reached - carried)[:, None] * ramp).ravel() / SAMPLE_RATE
         phase = self._phase + np.concatenate([[0.0], np.cumsum(rate)])
         self._phase = float(phase[-1] % 1.0)
         at = np.flatnonzero(np.floor(phase[1:]) > np.floor(phase[:-1]))
         if len(at) == 0:
             return
         place = at + (np.floor(phase[at + 1]) - phase[at]) / rate[at]
-        spot = np.minimum(place / STEP, self._instants - 1e-6)
+        spot = np.minimum(place / STEP, len(f0) - 1 - 1e-6)
         low = spot.astype(np.intp)
         part = (spot - low)[:, None]
         weight = (1 - part) * share[low] + part * share[low + 1]
-        gain = (
-            np.sqrt(np.maximum(weight, 0.0) @ _BAND_TO_BIN) / np.sqrt(rate[at])[:, None]
-        )
+        gain = np.sqrt(np.maximum(weight, 0.0) @ _BAND_TO_BIN) / np.sqrt(rate[at])[:, None]
         log_power = (1 - part) * logs[low] + part * logs[low + 1]
         spectrum = _filters(_causal(log_power.astype(np.float64))) * gain
         whole = np.floor(place).astype(np.intp)
@@ -110,16 +99,12 @@ class Synthesiser:
             self._output[start : start + FFT] += response
 
     def _hiss(self, sound: Sound, grains: Array) -> None:
-        fresh = self._random.standard_normal(self._instants * STEP, dtype=np.float32)
+        fresh = self._random.standard_normal(len(grains) * STEP, dtype=np.float32)
         noise = np.concatenate([self._noise, fresh])
         self._noise = noise[-STEP:]
-        windows = (
-            np.lib.stride_tricks.sliding_window_view(noise, 2 * STEP)[::STEP] * _WINDOW
-        )
+        windows = np.lib.stride_tricks.sliding_window_view(noise, 2 * STEP)[::STEP] * _WINDOW
         voiced = sound.f0 > 0
-        share = np.where(
-            voiced[:, None], sound.periodicity @ _BAND_TO_BIN, 1.0 - _SEEDED
-        )
+        share = np.where(voiced[:, None], sound.periodicity @ _BAND_TO_BIN, 1.0 - _SEEDED)
         gain = np.sqrt(np.maximum(1.0 - share, 0.0))
         filters = _filters(_causal(sound.envelope.astype(np.float64))) * gain
         spectra = np.fft.rfft(windows, FFT, axis=1) * filters
@@ -129,6 +114,6 @@ class Synthesiser:
             source = np.fft.rfft(grains[kept] * _WINDOW, FFT, axis=1)
             spectra[kept] += np.sqrt(1.0 - _SEEDED) * change * source
         shaped = np.fft.irfft(spectra, axis=1)
-        for instant in range(self._instants):
+        for instant in range(len(grains)):
             start = PRE + instant * STEP
             self._output[start : start + FFT] += shaped[instant]

@@ -41,9 +41,7 @@ def _cepstra_of_warp(warp: float) -> NDArray[np.float64]:
 
 @cache
 def _projection() -> Array:
-    return np.concatenate([_cepstra_of_warp(warp) for warp in WARPS], axis=1).astype(
-        np.float32
-    )
+    return np.concatenate([_cepstra_of_warp(warp) for warp in WARPS], axis=1).astype(np.float32)
 
 
 @cache

@@ -36,9 +36,7 @@ class SourceFilterVoice:
     def to_bytes(self) -> bytes:
         """Return a self-contained serialisation that `from_bytes` reads."""
         held = io.BytesIO()
-        arrays = {
-            field.name: np.asarray(getattr(self, field.name)) for field in fields(self)
-        }
+        arrays = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
         np.savez(held, allow_pickle=False, version=np.asarray(VERSION), **arrays)
         return held.getvalue()
 
@@ -48,15 +46,11 @@ class SourceFilterVoice:
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as held:
                 version = int(held["version"])
-                arrays = {
-                    field.name: held[field.name] for field in fields(SourceFilterVoice)
-                }
+                arrays = {field.name: held[field.name] for field in fields(SourceFilterVoice)}
         except Exception as error:
             raise ValueError("These bytes hold no source-filter voice.") from error
         if version != VERSION:
-            raise ValueError(
-                f"Voice version {version} is not {VERSION}; measure the voice anew."
-            )
+            raise ValueError(f"Voice version {version} is not {VERSION}; measure the voice anew.")
         values: dict[str, float | Array] = {}
         for name, array in arrays.items():
             if array.shape != _SHAPES.get(name, ()) or not np.isfinite(array).all():
