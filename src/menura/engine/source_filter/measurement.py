@@ -41,7 +41,6 @@ def measure(references: Sequence[Samples]) -> Measurement:
             f"The references hold {spoken:.1f} s of voiced speech in {seconds:.1f} s; "
             f"at least {_LEAST_VOICED} s are needed, better 10 s."
         )
-    logs = np.log2(features.f0[voiced])
     known = SpeakerStatistics()
     for _ in range(2):
         for start in range(0, len(voiced), _BLOCK):
@@ -51,10 +50,9 @@ def measure(references: Sequence[Samples]) -> Measurement:
                 features.periodicity[rows],
                 features.envelope[rows].astype(np.float32),
             )
-    low, middle, high = np.quantile(logs, [0.16, 0.5, 0.84])
     voice = SourceFilterVoice(
-        pitch=float(middle),
-        spread=float(np.clip((high - low) / 2, 0.05, 0.6)),
+        pitch=float(known.pitch[0]),
+        spread=float(np.clip(known.pitch[1], 0.05, 0.6)),
         tract=known.tract,
         timbre=known.timbre,
         periodicity=known.breath,

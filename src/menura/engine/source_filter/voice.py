@@ -9,7 +9,7 @@ from menura.engine.source_filter.periodicity import BANDS
 from menura.engine.source_filter.spectrum import Array
 from menura.engine.source_filter.statistics import LTAS_BANDS
 
-VERSION = 2
+VERSION = 3
 
 _SHAPES = {"timbre": (2, LTAS_BANDS), "periodicity": (BANDS,)}
 
