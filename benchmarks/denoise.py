@@ -2,7 +2,8 @@
 
     python -m benchmarks.denoise --corpus ../shared/corpus
 
-Candidates whose package is not installed are left out: `pip install livekit pyrnnoise` adds them. Every candidate is aligned by its measured delay before it is scored.
+Candidates whose package is not installed are left out: `pip install livekit pyrnnoise` adds them.
+Every candidate is aligned by its measured delay before it is scored.
 """
 
 import argparse
