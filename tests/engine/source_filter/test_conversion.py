@@ -1,0 +1,184 @@
+"""Who speaks changes, in pitch and formants; what is no voice stays what it is."""
+
+import numpy as np
+import pytest
+
+from menura.engine.interface import (
+    LATENCY_PROFILES,
+    SAMPLE_RATE,
+    ConversionSettings,
+    Samples,
+)
+from menura.engine.source_filter import SourceFilterEngine
+from menura.engine.source_filter.features import SourceFilterFeatures
+from menura.engine.source_filter.voice import SourceFilterVoice
+from menura.engine.stream import ConversionStream
+
+
+def _convert(
+    engine: SourceFilterEngine,
+    source: Samples,
+    voice: SourceFilterVoice,
+    seed: int = 1,
+    level: int = 2,
+    **chosen: float | bool,
+) -> Samples:
+    stream = ConversionStream(
+        engine, voice, ConversionSettings(**chosen), LATENCY_PROFILES[level], seed
+    )
+    return np.concatenate([stream.push(source), stream.flush()])
+
+
+def _features(engine: SourceFilterEngine, samples: Samples) -> SourceFilterFeatures:
+    analysis = engine.analysis(LATENCY_PROFILES[0])
+    return SourceFilterFeatures.joined([analysis.push(samples), analysis.flush()])
+
+
+def _median(features: SourceFilterFeatures) -> float:
+    return float(np.median(np.log2(features.f0[features.f0 > 0])))
+
+
+def _spread(features: SourceFilterFeatures) -> float:
+    low, high = np.quantile(np.log2(features.f0[features.f0 > 0]), [0.16, 0.84])
+    return float(high - low)
+
+
+@pytest.mark.parametrize("direction", ["to_woman", "to_man"])
+def test_crossing_sexes_moves_pitch_and_formants(
+    direction, engine, man, woman, man_voice, woman_voice
+):
+    source, voice = (man, woman_voice) if direction == "to_woman" else (woman, man_voice)
+    out = _features(engine, _convert(engine, source, voice, level=0))
+    before = _features(engine, source)
+    assert abs(12 * (out.pitch[-1, 0] - voice.pitch)) < 0.5
+    if direction == "to_woman":
+        assert out.tract[-1] > 1.03 * before.tract[-1]
+    else:
+        assert out.tract[-1] < 0.97 * before.tract[-1]
+
+
+def test_the_pitch_contour_is_kept(engine, man, woman_voice):
+    before, after = _features(engine, man), _features(engine, _convert(engine, man, woman_voice))
+    both = (before.f0 > 0) & (after.f0 > 0)
+    contours = np.log2([before.f0[both], after.f0[both]])
+    assert np.corrcoef(contours)[0, 1] > 0.75
+
+
+def test_the_loudness_contour_is_kept(engine, man, woman_voice):
+    out = _convert(engine, man, woman_voice)
+    level = [
+        np.log(np.mean(x[: len(x) // 480 * 480].reshape(-1, 480) ** 2, axis=1) + 1e-7)
+        for x in (man, out)
+    ]
+    assert np.corrcoef(level)[0, 1] > 0.95
+    assert abs(10 * np.log10(np.mean(out**2) / np.mean(man**2))) < 4
+
+
+def test_silence_in_is_silence_out(engine, man, woman_voice):
+    source = np.concatenate([np.zeros(12_000, np.float32), man[:24_000], np.zeros(24_000)])
+    out = _convert(engine, source.astype(np.float32), woman_voice)
+    for quiet in (out[:11_000], out[40_000:]):
+        assert 10 * np.log10(np.mean(quiet**2) + 1e-20) < -80
+
+
+@pytest.mark.parametrize("kind", ["dc", "clipping", "nan", "noise", "tiny", "impulses", "sine"])
+def test_odd_inputs_stay_sane(kind, engine, man, woman_voice):
+    rng = np.random.default_rng(3)
+    odd = {
+        "dc": np.full(24_000, 0.5),
+        "clipping": np.clip(man[:24_000] * 50, -1, 1),
+        "nan": np.where(np.arange(24_000) % 1_000 == 7, np.nan, man[:24_000]),
+        "noise": 0.1 * rng.standard_normal(24_000),
+        "tiny": man[:24_000] * 1e-5,
+        "impulses": (np.arange(24_000) % 2_400 == 0).astype(float),
+        "sine": 0.9 * np.sin(2 * np.pi * 1_000 * np.arange(24_000) / SAMPLE_RATE),
+    }[kind].astype(np.float32)
+    out = _convert(engine, odd, woman_voice)
+    assert np.isfinite(out).all()
+    assert np.abs(out).max() <= 1.0
+    power = float(np.mean(np.nan_to_num(odd) ** 2))
+    assert np.mean(out**2) < 6 * power + 1e-9
+
+
+def test_a_whisper_stays_a_whisper(engine, man, woman_voice):
+    """Noise in the shape of speech keeps its loudness and gains no pitch."""
+    rng = np.random.default_rng(5)
+    frames = man[: len(man) // 240 * 240].reshape(-1, 240)
+    shape = np.sqrt(np.repeat(np.mean(frames**2, axis=1), 240))
+    whisper = (shape * rng.standard_normal(len(shape))).astype(np.float32)[:48_000]
+    out = _convert(engine, whisper, woman_voice)
+    features = _features(engine, out)
+    assert np.mean((features.f0 > 0) & (features.periodicity[:, 1] > 0.8)) < 0.05
+    assert abs(10 * np.log10(np.mean(out**2) / np.mean(whisper**2))) < 6
+
+
+def test_the_seed_decides_the_noise(engine, woman, man_voice):
+    source = woman[:24_000]
+    first, again, other = (_convert(engine, source, man_voice, seed=s) for s in (4, 4, 5))
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 1e-3
+    assert np.corrcoef(first, other)[0, 1] > 0.5
+
+
+def test_similarity_boost_decides_how_far_the_voice_goes(engine, man, woman_voice):
+    medians = [
+        _median(_features(engine, _convert(engine, man[:84_000], woman_voice, similarity_boost=s)))
+        for s in (0.0, 0.35, 0.75)
+    ]
+    own = _median(_features(engine, man[:84_000]))
+    assert abs(12 * (medians[0] - own)) < 1
+    assert medians[0] + 0.2 < medians[1] < medians[2] - 0.2
+
+
+def test_stability_calms_the_pitch(engine, man, man_voice):
+    spreads = [
+        _spread(_features(engine, _convert(engine, man[:84_000], man_voice, stability=s)))
+        for s in (0.0, 0.5, 1.0)
+    ]
+    assert spreads[0] > 1.15 * spreads[1] > 1.3 * spreads[2]
+
+
+def test_style_goes_beyond_the_target(engine, man, woman_voice):
+    plain, styled = (
+        _features(engine, _convert(engine, man[:84_000], woman_voice, style=s)) for s in (0.0, 1.0)
+    )
+    assert _median(styled) > _median(plain) + 0.03
+    assert _spread(styled) > 1.1 * _spread(plain)
+
+
+def test_speaker_boost_matches_the_spectrum_more_finely(engine, man, woman, woman_voice):
+    def distance(boost: bool) -> float:
+        out = _convert(engine, man[:84_000], woman_voice, use_speaker_boost=boost)
+        gap = _features(engine, out).timbre[-1, 0] - _features(engine, woman).timbre[-1, 0]
+        return float(np.std(gap[2:38]))
+
+    assert distance(True) < distance(False)
+
+
+@pytest.mark.parametrize("speed", [0.7, 1.2])
+def test_speed_stretches_time_and_keeps_pitch(speed, engine, man, man_voice):
+    source = man[:72_000]
+    out = _convert(engine, source, man_voice, speed=speed)
+    assert len(out) == round(len(source) / speed)
+    plain = _features(engine, _convert(engine, source, man_voice))
+    assert abs(12 * (_median(_features(engine, out)) - _median(plain))) < 0.5
+
+
+def test_hours_leave_no_drift(engine, man, woman_voice):
+    """What a stream knows and holds is bounded, however long it has been going."""
+    latency = LATENCY_PROFILES[0]
+    analysis = engine.analysis(latency)
+    rendering = engine.rendering(woman_voice, ConversionSettings(), 1, latency)
+    features = SourceFilterFeatures.joined([analysis.push(man), analysis.push(man)])
+    block = features[len(features.f0) // 2 :][:400]
+    known = analysis._statistics
+    for _ in range(100):
+        known.push(block.f0, block.periodicity, block.envelope.astype(np.float32))
+    weights = known._weights, known._histogram.sum()
+    assert max(weights[0][0], weights[1]) < 7_000
+    rendering._next += 720_000 * 2
+    rendering._first += 720_000 * 2
+    long = np.concatenate([rendering.push(block), rendering.push(block)])
+    fresh = engine.rendering(woman_voice, ConversionSettings(), 1, latency)
+    first = np.concatenate([fresh.push(block), fresh.push(block)])
+    np.testing.assert_allclose(long, first, atol=1e-4)

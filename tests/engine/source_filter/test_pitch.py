@@ -1,0 +1,57 @@
+"""F0 accuracy on synthetic contours and on speech."""
+
+import numpy as np
+import pytest
+
+from menura.engine.interface import LATENCY_PROFILES, SAMPLE_RATE
+from menura.engine.source_filter.pitch import REACH, PitchTracker
+from menura.engine.source_filter.spectrum import STEP
+
+from .conftest import vowel
+
+
+def _track(samples, look_ahead=3):
+    tracker = PitchTracker(4, look_ahead)
+    lag = REACH // STEP + look_ahead
+    padded = np.concatenate([samples, np.zeros(480 * 4 - len(samples) % 480, np.float32)])
+    f0 = np.concatenate([tracker.push(block).f0 for block in padded.reshape(-1, 480)])
+    return f0[lag:][: len(samples) // STEP]
+
+
+@pytest.mark.parametrize("hertz", [62.0, 90.0, 128.3, 207.0, 330.0, 520.0, 760.0])
+def test_steady_vowels(hertz):
+    f0 = _track(vowel(np.full(SAMPLE_RATE, hertz)))[20:-20]
+    assert np.mean(f0 > 0) > 0.97
+    cents = 1_200 * np.log2(f0[f0 > 0] / hertz)
+    assert np.median(np.abs(cents)) < 12
+    assert np.mean(np.abs(cents) > 100) < 0.02
+
+
+def test_a_glide_over_an_octave():
+    truth = 110.0 * 2.0 ** np.linspace(0, 1, SAMPLE_RATE)
+    f0 = _track(vowel(truth))[20:-20]
+    expected = truth[::STEP][20:-20]
+    voiced = f0 > 0
+    assert voiced.mean() > 0.97
+    assert np.mean(np.abs(1_200 * np.log2(f0[voiced] / expected[voiced])) > 50) < 0.03
+
+
+@pytest.mark.parametrize("level", [1e-5, 0.01, 0.3])
+def test_noise_has_hardly_any_pitch(level):
+    noise = level * np.random.default_rng(1).standard_normal(SAMPLE_RATE).astype(np.float32)
+    assert np.mean(_track(noise) > 0) < 0.15
+
+
+def test_silence_has_no_pitch():
+    assert not _track(np.zeros(SAMPLE_RATE // 2, np.float32)).any()
+
+
+def test_speech_lies_where_its_speaker_speaks(engine, man, woman):
+    for samples, low, high in ((man, 95, 130), (woman, 205, 265)):
+        analysis = engine.analysis(LATENCY_PROFILES[3])
+        f0 = analysis.push(samples).f0
+        voiced = f0[f0 > 0]
+        assert low < np.median(voiced) < high
+        assert np.mean(np.abs(np.log2(voiced / np.median(voiced))) > 0.85) < 0.06
+        jumps = np.abs(np.diff(np.log2(np.where(f0 > 0, f0, 1.0))))[(f0[1:] > 0) & (f0[:-1] > 0)]
+        assert np.mean(jumps > 0.3) < 0.03

@@ -1,0 +1,38 @@
+"""Models and the engines behind them."""
+
+import pytest
+
+from menura.engine.registry import DEFAULT_MODEL, MODELS, TEXT_TO_SPEECH_MODELS, engine_for
+from menura.errors import ModelNotFound, UnsupportedModel
+
+
+def test_the_contracts_models_are_listed():
+    listed = {model["model_id"]: model for model in MODELS}
+    assert {"eleven_multilingual_sts_v2", "eleven_english_sts_v2"} <= set(listed)
+    assert len(listed["eleven_multilingual_sts_v2"]["languages"]) == 29
+    assert listed["eleven_english_sts_v2"]["languages"] == [
+        {"language_id": "en", "name": "English"}
+    ]
+    assert all(model["can_do_voice_conversion"] for model in MODELS)
+    assert not any(model["can_do_text_to_speech"] for model in MODELS)
+
+
+def test_every_listed_model_has_one_engine_per_process():
+    for model in MODELS:
+        assert engine_for(model["model_id"]) is engine_for(model["model_id"])
+    assert engine_for("eleven_english_sts_v1") is engine_for(DEFAULT_MODEL)
+
+
+@pytest.mark.parametrize("model_id", sorted(TEXT_TO_SPEECH_MODELS))
+def test_text_to_speech_models_exist_but_cannot_convert(model_id):
+    with pytest.raises(UnsupportedModel) as caught:
+        engine_for(model_id)
+    assert caught.value.param == "model_id"
+    assert model_id in caught.value.message
+
+
+@pytest.mark.parametrize("model_id", ["", "eleven", "ELEVEN_ENGLISH_STS_V2", "../../etc"])
+def test_unknown_models_are_not_found(model_id):
+    with pytest.raises(ModelNotFound) as caught:
+        engine_for(model_id)
+    assert caught.value.param == "model_id"
