@@ -279,8 +279,8 @@ def test_previews(shared_server: RunningServer, clone: str) -> None:
         assert (part.status_code, part.content) == (206, public.content[-5:])
         mine = shared_server.client.get(f"/v1/voices/{clone}").json()["preview_url"]
         assert anonymous.get(mine).status_code == 401
-        assert anonymous.get(f"/previews/{clone}.mp3").status_code == 404
-        assert anonymous.get("/previews/..%2fpremade.json.mp3").status_code == 404
+        assert anonymous.get(f"/static/previews/{clone}.mp3").status_code == 404
+        assert anonymous.get("/static/previews/..%2fpremade.json.mp3").status_code == 404
     assert shared_server.client.get(f"/v1/voices/{GEORGE}/preview").content == public.content
     heard = shared_server.client.get(mine)
     assert heard.headers["content-type"] == "audio/mpeg"

@@ -29,7 +29,7 @@ from menura.errors import InvalidApiKey, InvalidAuthorization, MenuraError, Miss
 from menura.services import Services
 
 PUBLIC_PATHS = frozenset({"/", "/health", "/openapi.json", "/favicon.ico"})
-PUBLIC_PREFIXES = ("/static/", "/previews/")
+PUBLIC_PREFIXES = ("/static/",)
 
 TOKEN_PARAMETERS = frozenset({"single_use_token", "token"})
 SECRET_PARAMETERS = TOKEN_PARAMETERS | {"xi-api-key", "xi_api_key", "api_key", "authorization"}

@@ -368,7 +368,7 @@ async def delete_sample(
 
 
 @router.get(
-    "/previews/{voice_id}.mp3",
+    "/static/previews/{voice_id}.mp3",
     summary="Hear a premade voice, without a key",
     response_class=Response,
     responses={**AUDIO, 404: refusals(404)[404]},
@@ -424,7 +424,7 @@ def _whole(request: Request, data: bytes, media_type: str) -> Response:
 
 def _preview_path(voice: Voice) -> str:
     if voice.is_premade:
-        return f"/previews/{voice.own_id}.mp3"
+        return f"/static/previews/{voice.own_id}.mp3"
     return f"/v1/voices/{voice.voice_id}/preview"
 
 
