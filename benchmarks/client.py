@@ -42,8 +42,6 @@ def served(**settings: object) -> Iterator[Served]:
     environment = os.environ | {
         f"MENURA_{name.upper()}": str(value) for name, value in settings.items()
     }
-    # One thread for each stream is the server's own arrangement; libraries must not add any.
-    environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     with tempfile.TemporaryDirectory(prefix="menura-benchmark-") as folder:
         process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.served", folder],

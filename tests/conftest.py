@@ -14,6 +14,8 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
+import menura  # noqa: F401  before NumPy, which it keeps from bringing threads of its own
+
 if TYPE_CHECKING:
     from menura.services import Services
     from menura.settings import Settings
