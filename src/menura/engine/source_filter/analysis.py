@@ -18,9 +18,9 @@ _UNVOICED_SCORE = 0.3
 """Low, since the periodic share per band tells how much noise an instant holds; a voiced instant
 that is missed would keep the source's pitch."""
 
-_SETTLING = (3, 3, 2, 0, 0)
+_SETTLING = (6, 4, 2, 0, 0)
 """Blocks per latency level for which features wait, so that the statistics that go with them have
-heard what follows: 480, 240, 80, 0 and 0 ms."""
+heard what follows: 960, 320, 80, 0 and 0 ms."""
 
 
 class SourceFilterAnalysis:
