@@ -39,7 +39,9 @@ def document(shared_server: RunningServer) -> Any:
         },
     }
     return schemathesis.openapi.from_url(
-        f"{shared_server.url}/openapi.json", config=SchemathesisConfig.from_dict(config)
+        f"{shared_server.url}/openapi.json",
+        headers={"xi-api-key": shared_server.api_key},
+        config=SchemathesisConfig.from_dict(config),
     )
 
 

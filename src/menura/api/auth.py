@@ -2,9 +2,8 @@
 
 A key comes in the header `xi-api-key` or as `Authorization: Bearer`. A WebSocket, to which a
 browser cannot add headers, may bring a single-use token as the query parameter
-`single_use_token`. Public are `/health`, the page, previews of
-premade voices, `/openapi.json` (the same for everybody, it
-holds no data) and CORS preflights.
+`single_use_token`. Public are `/health`, the page with its static files
+(previews of premade voices are among them) and CORS preflights.
 
 A route gets its caller and names the permission it needs by a dependency:
 
@@ -28,7 +27,7 @@ from menura.api.errors import send_error
 from menura.errors import InvalidApiKey, InvalidAuthorization, MenuraError, MissingApiKey
 from menura.services import Services
 
-PUBLIC_PATHS = frozenset({"/", "/health", "/openapi.json", "/favicon.ico"})
+PUBLIC_PATHS = frozenset({"/", "/health", "/favicon.ico"})
 PUBLIC_PREFIXES = ("/static/",)
 
 TOKEN_PARAMETERS = frozenset({"single_use_token", "token"})
