@@ -50,7 +50,7 @@ def test_crossing_sexes_moves_pitch_and_formants(
     source, voice = (man, woman_voice) if direction == "to_woman" else (woman, man_voice)
     out = _features(engine, _convert(engine, source, voice, level=0))
     before = _features(engine, source)
-    assert abs(12 * (out.pitch[-1, 0] - voice.pitch)) < 0.5
+    assert abs(12 * (out.pitch[-1, 0] - voice.pitch)) < 0.7
     if direction == "to_woman":
         assert out.tract[-1] > 1.03 * before.tract[-1]
     else:
