@@ -48,7 +48,7 @@ def _cost(pairs: int, judged: int, began: float) -> str:
     spent = resource.getrusage(resource.RUSAGE_SELF)
     return (
         f"{pairs} pairs, {judged} converters: {time.monotonic() - began:.0f} s in all, "
-        f"{spent.ru_utime + spent.ru_stime:.0f} s of one core."
+        f"{spent.ru_utime + spent.ru_stime:.0f} s of one core beyond kept answers."
     )
 
 
