@@ -14,6 +14,7 @@ DEFAULT_MODEL = "eleven_english_sts_v2"
 """The model of a request that names none."""
 
 SOURCE_FILTER_MODEL = "menura_source_filter_v1"
+NEURAL_MODEL = "menura_neural_v1"
 
 _ENGLISH = [("en", "English")]
 _MULTILINGUAL = [
@@ -93,6 +94,13 @@ MODELS: tuple[dict[str, Any], ...] = (
         "moved to the target voice. Any language.",
         _MULTILINGUAL,
     ),
+    _model(
+        NEURAL_MODEL,
+        "Menura Neural v1",
+        "Networks trained by this project; an unseen voice from a few seconds of reference. Any "
+        "language; trained on English, Dutch, German and Arabic.",
+        _MULTILINGUAL,
+    ),
 )
 """The contract's model objects, as `GET /v1/models` lists them."""
 
@@ -120,10 +128,17 @@ def _source_filter() -> Engine:
     return SourceFilterEngine()
 
 
+def _neural() -> Engine:
+    from menura.engine.neural import NeuralEngine  # noqa: PLC0415  built on first use
+
+    return NeuralEngine()
+
+
 _BUILDERS: dict[str, Callable[[], Engine]] = {
     "eleven_multilingual_sts_v2": _source_filter,
     "eleven_english_sts_v2": _source_filter,
     SOURCE_FILTER_MODEL: _source_filter,
+    NEURAL_MODEL: _neural,
 }
 
 

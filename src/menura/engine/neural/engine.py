@@ -14,7 +14,7 @@ from menura.engine.neural import measurement
 from menura.engine.neural.analysis import NeuralAnalysis
 from menura.engine.neural.networks import load_networks, shipped_networks
 from menura.engine.neural.rendering import NeuralRendering
-from menura.engine.neural.voice import NeuralVoice
+from menura.engine.neural.voice import VERSION, NeuralVoice
 
 
 class NeuralEngine:
@@ -34,7 +34,7 @@ class NeuralEngine:
     @property
     def version(self) -> str:
         """Changes whenever stored voices must be measured anew."""
-        return self._networks.version
+        return f"{VERSION}-{self._networks.version}"
 
     def measure(self, references: Sequence[Samples]) -> Measurement:
         """Measure a voice from one or more 24 kHz recordings, 5 to 60 s in all.

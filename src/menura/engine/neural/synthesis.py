@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from menura.engine.neural import filters
 from menura.engine.neural.excitation import PulseTrain
-from menura.engine.neural.features import HOP, Array
+from menura.engine.neural.features import HOP, Array, frames_of
 from menura.engine.neural.filters import BEFORE, FFT, HARMONIC
 
 
@@ -33,13 +33,23 @@ class Synthesiser:
         pulses = np.concatenate((self._pulses, self._train.push(next_f0)))
         noise = np.concatenate((self._noise, self._random.standard_normal(count * HOP, np.float32)))
         self._pulses, self._noise = pulses[-HOP:], noise[-HOP:]
-        spectrum = _filtered(pulses, controls[:, :HARMONIC], filters.harmonic_matrix())
-        spectrum += _filtered(noise, controls[:, HARMONIC:], filters.noise_matrix())
-        parts = np.roll(np.fft.irfft(spectrum, FFT, axis=1), BEFORE, axis=1)
+        log_responses = np.concatenate(
+            (
+                controls[:, :HARMONIC] @ filters.harmonic_matrix(),
+                controls[:, HARMONIC:] @ filters.noise_matrix(),
+            )
+        )
+        excitation = np.concatenate(
+            (frames_of(pulses, 0, 2 * HOP, count), frames_of(noise, 0, 2 * HOP, count))
+        )
+        both = _filtered(excitation, log_responses)
+        parts = np.fft.irfft(both[:count] + both[count:], FFT, axis=1)
         out = np.zeros(count * HOP + FFT, np.float32)
         out[:FFT] = self._ringing
         for index in range(count):
-            out[index * HOP : index * HOP + FFT] += parts[index]
+            start = index * HOP
+            out[start : start + BEFORE] += parts[index, FFT - BEFORE :]
+            out[start + BEFORE : start + FFT] += parts[index, : FFT - BEFORE]
         done = count * HOP
         self._ringing = out[done : done + FFT].copy()
         skipped = 0 if self._begun else HOP
@@ -47,12 +57,13 @@ class Synthesiser:
         return out[skipped:done]
 
 
-def _filtered(excitation: Array, controls: Array, matrix: Array) -> NDArray[np.complexfloating]:
-    log_response = controls @ matrix
-    magnitude = np.exp(log_response[:, : filters.BINS])
-    phase = log_response[:, filters.BINS :]
-    response = magnitude * np.cos(phase) + 1j * (magnitude * np.sin(phase))
-    impulse = np.fft.irfft(response, FFT, axis=1) * filters.response_taper()
-    frames = np.lib.stride_tricks.sliding_window_view(excitation, 2 * HOP)[::HOP]
-    windowed = frames * filters.overlap_window()
+def _filtered(excitation: Array, log_responses: Array) -> NDArray[np.complexfloating]:
+    magnitude = np.exp(log_responses[:, : filters.BINS])
+    phase = log_responses[:, filters.BINS :]
+    response = np.empty(magnitude.shape, np.complex64)
+    np.multiply(magnitude, np.cos(phase), out=response.real)
+    np.multiply(magnitude, np.sin(phase), out=response.imag)
+    impulse = np.fft.irfft(response, FFT, axis=1)
+    impulse *= filters.response_taper()
+    windowed = excitation * filters.overlap_window()
     return np.fft.rfft(windowed, FFT, axis=1) * np.fft.rfft(impulse, FFT, axis=1)

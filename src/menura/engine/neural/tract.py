@@ -4,7 +4,7 @@ import numpy as np
 
 from menura.engine.neural.features import MEL_TOP, MELS, Array, mel_scale
 
-_EXPONENT = 0.25
+_EXPONENT = 0.15
 """Octaves of formant per octave of pitch between speakers; men and women differ by 1 in pitch, 0.2
 in formants."""
 _LEAST, _MOST = 0.82, 1.22
