@@ -44,6 +44,8 @@ _RELATIVE_QUIET = 3e-6
 _PEAK_DECAY = 0.9995
 """Decay of the running peak per instant: 0.4 dB a second."""
 _OCTAVE_COST = 0.03
+_SUBHARMONIC_COST = 0.12
+"""Cost of a lag whose half correlates as well: it spans two periods."""
 _AWAY_COST = 0.5
 """Cost per octave beyond 0.7 octaves from where the voice usually lies."""
 _SETTLED = 100
@@ -179,7 +181,10 @@ class PitchTracker:
         shift = np.where(valid, 0.5 * (before - after) / np.where(valid, curve, 1.0), 0.0)
         lags = _LAGS[best] + shift
         peak = at - 0.25 * (before - after) * shift
-        return np.log2(_RATE / lags), np.where(valid, peak, -9.0)
+        half = np.maximum(np.rint(lags / 2).astype(np.intp) - _SHORTEST, 0)
+        repeats = np.take_along_axis(ratio, half, axis=1) / np.maximum(at, 0.25)
+        repeats = np.where(lags >= 2 * _SHORTEST, np.clip((repeats - 0.85) / 0.15, 0.0, 1.0), 0.0)
+        return np.log2(_RATE / lags), np.where(valid, peak - _SUBHARMONIC_COST * repeats, -9.0)
 
     def _extend(self, logs: NDArray[np.float64], scores: NDArray[np.float64]) -> None:
         jumps = _JUMP_COST * np.abs(logs[:, None] - self._log[None, :-1])
