@@ -1,0 +1,166 @@
+"""The thread of a live stream: the same in any chunking, never later than it must be."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from menura.audio.formats import find_format
+from menura.audio.live import open_live_decoder
+from menura.conversion.cores import Cores
+from menura.conversion.passthrough import PassThrough
+from menura.engine.interface import LATENCY_PROFILES
+from menura.engine.registry import engine_for
+from menura.live.chain import LiveChain, LiveRequest
+from menura.live.worker import LiveWorker
+
+RATE = 24000
+
+
+def noise(seconds, seed=0):
+    rng = np.random.default_rng(seed)
+    return (rng.standard_normal(int(seconds * RATE)) * 3000).astype("<i2").tobytes()
+
+
+def request(**changes):
+    engine = changes.pop("engine", None) or PassThrough()
+    voice = changes.pop("voice", None) or engine.measure([np.zeros(RATE, np.float32)]).voice
+    given = {
+        "engine": engine,
+        "voice": voice,
+        "output_format": find_format("pcm_24000"),
+        "decoder": open_live_decoder("s16le", RATE),
+        **changes,
+    }
+    return LiveRequest(**given)
+
+
+class Listener:
+    """Collects what a worker gives."""
+
+    def __init__(self, wanted, cores=2):
+        self.audio = b""
+        self.ended = threading.Event()
+        self.failure = None
+        self.worker = LiveWorker(wanted, Cores(cores), self.hear, self.end)
+
+    def hear(self, data):
+        self.audio += data
+
+    def end(self, failure):
+        self.failure = failure
+        self.ended.set()
+
+    def wait(self):
+        assert self.ended.wait(30)
+        if self.failure is not None:
+            raise self.failure
+
+
+class Tired(PassThrough):
+    """An engine that needs three times as long as the audio lasts."""
+
+    def analysis(self, latency):
+        stage = super().analysis(latency)
+        push = stage.push
+
+        def slowly(samples):
+            time.sleep(3 * len(samples) / RATE)
+            return push(samples)
+
+        stage.push = slowly
+        return stage
+
+
+@settings(max_examples=30, deadline=None)
+@given(sizes=st.lists(st.integers(0, 3000), min_size=1, max_size=12), rate=st.sampled_from([8, 24]))
+def test_any_chunking_of_the_bytes_gives_the_same_bytes(sizes, rate):
+    data = noise(sum(sizes) / 2 / RATE + 0.1)[: 2 * (sum(sizes) // 2)]
+
+    def converted(pieces):
+        decoder = open_live_decoder("s16le", 1000 * rate)
+        chain = LiveChain(request(decoder=decoder, output_format=find_format("pcm_16000")))
+        out = b"".join(chain.push(chain.decode(piece)) for piece in pieces)
+        return out + chain.flush()
+
+    borders = np.clip(np.cumsum(sizes), 0, len(data))
+    pieces = [bytes(data[a:b]) for a, b in zip([0, *borders], [*borders, len(data)], strict=True)]
+    assert converted(pieces) == converted([data])
+
+
+@pytest.mark.parametrize("level", range(5))
+def test_nothing_is_held_back_longer_than_stated(level):
+    # The default engine on speech-like noise: its own delay counts, not only the resamplers'.
+    engine = engine_for("eleven_english_sts_v2")
+    rng = np.random.default_rng(1)
+    time_axis = np.arange(10 * RATE) / RATE
+    reference = sum(np.sin(2 * np.pi * 120 * k * time_axis) / k for k in range(1, 20)) * 0.1
+    reference *= (np.sin(2 * np.pi * 3 * time_axis) > -0.5) * 1.0
+    reference += 0.001 * rng.standard_normal(reference.size)
+    voice = engine.measure([reference.astype(np.float32)]).voice
+    chain = LiveChain(request(engine=engine, voice=voice, latency=LATENCY_PROFILES[level]))
+    taken = given_out = 0
+    for start in range(0, 2 * RATE, 480):
+        piece = (reference[start : start + 480] * 20000).astype("<i2").tobytes()
+        given_out += len(chain.push(chain.decode(piece))) // 2
+        taken += 480
+        assert taken - given_out <= round(chain.delay * RATE) + 1
+    assert chain.delay < [0.4, 0.25, 0.15, 0.062, 0.062][level]
+
+
+def test_late_audio_is_dropped_so_that_the_delay_does_not_grow():
+    listener = Listener(request(engine=Tired(), drop_late=0.2))
+    data = noise(2.0)
+    begun = time.monotonic()
+    for number in range(100):
+        time.sleep(max(0.0, begun + number * 0.02 - time.monotonic()))
+        listener.worker.feed(data[number * 960 : (number + 1) * 960])
+    listener.worker.end()
+    ended = time.monotonic()
+    listener.wait()
+    stats = listener.worker.stats()
+    assert stats.dropped > 500
+    assert stats.seconds_in == pytest.approx(2.0)
+    assert len(listener.audio) == len(data) - round(stats.dropped * 48)
+    # Only what was not yet late is still computed: less than a second at a third of real time.
+    assert time.monotonic() - ended < 2.0
+
+
+def test_nothing_is_dropped_on_request_or_from_who_sends_faster_than_life():
+    for drop_late in (None, 0.1):
+        listener = Listener(request(drop_late=drop_late))
+        data = noise(5.0)
+        for at in range(0, len(data), 960):
+            listener.worker.feed(data[at : at + 960])
+        listener.worker.end()
+        listener.wait()
+        assert listener.audio == data
+
+
+def test_a_stop_ends_the_thread_at_once_and_gives_nothing_more():
+    listener = Listener(request(engine=Tired()))
+    listener.worker.feed(noise(3.0))
+    listener.worker.stop()
+    listener.wait()
+    assert len(listener.audio) < len(noise(3.0)) / 2
+    listener.worker.join()
+
+
+def test_what_breaks_inside_is_told():
+    class Broken(PassThrough):
+        def analysis(self, latency):
+            stage = super().analysis(latency)
+
+            def broken(samples):
+                raise RuntimeError("broken")
+
+            stage.push = broken
+            return stage
+
+    listener = Listener(request(engine=Broken()))
+    listener.worker.feed(noise(0.5))
+    with pytest.raises(RuntimeError, match="broken"):
+        listener.wait()
