@@ -22,15 +22,41 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from training.model import STATISTICS, STEERING, Converter, Shape
+from menura.engine.neural import filters
+from training.model import STATISTICS, STEERING, Block, Converter, Shape
 
 TARGET = Path("src/menura/engine/neural/weights")
 OPSET = 18
 TOLERANCE = 1e-3
 
 
+def frame_norm(x: Tensor) -> Tensor:
+    """Return `rms_norm` in as few operations as onnxruntime needs."""
+    return x / torch.sqrt((x * x).mean(dim=-1, keepdim=True) + 1e-4)
+
+
+def block_step(
+    block: Block, x: Tensor, state: Tensor, film: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Return what `Block` computes for one stream, without batch axis: (time, width) and the state.
+
+    Time comes first and matrices are plain, which onnxruntime fuses; its depthwise convolution and
+    its transposes cost more than the multiplications at two frames a call. state: (6, width).
+    """
+    heard = torch.cat((state, x), dim=0)
+    steps = torch.arange(x.shape[0])[:, None] + torch.arange(block.past + 1)
+    weight = block.depthwise.weight[:, 0].T
+    y = (heard[steps] * weight).sum(dim=1) + block.depthwise.bias
+    y = frame_norm(y)
+    if film is not None:
+        scale, shift = film.chunk(2)
+        y = y * (1.0 + scale) + shift
+    y = block.reduce(nn.functional.silu(block.expand(y)))
+    return x + block.scale * y, heard[x.shape[0] :]
+
+
 class ContentGraph(nn.Module):
-    """Content network with its states as one tensor, (blocks, width, 6)."""
+    """Content network with its states as one tensor, (blocks, 6, width)."""
 
     def __init__(self, model: Converter) -> None:
         super().__init__()
@@ -38,13 +64,23 @@ class ContentGraph(nn.Module):
 
     def forward(self, mel: Tensor, relative: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Return codes and the next state."""
-        states = [state[index : index + 1] for index in range(len(self.content.blocks))]
-        code, following = self.content(mel, relative, states)
-        return code, torch.cat(following, dim=0)
+        net = self.content
+        x = torch.cat((mel[0].clamp(-8.0, 6.0), relative[0].clamp(-10.0, 4.0)), dim=-1)
+        x = net.enter(x * 0.5)
+        following = []
+        for index, block in enumerate(net.blocks):
+            x, after = block_step(block, x, state[index], None)  # type: ignore[arg-type]
+            following.append(after)
+        return frame_norm(net.leave(x))[None], torch.stack(following)
+
+    def plain(self, mel: Tensor, relative: Tensor, state: Tensor) -> Tensor:
+        """Return the codes of the network as it was trained."""
+        states = [state[index].T[None] for index in range(len(self.content.blocks))]
+        return self.content(mel, relative, states)[0]  # type: ignore[no-any-return]
 
 
 class DecoderGraph(nn.Module):
-    """Decoder with its states as one tensor, (blocks, width, 6)."""
+    """Decoder with its states as one tensor, (blocks, 6, width)."""
 
     def __init__(self, model: Converter) -> None:
         super().__init__()
@@ -61,11 +97,35 @@ class DecoderGraph(nn.Module):
         state: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Return controls and the next state."""
-        states = [state[index : index + 1] for index in range(len(self.decoder.blocks))]
-        controls, following = self.decoder(
+        net, mel = self.decoder, mel[0].clamp(-6.0, 6.0)
+        x = net.enter(torch.cat((content[0], mel * 0.5, steering[0]), dim=-1))
+        following = []
+        for index, block in enumerate(net.blocks):
+            film = modulation[0, index]
+            x, after = block_step(block, x, state[index], film)  # type: ignore[arg-type]
+            following.append(after)
+        out = net.leave(frame_norm(x)) + (mel + spectrum) @ net.carry.T
+        gains, allpass, noise = out.split((filters.GAINS, filters.ALLPASS, filters.NOISE), dim=-1)
+        loud = 0.5 * energy[0]
+        gains, noise = (gains + loud).clamp(-14.0, 6.0), (noise + loud).clamp(-14.0, 6.0)
+        controls = torch.cat((gains, 2.0 * torch.tanh(allpass), noise), dim=-1)
+        return controls[None], torch.stack(following)
+
+    def plain(
+        self,
+        content: Tensor,
+        mel: Tensor,
+        steering: Tensor,
+        energy: Tensor,
+        spectrum: Tensor,
+        modulation: Tensor,
+        state: Tensor,
+    ) -> Tensor:
+        """Return the controls of the network as it was trained."""
+        states = [state[index].T[None] for index in range(len(self.decoder.blocks))]
+        return self.decoder(  # type: ignore[no-any-return]
             content, mel, steering, energy, spectrum, modulation, states
-        )
-        return controls, torch.cat(following, dim=0)
+        )[0]
 
 
 class VoiceGraph(nn.Module):
@@ -131,6 +191,11 @@ def write(
     theirs = session.run(None, {name: value.numpy() for name, value in inputs.items()})
     with torch.no_grad():
         ours = graph(*inputs.values())
+    if isinstance(graph, ContentGraph | DecoderGraph):
+        with torch.no_grad():
+            trained = graph.plain(*inputs.values())
+        if float((trained - ours[0]).abs().max()) > TOLERANCE:
+            raise RuntimeError(f"{path.name}'s graph differs from the trained network")
     answers = [mine.numpy() for mine in (ours if isinstance(ours, tuple) else (ours,))]
     for mine, other in zip(answers, theirs, strict=True):
         error = float(np.abs(mine - other).max())
@@ -149,8 +214,8 @@ def export(weights: Path, target: Path) -> None:
     model = load(weights)
     shape = model.shape
     past = shape.kernel - 1
-    content_state = (shape.content_blocks, shape.content, past)
-    decoder_state = (shape.decoder_blocks, shape.decoder, past)
+    content_state = (shape.content_blocks, past, shape.content)
+    decoder_state = (shape.decoder_blocks, past, shape.decoder)
     torch.manual_seed(0)
     time, voice = 11, shape.voice + shape.statistics
     target.mkdir(parents=True, exist_ok=True)

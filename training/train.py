@@ -91,11 +91,13 @@ class Trainer:
         rank: int = 0,
         world: int = 1,
         shape: Shape | None = None,
+        seed: int | None = None,
     ) -> None:
         torch.manual_seed(SEED)
         self.device, self.rank, self.world, self.run = device, rank, world, run
         prior = average_mel(pack)
-        seed = int(time.time()) % 100_000 + 7_919 * rank
+        # A resumed run must not hear the batches of its beginning again.
+        seed = (int(time.time()) % 100_000 if seed is None else seed) + 7_919 * rank
         self.batches = Batches(pack, "train", LOSS_FRAMES, PAIR_SHARE, prior, seed)
         self.model = Converter(shape or Shape(), len(self.batches.speakers)).to(device)
         self.model.prior.copy_(torch.from_numpy(prior))
