@@ -58,10 +58,13 @@ def test_crossing_sexes_moves_pitch_and_formants(
 
 
 def test_the_pitch_contour_is_kept(engine, man, woman_voice):
+    """Wherever both are plainly voiced; in creak and at onsets no two trackings agree."""
     before, after = _features(engine, man), _features(engine, _convert(engine, man, woman_voice))
-    both = (before.f0 > 0) & (after.f0 > 0)
+    plain = [f.periodicity[:, :3].min(axis=1) > 0.5 for f in (before, after)]
+    both = plain[0] & plain[1]
+    assert both.mean() > 0.15
     contours = np.log2([before.f0[both], after.f0[both]])
-    assert np.corrcoef(contours)[0, 1] > 0.75
+    assert np.corrcoef(contours)[0, 1] > 0.9
 
 
 def test_the_loudness_contour_is_kept(engine, man, woman_voice):
