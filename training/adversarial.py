@@ -1,7 +1,7 @@
 """Sharpen a trained decoder against discriminators: the last stage, for a GPU or a patient CPU.
 
     python -m training.adversarial --pack ../packed \
-        --weights training/checkpoints/third.safetensors --out ../runs/sharp --device cuda
+        --weights training/checkpoints/fourth.safetensors --out ../runs/sharp --device cuda
 
 Content and voice networks stay as they are; the decoder is trained on with the spectral losses and
 a hinge loss from discriminators over spectrograms at three resolutions (Jang et al. 2021, UnivNet),

@@ -1,6 +1,6 @@
 """Export a checkpoint to the ONNX graphs that the package ships.
 
-    python -m training.export --weights training/checkpoints/first.safetensors
+    python -m training.export --weights training/checkpoints/fourth.safetensors
 
 Four graphs with explicit states: `content` and `decoder` run once per block of a stream, `voice`
 once per reference, `modulation` once per voice. `facts.json` holds the constants. The graphs are
