@@ -23,7 +23,9 @@ def main() -> None:
     """Serve until killed."""
     registry._BUILDERS[PASS_THROUGH] = PassThrough
     settings = Settings(data=Path(sys.argv[1]), max_seconds=0, max_upload_bytes=0)
-    listener = socket.create_server(("127.0.0.1", 0))
+    # asyncio switches Nagle's algorithm off only where the protocol is named, as uvicorn does.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.bind(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     app = create_app(settings, on_ready=lambda _: print(port, flush=True))
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False))

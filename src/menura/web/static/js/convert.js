@@ -6,11 +6,19 @@ import { $, clock, make, notice, press, pressed, quiet, save, showLevel, status 
 import { compare } from "./plots.js";
 import { VoiceChoice } from "./voices.js";
 
-const FORMATS = [
-  ["mp3_44100_128", "MP3, 128 kbit/s"], ["mp3_44100_192", "MP3, 192 kbit/s"], ["wav_44100", "WAV, 44.1 kHz"], ["wav_24000", "WAV, 24 kHz"],
-  ["wav_16000", "WAV, 16 kHz"], ["opus_48000_64", "Opus, 64 kbit/s"], ["opus_48000_128", "Opus, 128 kbit/s"], ["ulaw_8000", "mu-law, 8 kHz, raw"], ["pcm_16000", "PCM, 16 kHz, raw"],
+const CODECS = [
+  ["mp3", "MP3", ["44100_128", "44100_192", "44100_96", "44100_64", "44100_32", "24000_48", "22050_32"]],
+  ["wav", "WAV", ["44100", "48000", "32000", "24000", "22050", "16000", "8000"]],
+  ["opus", "Opus", ["48000_64", "48000_32", "48000_96", "48000_128", "48000_192"]],
+  ["pcm", "PCM, raw", ["44100", "48000", "32000", "24000", "22050", "16000", "8000"]],
+  ["ulaw", "mu-law, raw", ["8000"]],
+  ["alaw", "A-law, raw", ["8000"]],
 ];
-const ENDINGS = { mp3: "mp3", wav: "wav", opus: "ogg", ulaw: "ulaw", pcm: "pcm" };
+const FORMATS = CODECS.flatMap(([codec, name, kinds]) => kinds.map((kind) => {
+  const [rate, bits] = kind.split("_");
+  return [`${codec}_${kind}`, `${name}, ${rate / 1000} kHz${bits ? `, ${bits} kbit/s` : ""}`];
+}));
+const ENDINGS = { mp3: "mp3", wav: "wav", opus: "ogg", ulaw: "ulaw", alaw: "alaw", pcm: "pcm" };
 
 let source = null; // { blob, name, samples }
 let last = null; // what made the result: voice, settings, seed, options
