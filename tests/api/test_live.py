@@ -208,6 +208,21 @@ def test_a_dropped_connection_is_resumed_without_losing_or_repeating_a_sample(sh
     assert first.audio + second.audio == converted(shared_server, data, len(data))[1]
 
 
+def test_a_talker_who_stalls_and_a_listener_who_does_not_read_lose_nothing(shared_server):
+    data = s16(speech())
+    with Client(shared_server) as client:
+        client.tell(type="start", seed=7)
+        client.until("started")
+        client.socket.send(data[:30_001])
+        time.sleep(1.5)
+        for at in range(30_001, len(data), 4800):
+            client.socket.send(data[at : at + 4800])
+        client.tell(type="end")
+        time.sleep(1.5)
+        assert client.until("ended")["dropped_ms"] == 0
+    assert client.audio == converted(shared_server, data, len(data))[1]
+
+
 def test_another_account_cannot_resume_and_an_unknown_session_is_refused(shared_server):
     with Client(shared_server) as client:
         client.tell(type="resume", session_id="x" * 20, received=0)
