@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from dataclasses import asdict
 
 from menura.accounts import Accounts, Principal
 from menura.accounts.credits import Charge, credits_for
@@ -57,10 +58,6 @@ class LiveService:
             session = LiveSession(principal, request, item, self._cores, request_id, recording)
             self._sessions[session.session_id] = session
             holding = stack.pop_all()
-        settings = {
-            name: getattr(request.settings, name)
-            for name in ("stability", "similarity_boost", "style", "use_speaker_boost", "speed")
-        }
 
         def new_item() -> NewItem:
             return NewItem(
@@ -72,7 +69,7 @@ class LiveService:
                 model_id=item.model_id,
                 content_type=request.output_format.media_type,
                 output_format=request.output_format.name,
-                settings=settings,
+                settings=asdict(request.settings),
             )
 
         task = asyncio.create_task(self._see_through(session, new_item, holding))

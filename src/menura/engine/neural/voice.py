@@ -1,12 +1,10 @@
 """A target voice as the network knows it, and its serialisation."""
 
-import io
-from dataclasses import dataclass, fields, replace
-
-import numpy as np
+from dataclasses import dataclass, replace
 
 from menura.engine.neural import filters
 from menura.engine.neural.features import MELS, Array
+from menura.engine.serialisation import voice_from_bytes, voice_to_bytes
 
 VOICE = 256
 VERSION = 1
@@ -41,27 +39,13 @@ class NeuralVoice:
 
     def to_bytes(self) -> bytes:
         """Return a self-contained serialisation that `from_bytes` reads."""
-        held = io.BytesIO()
-        arrays = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
-        np.savez(held, allow_pickle=False, version=np.asarray(VERSION), **arrays)
-        return held.getvalue()
+        return voice_to_bytes(self, VERSION)
 
     @staticmethod
     def from_bytes(data: bytes) -> "NeuralVoice":
         """Read a voice written by `to_bytes`. Raises ValueError on anything else."""
-        try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as held:
-                version = int(held["version"])
-                arrays = {field.name: held[field.name] for field in fields(NeuralVoice)}
-        except Exception as error:
-            raise ValueError("These bytes hold no neural voice.") from error
-        if version != VERSION:
-            raise ValueError(f"Voice version {version} is not {VERSION}; measure the voice anew.")
-        for name, array in arrays.items():
-            if array.shape != _SHAPES.get(name, ()) or not np.isfinite(array).all():
-                raise ValueError(f"The voice's '{name}' is damaged.")
-        rows = {name: arrays[name].astype(np.float32) for name in _SHAPES}
-        return NeuralVoice(median=float(arrays["median"]), spread=float(arrays["spread"]), **rows)
+        values = voice_from_bytes(data, NeuralVoice, VERSION, _SHAPES, "neural")
+        return NeuralVoice(**values)  # type: ignore[arg-type]
 
     def tuned(self, centre: Array, contrast: Array, equaliser: Array) -> "NeuralVoice":
         """Return the same voice with another tuning."""

@@ -1,10 +1,8 @@
 """A target voice: what the rendering must know of it, and its serialisation."""
 
-import io
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
-import numpy as np
-
+from menura.engine.serialisation import voice_from_bytes, voice_to_bytes
 from menura.engine.source_filter.periodicity import BANDS
 from menura.engine.source_filter.spectrum import Array
 from menura.engine.source_filter.statistics import LTAS_BANDS
@@ -35,25 +33,10 @@ class SourceFilterVoice:
 
     def to_bytes(self) -> bytes:
         """Return a self-contained serialisation that `from_bytes` reads."""
-        held = io.BytesIO()
-        arrays = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
-        np.savez(held, allow_pickle=False, version=np.asarray(VERSION), **arrays)
-        return held.getvalue()
+        return voice_to_bytes(self, VERSION)
 
     @staticmethod
     def from_bytes(data: bytes) -> "SourceFilterVoice":
         """Read a voice written by `to_bytes`. Raises ValueError on anything else."""
-        try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as held:
-                version = int(held["version"])
-                arrays = {field.name: held[field.name] for field in fields(SourceFilterVoice)}
-        except Exception as error:
-            raise ValueError("These bytes hold no source-filter voice.") from error
-        if version != VERSION:
-            raise ValueError(f"Voice version {version} is not {VERSION}; measure the voice anew.")
-        values: dict[str, float | Array] = {}
-        for name, array in arrays.items():
-            if array.shape != _SHAPES.get(name, ()) or not np.isfinite(array).all():
-                raise ValueError(f"The voice's '{name}' is damaged.")
-            values[name] = array.astype(np.float32) if array.shape else float(array)
+        values = voice_from_bytes(data, SourceFilterVoice, VERSION, _SHAPES, "source-filter")
         return SourceFilterVoice(**values)  # type: ignore[arg-type]
