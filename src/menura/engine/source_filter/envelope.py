@@ -31,32 +31,29 @@ def envelopes(samples: Array, centres: NDArray[np.intp], f0: Array) -> Array:
     samples: must reach `REACH` beyond every centre. f0: Hz per instant, 0 where unvoiced.
     White noise of variance v has the envelope log(v) at every frequency.
     """
-    pitch = np.where(f0 > 0, np.maximum(f0, _LOWEST), UNVOICED_F0).astype(np.float64)[:, None]
+    pitch = np.where(f0 > 0, np.maximum(f0, _LOWEST), UNVOICED_F0).astype(np.float32)[:, None]
     power = _power(samples, centres, pitch)
     power = _fill_below_f0(power, np.where(f0[:, None] > 0, pitch, 0.0))
-    power = _smooth(power, pitch * (2.0 / 3.0))
-    logs = np.log(power + POWER_FLOOR)
+    logs = np.log(_smooth(power, pitch * (2 / 3)) + POWER_FLOOR)
     cepstrum = np.fft.irfft(logs, axis=1)[:, :BINS]
-    quefrency = np.arange(BINS) / SAMPLE_RATE * pitch
-    compensation = 1.0 - 2.0 * _COMPENSATION + 2.0 * _COMPENSATION * np.cos(2 * np.pi * quefrency)
-    lifted = cepstrum * np.sinc(quefrency) * compensation
-    return np.fft.hfft(lifted, FFT, axis=1)[:, :BINS].astype(np.float32)
+    smooth = np.fft.hfft(cepstrum * _lifter(pitch), FFT, axis=1)[:, :BINS]
+    return np.asarray(smooth, dtype=np.float32)
 
 
-def _power(
-    samples: Array, centres: NDArray[np.intp], pitch: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    segments = sliding_window_view(samples, FFT)[centres - _HALF].astype(np.float64)
-    time = (np.arange(FFT) - _HALF)[None, :] * (pitch / (1.5 * SAMPLE_RATE))
-    window = np.where(np.abs(time) < 1.0, 0.5 + 0.5 * np.cos(np.pi * time), 0.0)
+def _power(samples: Array, centres: NDArray[np.intp], pitch: Array) -> Array:
+    reach = min(_HALF - 1, int(1.5 * SAMPLE_RATE / pitch.min()) + 1)
+    segments = sliding_window_view(samples, 2 * reach + 1)[centres - reach]
+    offsets = np.arange(-reach, reach + 1, dtype=np.float32)
+    time = np.minimum(np.abs(offsets * (pitch / (1.5 * SAMPLE_RATE))), 1.0)
+    window = 0.5 + 0.5 * np.cos(np.pi * time)
     shaped = segments * window
     shaped -= window * (shaped.sum(axis=1) / window.sum(axis=1))[:, None]
-    spectrum = np.fft.rfft(shaped, axis=1)
+    spectrum = np.fft.rfft(shaped, FFT, axis=1)
     power = spectrum.real**2 + spectrum.imag**2
     return np.asarray(power / (window**2).sum(axis=1)[:, None])
 
 
-def _fill_below_f0(power: NDArray[np.float64], pitch: NDArray[np.float64]) -> NDArray[np.float64]:
+def _fill_below_f0(power: Array, pitch: Array) -> Array:
     """Mirror what lies just above DC: no harmonic sounds below F0, but the envelope has no gap."""
     reach = int(pitch.max() / _BIN) + 2
     positions = np.clip(pitch / _BIN - np.arange(reach)[None, :], 0.0, BINS - 2.0)
@@ -70,19 +67,30 @@ def _fill_below_f0(power: NDArray[np.float64], pitch: NDArray[np.float64]) -> ND
     return power
 
 
-def _smooth(power: NDArray[np.float64], width: NDArray[np.float64]) -> NDArray[np.float64]:
+def _smooth(power: Array, width: Array) -> Array:
     """Average over `width` Hz around every bin, spectrum mirrored at both ends."""
     mirrored = np.concatenate(
         [power[:, _MIRROR:0:-1], power, power[:, -2 : -_MIRROR - 2 : -1]], axis=1
     )
-    sums = np.cumsum(mirrored, axis=1)
-    half = width / (2 * _BIN)
-    centre = _MIRROR + np.arange(BINS)[None, :] - 0.5
+    # Strong bins stand before weak ones, whose share of a single-precision sum would be lost.
+    sums = sliding_window_view(np.cumsum(mirrored, axis=1, dtype=np.float64), BINS, axis=1)
+    steps = sliding_window_view(mirrored, BINS, axis=1)
+    rows = np.arange(len(power))
+    half = width[:, 0].astype(np.float64) / (2 * _BIN)
+    low, high = _MIRROR - 0.5 - half, _MIRROR - 0.5 + half
+    # Bins lie one apart, so every bin of a row reads at the same distance behind a sum.
+    first, last = low.astype(np.intp), high.astype(np.intp)
+    area = sums[rows, last] - sums[rows, first]
+    area += (high - last)[:, None] * steps[rows, last + 1]
+    area -= (low - first)[:, None] * steps[rows, first + 1]
+    return np.asarray(area / (2 * half)[:, None], dtype=np.float32)
 
-    def integral(position: NDArray[np.float64]) -> NDArray[np.float64]:
-        low = position.astype(np.intp)
-        part = position - low
-        below = np.take_along_axis(sums, low, 1)
-        return np.asarray(below + part * (np.take_along_axis(sums, low + 1, 1) - below))
 
-    return np.asarray((integral(centre + half) - integral(centre - half)) / (2 * half))
+def _lifter(pitch: Array) -> Array:
+    """Return smoothing over F0 and its compensation as weights of the cepstral terms."""
+    angle = np.arange(BINS, dtype=np.float32) * (pitch * (np.pi / SAMPLE_RATE))
+    sine = np.sin(angle)
+    angle[:, 0] = 1.0
+    weights = sine / angle * (1.0 - 4.0 * _COMPENSATION * sine * sine)
+    weights[:, 0] = 1.0
+    return np.asarray(weights)

@@ -18,8 +18,9 @@ EDGES = (0.0, 700.0, 1_500.0, 2_500.0, 3_500.0, 5_000.0, 7_000.0, 9_000.0, 12_00
 BANDS = len(EDGES) - 1
 CENTRES = np.array([300.0, 1_100.0, 2_000.0, 3_000.0, 4_200.0, 6_000.0, 8_000.0, 10_500.0])
 
-_HALF = FFT // 2
 _LOWEST = 100.0
+_WINDOW = int(SAMPLE_RATE / _LOWEST)
+"""Samples to either side of a window's middle."""
 _SHIFTS = np.arange(-3.0, 3.01, 0.5)
 """Corrections of the period in samples that are tried."""
 
@@ -30,14 +31,16 @@ for _band in range(BANDS):
         _band,
     ] = 1.0
 _TURNS = np.exp(2j * np.pi / SAMPLE_RATE * FREQUENCIES[:, None] * _SHIFTS[None, :])
-_REAL, _IMAGINARY = (
-    np.ascontiguousarray((_BAND_OF_BIN[:, None, :] * part[:, :, None]).reshape(BINS, -1))
-    for part in (_TURNS.real.astype(np.float32), _TURNS.imag.astype(np.float32))
+# Real and imaginary parts take turns in the rows, as they do in memory.
+_SHIFTED = np.ascontiguousarray(
+    (_BAND_OF_BIN[:, None, None] * np.stack([_TURNS.real, -_TURNS.imag], axis=1)[..., None])
+    .reshape(2 * BINS, -1)
+    .astype(np.float32)
 )
 _TRUSTED = np.array([1.0, 1.0, 1.0, 1.0, 0.5, 0.0, 0.0, 0.0], dtype=np.float32)
 """Weight of each band in the choice of the correction."""
 
-REACH = _HALF + SAMPLE_RATE // 110 + 2
+REACH = _WINDOW + SAMPLE_RATE // 110 + 2
 """Samples that a window reaches at most to either side of its instant."""
 
 
@@ -57,17 +60,16 @@ def periodicities(
     period = SAMPLE_RATE / f0[voiced].astype(np.float64)
     gap = np.rint(period).astype(np.intp)
     left = centres[voiced] - gap // 2
-    frames = sliding_window_view(samples, FFT)
-    width = np.minimum(period, SAMPLE_RATE / _LOWEST)[:, None]
-    time = (np.arange(FFT) - _HALF)[None, :] / width
-    window = np.where(np.abs(time) < 1.0, 0.5 + 0.5 * np.cos(np.pi * time), 0.0)
-    first = np.fft.rfft(frames[left - _HALF] * window, axis=1)
-    second = np.fft.rfft(frames[left + gap - _HALF] * window, axis=1)
-    cross = first.conj() * second
-    bands = (cross.real.astype(np.float32) @ _REAL) - (cross.imag.astype(np.float32) @ _IMAGINARY)
+    frames = sliding_window_view(samples, 2 * _WINDOW + 1)
+    width = np.minimum(period, SAMPLE_RATE / _LOWEST).astype(np.float32)[:, None]
+    time = np.abs(np.arange(-_WINDOW, _WINDOW + 1, dtype=np.float32)) / width
+    window = 0.5 + 0.5 * np.cos(np.pi * np.minimum(time, 1.0))
+    first = np.fft.rfft(frames[left - _WINDOW] * window, FFT, axis=1)
+    second = np.fft.rfft(frames[left + gap - _WINDOW] * window, FFT, axis=1)
+    bands = (first.conj() * second).view(np.float32) @ _SHIFTED
     power = np.sqrt(
-        ((first.real**2 + first.imag**2).astype(np.float32) @ _BAND_OF_BIN)
-        * ((second.real**2 + second.imag**2).astype(np.float32) @ _BAND_OF_BIN)
+        ((first.real**2 + first.imag**2) @ _BAND_OF_BIN)
+        * ((second.real**2 + second.imag**2) @ _BAND_OF_BIN)
     )
     coherence = bands.reshape(len(voiced), len(_SHIFTS), BANDS) / np.maximum(
         power[:, None, :], 1e-12

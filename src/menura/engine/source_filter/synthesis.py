@@ -21,10 +21,15 @@ PRE = 8
 _SEEDED = 0.01
 """Share of unvoiced power that is drawn anew, so that every seed sounds, however faintly."""
 
+_KEPT = (1.0 - _SEEDED) ** 0.5
+"""Amplitude that the source keeps where it is unvoiced."""
+
 _WINDOW = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(2 * STEP) / (2 * STEP))).astype(np.float32)
-_MINIMUM_PHASE = np.zeros(FFT)
+_MINIMUM_PHASE = np.zeros(FFT, dtype=np.float32)
 _MINIMUM_PHASE[0] = _MINIMUM_PHASE[FFT // 2] = 1.0
 _MINIMUM_PHASE[1 : FFT // 2] = 2.0
+_TURN = (np.arange(BINS) * (-2.0 * np.pi / FFT)).astype(np.float32)
+"""Phase of each bin after a delay of one sample."""
 _HIGH_PASS = np.log(1e-3 + (FREQUENCIES / 30.0) ** 4) - np.log(1.0 + (FREQUENCIES / 30.0) ** 4)
 """Log power that keeps pulses and noise from moving the zero line."""
 
@@ -33,14 +38,20 @@ _BAND_TO_BIN = np.stack(
 ).astype(np.float32)
 
 
-def _filters(cepstra: NDArray[np.float64]) -> NDArray[np.complex128]:
-    """Return minimum-phase spectra of causal cepstra, (rows, FFT) to (rows, BINS)."""
-    return np.asarray(np.exp(np.fft.rfft(cepstra, axis=1)))
+def _filters(log_power: Array, delay: Array | None = None) -> NDArray[np.complex64]:
+    """Return minimum-phase spectra of log power envelopes, both (rows, BINS).
 
-
-def _causal(log_power: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return causal cepstra of log power envelopes: minimum phase by folding."""
-    return np.asarray(np.fft.irfft(0.5 * (log_power + _HIGH_PASS), axis=1) * _MINIMUM_PHASE)
+    delay: samples by which each row's response comes late, (rows,).
+    """
+    # Minimum phase by folding the cepstrum.
+    cepstra = np.fft.irfft(0.5 * (log_power + _HIGH_PASS), axis=1) * _MINIMUM_PHASE
+    logs = np.fft.rfft(cepstra, axis=1)
+    size = np.exp(logs.real)
+    phase = logs.imag if delay is None else logs.imag + delay[:, None] * _TURN
+    spectra = np.empty(logs.shape, dtype=np.complex64)
+    spectra.real = size * np.cos(phase)
+    spectra.imag = size * np.sin(phase)
+    return spectra
 
 
 class Synthesiser:
@@ -86,15 +97,14 @@ class Synthesiser:
         place = at + (np.floor(phase[at + 1]) - phase[at]) / rate[at]
         spot = np.minimum(place / STEP, len(f0) - 1 - 1e-6)
         low = spot.astype(np.intp)
-        part = (spot - low)[:, None]
+        part = (spot - low).astype(np.float32)[:, None]
         weight = (1 - part) * share[low] + part * share[low + 1]
-        gain = np.sqrt(np.maximum(weight, 0.0) @ _BAND_TO_BIN) / np.sqrt(rate[at])[:, None]
+        gain = np.sqrt(np.maximum(weight, 0.0) @ _BAND_TO_BIN)
+        gain /= np.sqrt(rate[at]).astype(np.float32)[:, None]
         log_power = (1 - part) * logs[low] + part * logs[low + 1]
-        spectrum = _filters(_causal(log_power.astype(np.float64))) * gain
         whole = np.floor(place).astype(np.intp)
-        delay = place - whole + PRE
-        spectrum *= np.exp(-2j * np.pi / FFT * delay[:, None] * np.arange(BINS))
-        responses = np.fft.irfft(spectrum, axis=1)
+        delay = (place - whole + PRE).astype(np.float32)
+        responses = np.fft.irfft(_filters(log_power, delay) * gain, axis=1)
         for start, response in zip(whole, responses, strict=True):
             self._output[start : start + FFT] += response
 
@@ -106,13 +116,11 @@ class Synthesiser:
         voiced = sound.f0 > 0
         share = np.where(voiced[:, None], sound.periodicity @ _BAND_TO_BIN, 1.0 - _SEEDED)
         gain = np.sqrt(np.maximum(1.0 - share, 0.0))
-        filters = _filters(_causal(sound.envelope.astype(np.float64))) * gain
-        spectra = np.fft.rfft(windows, FFT, axis=1) * filters
+        spectra = np.fft.rfft(windows, FFT, axis=1) * _filters(sound.envelope) * gain
         kept = np.flatnonzero(~voiced)
         if len(kept):
-            change = _filters(_causal(sound.change[kept].astype(np.float64)))
             source = np.fft.rfft(grains[kept] * _WINDOW, FFT, axis=1)
-            spectra[kept] += np.sqrt(1.0 - _SEEDED) * change * source
+            spectra[kept] += _KEPT * _filters(sound.change[kept]) * source
         shaped = np.fft.irfft(spectra, axis=1)
         for instant in range(len(grains)):
             start = PRE + instant * STEP
