@@ -153,11 +153,13 @@ class Job:
         if self._measure:
             duration = work.measure(self._check)
             self.measured.set_result(duration)
+        # Opening the encoder takes a millisecond, which is spent while the quota is asked for.
+        target = Target(request, duration)
         while not self._approved:
             if not work.step_ahead():
                 self._wait(lambda: self._approved)
             self._check()
-        return self._render(work, Target(request, duration))
+        return self._render(work, target)
 
     def _speculate(self, work: "_Work") -> ConversionRequest:
         """Work on a guess until the request is known."""
