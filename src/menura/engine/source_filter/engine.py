@@ -11,6 +11,7 @@ from menura.engine.interface import (
 )
 from menura.engine.source_filter import measurement
 from menura.engine.source_filter.analysis import SourceFilterAnalysis
+from menura.engine.source_filter.mapping import SourceFilterMapping
 from menura.engine.source_filter.rendering import SourceFilterRendering
 from menura.engine.source_filter.voice import VERSION, SourceFilterVoice
 
@@ -53,4 +54,5 @@ class SourceFilterEngine:
         """Start rendering one stream. The same seed and input give identical samples."""
         if not isinstance(voice, SourceFilterVoice):
             raise TypeError(f"{type(voice).__name__} is a voice of another engine")
-        return SourceFilterRendering(voice, settings, seed, latency)
+        mapping = SourceFilterMapping(voice, settings)
+        return SourceFilterRendering(mapping, settings.speed, seed, latency)

@@ -1,6 +1,8 @@
 """What the analysis tells the rendering about the source."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,39 +48,30 @@ class SourceFilterFeatures:
         """Memory held, in bytes."""
         return sum(getattr(self, field.name).nbytes for field in fields(self))
 
-    def __getitem__(self, rows: slice) -> "SourceFilterFeatures":
-        return SourceFilterFeatures(*(getattr(self, field.name)[rows] for field in fields(self)))
+    def __getitem__(self, rows: slice) -> Self:
+        return type(self)(*(getattr(self, field.name)[rows] for field in fields(self)))
 
-    @staticmethod
-    def joined(parts: "list[SourceFilterFeatures]") -> "SourceFilterFeatures":
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
         """Join stretches in time."""
         if len(parts) == 1:
             return parts[0]
-        return SourceFilterFeatures(
+        return cls(
             *(
                 np.concatenate([getattr(part, field.name) for part in parts])
-                for field in fields(SourceFilterFeatures)
+                for field in fields(cls)
             )
         )
 
-    @staticmethod
-    def nothing() -> "SourceFilterFeatures":
+    @classmethod
+    def nothing(cls) -> Self:
         """Return a stretch of no length."""
-        return SourceFilterFeatures(
-            np.zeros((0, STEP), np.float32),
-            np.zeros(0, np.float32),
-            np.zeros((0, BANDS), np.float32),
-            np.zeros((0, BINS), np.float16),
-            np.zeros((0, 2), np.float32),
-            np.zeros(0, np.float32),
-            np.zeros((0, BANDS), np.float32),
-            np.zeros((0, 2, LTAS_BANDS), np.float16),
-        )
+        return cls.silence()[:0]
 
-    @staticmethod
-    def silence() -> "SourceFilterFeatures":
+    @classmethod
+    def silence(cls) -> Self:
         """Return one instant of silence."""
-        return SourceFilterFeatures(
+        return cls(
             np.zeros((1, STEP), np.float32),
             np.zeros(1, np.float32),
             np.zeros((1, BANDS), np.float32),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from menura.engine.interface import SAMPLE_RATE, ConversionSettings
+from menura.engine.interface import SAMPLE_RATE, ConversionSettings, Voice
 from menura.engine.source_filter.features import SourceFilterFeatures
 from menura.engine.source_filter.spectrum import BINS, Array, at_bins
 from menura.engine.source_filter.statistics import (
@@ -163,3 +163,30 @@ class LoudnessKeeper:
         self._moved = self._moved * keep + _power(sound.envelope)
         gain = np.float32(np.clip(np.log(self._source / self._moved), -_LIMIT, _LIMIT))
         return Sound(sound.f0, sound.periodicity, sound.envelope + gain, sound.change + gain)
+
+
+class SourceFilterMapping:
+    """The mapping of one stream.
+
+    stability, similarity_boost, style and use_speaker_boost act as `docs/voices.md` says.
+    """
+
+    kind = SourceFilterFeatures
+
+    def __init__(self, voice: SourceFilterVoice, settings: ConversionSettings) -> None:
+        self._voice = voice
+        self._settings = settings
+        self._loudness = LoudnessKeeper()
+
+    def push(self, features: SourceFilterFeatures) -> Sound:
+        """Return the sound of a block of features, row for row."""
+        return self._loudness.push(convert(features, self._voice, self._settings))
+
+    def change(self, voice: Voice | None, settings: ConversionSettings | None) -> None:
+        """Change voice or settings from the next block on."""
+        if isinstance(voice, SourceFilterVoice):
+            self._voice = voice
+        elif voice is not None:
+            raise TypeError(f"{type(voice).__name__} is a voice of another engine")
+        if settings is not None:
+            self._settings = settings

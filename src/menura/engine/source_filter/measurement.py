@@ -29,11 +29,21 @@ _BLOCK = 200
 
 def measure(references: Sequence[Samples]) -> Measurement:
     """Measure a voice. Raises UnusableReferenceError when there is too little speech."""
-    parts = [_analysed(np.asarray(reference, np.float32)) for reference in references]
-    seconds = sum(len(reference) for reference in references) / SAMPLE_RATE
-    if not parts:
+    if not references:
         raise UnusableReferenceError("No reference recording was given.")
-    features = SourceFilterFeatures.joined(parts)
+    parts = [_analysed(np.asarray(reference, np.float32)) for reference in references]
+    voice, warnings = described(SourceFilterFeatures.joined(parts), references)
+    return Measurement(voice, warnings)
+
+
+def described(
+    features: SourceFilterFeatures, references: Sequence[Samples]
+) -> tuple[SourceFilterVoice, tuple[str, ...]]:
+    """Return the voice of analysed references, and warnings about them.
+
+    Raises UnusableReferenceError when they hold too little speech.
+    """
+    seconds = sum(len(reference) for reference in references) / SAMPLE_RATE
     voiced = features.f0 > 0
     spoken = float(voiced.sum()) * STEP / SAMPLE_RATE
     if spoken < _LEAST_VOICED:
@@ -58,7 +68,7 @@ def measure(references: Sequence[Samples]) -> Measurement:
         periodicity=known.breath,
         bandwidth=_bandwidth(features),
     )
-    return Measurement(voice, _warnings(references, seconds, spoken, _noise(features), voice))
+    return voice, _warnings(references, seconds, spoken, _noise(features), voice)
 
 
 def _analysed(reference: Samples) -> SourceFilterFeatures:

@@ -1,5 +1,8 @@
 """Streaming conversion of features into another voice's samples."""
 
+from dataclasses import fields
+from typing import Any, Protocol
+
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
@@ -12,13 +15,31 @@ from menura.engine.interface import (
     Voice,
 )
 from menura.engine.source_filter.features import SourceFilterFeatures
-from menura.engine.source_filter.mapping import LoudnessKeeper, convert
-from menura.engine.source_filter.spectrum import STEP, Array
+from menura.engine.source_filter.mapping import Sound
+from menura.engine.source_filter.spectrum import STEP
 from menura.engine.source_filter.synthesis import PRE, Synthesiser
-from menura.engine.source_filter.voice import SourceFilterVoice
 
+_GLIDING = ("periodicity", "envelope", "code")
+"""Features read between two rows; of the others the nearest row is taken."""
 _KNEE = 0.8
 """Amplitude above which peaks are bent so that they stay below full scale."""
+
+
+class Mapping(Protocol):
+    """Turns the features of one stream, block by block, into what the voice would have uttered."""
+
+    @property
+    def kind(self) -> type[SourceFilterFeatures]:
+        """The features it reads."""
+        ...
+
+    def push(self, features: Any) -> Sound:
+        """Return the sound of a block of features, row for row."""
+        ...
+
+    def change(self, voice: Voice | None, settings: ConversionSettings | None) -> None:
+        """Change voice or settings from the next block on."""
+        ...
 
 
 class SourceFilterRendering:
@@ -31,19 +52,18 @@ class SourceFilterRendering:
 
     def __init__(
         self,
-        voice: SourceFilterVoice,
-        settings: ConversionSettings,
+        mapping: Mapping,
+        speed: float,
         seed: int,
         latency: LatencyProfile,
     ) -> None:
-        self._voice = voice
-        self._settings = settings
-        self._speed = settings.speed
+        self._mapping = mapping
+        self._kind = mapping.kind
+        self._speed = speed
         self._instants = latency.chunk // STEP
         self._block_length = (latency.chunk - latency.look_ahead % latency.chunk) // STEP
         self._synthesiser = Synthesiser(self._instants, seed)
-        self._loudness = LoudnessKeeper()
-        self._rows = SourceFilterFeatures.silence()
+        self._rows = self._kind.silence()
         self._first = -1
         self._next = 0
         self._skip = STEP + PRE
@@ -56,9 +76,9 @@ class SourceFilterRendering:
 
     def push(self, features: Features) -> Samples:
         """Take features in and return the samples that have become final."""
-        if not isinstance(features, SourceFilterFeatures):
+        if type(features) is not self._kind:
             raise TypeError(f"{type(features).__name__} comes from another engine's analysis")
-        self._rows = SourceFilterFeatures.joined([self._rows, features])
+        self._rows = self._kind.joined([self._rows, features])
         parts = [np.zeros(0, dtype=np.float32)]
         while self._first + len(self._rows.f0) > np.ceil(self._positions()[-1]):
             parts.append(self._block())
@@ -71,7 +91,7 @@ class SourceFilterRendering:
         wanted = round(total / self._speed)
         parts = [np.zeros(0, dtype=np.float32)]
         while self._given < wanted:
-            parts.append(self.push(SourceFilterFeatures.joined([self._rows[-1:]] * self._instants)))
+            parts.append(self.push(self._kind.joined([self._rows[-1:]] * self._instants)))
         out = np.concatenate(parts)
         return out[: len(out) - (self._given - wanted)]
 
@@ -79,12 +99,7 @@ class SourceFilterRendering:
         self, voice: Voice | None = None, settings: ConversionSettings | None = None
     ) -> None:
         """Change voice or settings from the next frame on, without a click. `speed` is kept."""
-        if isinstance(voice, SourceFilterVoice):
-            self._voice = voice
-        elif voice is not None:
-            raise TypeError(f"{type(voice).__name__} is a voice of another engine")
-        if settings is not None:
-            self._settings = settings
+        self._mapping.change(voice, settings)
 
     def _positions(self) -> NDArray[np.float64]:
         return (self._next + np.arange(self._block_length, dtype=np.float64)) * self._speed
@@ -98,9 +113,7 @@ class SourceFilterRendering:
             shown = _between(self._rows, offsets)
         starts = np.rint(offsets * STEP).astype(np.intp) - STEP
         grains = sliding_window_view(self._rows.samples.ravel(), 2 * STEP)[starts]
-        sound = convert(shown, self._voice, self._settings)
-        sound = self._loudness.push(sound)
-        out = self._synthesiser.push(sound, grains)
+        out = self._synthesiser.push(self._mapping.push(shown), grains)
         self._next += self._block_length
         self._block_length = self._instants
         keep = int(self._next * self._speed) - 1
@@ -116,24 +129,19 @@ def _between(rows: SourceFilterFeatures, offsets: NDArray[np.float64]) -> Source
     low = np.minimum(offsets.astype(np.intp), len(rows.f0) - 1)
     high = np.minimum(low + 1, len(rows.f0) - 1)
     part = (offsets - low).astype(np.float32)
-
-    def mixed(values: Array) -> Array:
-        return np.asarray(values[low] + part[:, None] * (values[high] - values[low]))
-
-    before, after = rows.f0[low], rows.f0[high]
-    voiced = (before > 0) & (after > 0)
-    gliding = before * (np.maximum(after, 1.0) / np.maximum(before, 1.0)) ** part
     nearest = np.where(part < 0.5, low, high)
-    return SourceFilterFeatures(
-        rows.samples[nearest],
-        np.where(voiced, gliding, rows.f0[nearest]),
-        mixed(rows.periodicity),
-        mixed(rows.envelope.astype(np.float32)).astype(np.float16),
-        rows.pitch[nearest],
-        rows.tract[nearest],
-        rows.breath[nearest],
-        rows.timbre[nearest],
-    )
+    read: dict[str, Any] = {}
+    for field in fields(rows):
+        values = getattr(rows, field.name)
+        if field.name in _GLIDING:
+            below, above = values[low].astype(np.float32), values[high].astype(np.float32)
+            read[field.name] = (below + part[:, None] * (above - below)).astype(values.dtype)
+        else:
+            read[field.name] = values[nearest]
+    before, after = rows.f0[low], rows.f0[high]
+    gliding = before * (np.maximum(after, 1.0) / np.maximum(before, 1.0)) ** part
+    read["f0"] = np.where((before > 0) & (after > 0), gliding, read["f0"])
+    return type(rows)(**read)
 
 
 def _within_full_scale(samples: Samples) -> Samples:

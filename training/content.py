@@ -1,0 +1,321 @@
+"""Train the content network alone: what is said, taught by phones, whoever says it.
+
+    python -m training.content --spoken ../spoken --pack ../packed --out ../runs/content
+
+Every stretch is heard twice, perturbed in two ways: both codes must name the phones (cross-entropy
+where a label is known) and agree with each other (everywhere, other languages too). Resumes from
+the run's last checkpoint.
+"""
+
+import argparse
+import json
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from menura.engine.neural import features
+from menura.engine.neural.features import HOP, MELS
+from menura.engine.neural.networks import LOOK_AHEAD
+from training.data import Clip, Pack, average_mel, perturbed
+from training.model import Block, rms_norm
+from training.phones import CLASSES, UNKNOWN
+
+# Hyper-parameters.
+STEPS = 3_400
+BATCH = 12
+FRAMES = 260
+"""Frames of a stretch, of which the first LEAD only settle the state."""
+LEAD = 20
+WIDTH, HIDDEN, BLOCKS, KERNEL = 224, 512, 7, 7
+CODE = 64
+LEARNING_RATE = 1.2e-3
+FINAL_RATE = 2.0e-5
+WARM_UP = 60
+BETAS = (0.9, 0.95)
+WEIGHT_DECAY = 0.02
+CLIP_NORM = 3.0
+SMOOTHING = 0.05
+AGREEMENT = 0.5
+"""Weight of the agreement of the two codes."""
+WARP = 1.25
+AVERAGE = 0.995
+SAVE_SECONDS = 180.0
+VALIDATE_EVERY = 100
+SEED = 5
+SHARES = {"spoken": 0.22, "t145": 0.13, "librispeech": 0.36, "s2i": 0.12, "wakeword": 0.03}
+"""Shares of the stretches; the rest comes from the other corpora, mostly other languages."""
+HELD_OUT = 12
+"""Every so many-th person of the labelled corpora is only for validation."""
+
+
+class Content(nn.Module):
+    """Log-mel to a code of what is said: causal, the code of a frame is read LOOK_AHEAD later."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enter = nn.Linear(MELS + 1, WIDTH)
+        self.blocks = nn.ModuleList(Block(WIDTH, HIDDEN, KERNEL) for _ in range(BLOCKS))
+        self.leave = nn.Linear(WIDTH, CODE)
+        self.head = nn.Linear(CODE, CLASSES)
+
+    def forward(
+        self, mel: Tensor, level: Tensor, states: list[Tensor] | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return codes of unit RMS, shape (batch, time, 64), and the next states.
+
+        mel: log-mel minus the running mean, (batch, time, 80). level: relative level, (batch, time,
+        1).
+        """
+        x = self.enter(torch.cat((mel.clamp(-8.0, 6.0), level.clamp(-10.0, 4.0)), dim=-1) * 0.5)
+        following = []
+        for index, block in enumerate(self.blocks):
+            x, state = block(x, None if states is None else states[index])
+            following.append(state)
+        return rms_norm(self.leave(rms_norm(x))), following
+
+
+@dataclass
+class Labelled:
+    """A clip of one of the packs with its labels."""
+
+    pack: Pack
+    clip: Clip
+    labels: NDArray[np.int8]
+
+
+def labelled_clips(folder: Path) -> list[Labelled]:
+    """Return a pack's train clips with their labels."""
+    pack = Pack(folder)
+    path = folder / "labels.i8"
+    labels = np.fromfile(path, np.int8) if path.exists() else np.zeros(0, np.int8)
+    found = []
+    for clip in pack.clips:
+        own = labels[clip.start : clip.start + clip.frames]
+        if len(own) < clip.frames:
+            own = np.full(clip.frames, UNKNOWN, np.int8)
+        if clip.split == "train" and clip.frames > 60:
+            found.append(Labelled(pack, clip, own))
+    return found
+
+
+def held_out(clips: list[Clip]) -> set[str]:
+    """Return the people that training leaves out, to choose settings by."""
+    known = {clip.person for clip in clips if clip.corpus in ("librispeech", "t145")}
+    return set(sorted(known)[::HELD_OUT])
+
+
+class Stretches:
+    """Draws batches of doubly perturbed stretches for ever."""
+
+    def __init__(self, clips: list[Labelled], prior: features.Array, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.prior = prior
+        of_corpus: dict[str, list[Labelled]] = {}
+        for clip in clips:
+            named = clip.clip.corpus if clip.clip.corpus in SHARES else "other"
+            of_corpus.setdefault(named, []).append(clip)
+        self.corpora = list(of_corpus.items())
+        rest = 1.0 - sum(SHARES.values())
+        chance = np.array([SHARES.get(name, rest) for name, _ in self.corpora])
+        self.chance = chance / chance.sum()
+        self.weights = [
+            np.array([clip.clip.frames for clip in own], float) for _, own in self.corpora
+        ]
+
+    def item(self, plain: bool) -> tuple[list[features.Array], NDArray[np.int64]]:
+        """Return two perturbed inputs, (frames, 81) each, and the labels of their codes."""
+        rng = self.rng
+        which = rng.choice(len(self.corpora), p=self.chance)
+        weights = self.weights[which]
+        chosen = self.corpora[which][1][rng.choice(len(weights), p=weights / weights.sum())]
+        clip, labels = chosen.clip, chosen.labels
+        first = int(rng.integers(0, max(1, clip.frames - FRAMES + 30)))
+        frames = min(FRAMES, clip.frames - first)
+        wave = chosen.pack.wave(clip)[first * HOP : (first + frames) * HOP]
+        f0 = chosen.pack.f0(clip)[first : first + frames]
+        short = FRAMES - frames
+        wave, f0 = np.pad(wave, (0, short * HOP)), np.pad(f0, (0, short))
+        widest = np.log(WARP)
+        views = []
+        for _ in range(1 if plain else 2):
+            if plain:
+                mel = features.log_mel(features.power(wave, FRAMES))
+            else:
+                warp = float(np.round(np.exp(rng.uniform(-widest, widest)) * 40) / 40)
+                mel = perturbed(wave, f0, FRAMES, rng, warp)
+            shape, relative = features.RunningMean(self.prior).push(mel)
+            views.append(np.concatenate((shape, relative[:, None]), axis=1).astype(np.float32))
+        known = np.full(FRAMES, UNKNOWN, np.int64)
+        known[LOOK_AHEAD:frames] = labels[first : first + frames - LOOK_AHEAD]
+        known[:LEAD] = UNKNOWN
+        return views, known
+
+    def batch(self, size: int, plain: bool = False) -> tuple[Tensor, Tensor]:
+        """Return inputs, (2 size, frames, 81) or (size, ...) when plain, and labels (size,
+        frames)."""
+        items = [self.item(plain) for _ in range(size)]
+        views = [np.stack(view) for view in zip(*(views for views, _ in items), strict=True)]
+        labels = np.stack([known for _, known in items])
+        return torch.from_numpy(np.concatenate(views)), torch.from_numpy(labels)
+
+
+def rate_at(step: int, steps: int) -> float:
+    """Return the learning rate: linear warm-up, then a cosine to the final rate."""
+    if step < WARM_UP:
+        return LEARNING_RATE * (step + 1) / WARM_UP
+    share = min(1.0, (step - WARM_UP) / max(1, steps - WARM_UP))
+    return FINAL_RATE + (LEARNING_RATE - FINAL_RATE) * 0.5 * (1 + float(np.cos(np.pi * share)))
+
+
+class Trainer:
+    """Everything one run holds."""
+
+    def __init__(self, folders: list[Path], run: Path, seed: int) -> None:
+        torch.manual_seed(SEED)
+        self.run = run
+        prior = average_mel(Pack(folders[0]))
+        clips = [clip for folder in folders for clip in labelled_clips(folder)]
+        held = held_out([c.clip for c in clips])
+        self.stretches = Stretches([c for c in clips if c.clip.person not in held], prior, seed)
+        checked = Stretches([c for c in clips if c.clip.person in held], prior, 99)
+        self.valid = [checked.batch(24, plain=True) for _ in range(4)] if checked.corpora else []
+        self.model = Content()
+        self.prior = torch.from_numpy(np.asarray(prior, np.float32))
+        self.average = {name: value.clone() for name, value in self.model.state_dict().items()}
+        self.optimiser = torch.optim.AdamW(
+            self.model.parameters(), lr=LEARNING_RATE, betas=BETAS, weight_decay=WEIGHT_DECAY
+        )
+        self.step, self.heard = 0, 0.0
+
+    def advance(self, steps: int) -> dict[str, float]:
+        """Take one step and return its figures."""
+        inputs, labels = self.stretches.batch(BATCH)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate_at(self.step, steps)
+        with torch.autocast("cpu", torch.bfloat16):
+            code, _ = self.model(inputs[..., :MELS], inputs[..., MELS:])
+            logits = self.model.head(code)
+        logits, code = logits.float(), code.float()
+        known = labels.repeat(2, 1)
+        named = (known != UNKNOWN).sum().clamp(min=1)
+        entropy = nn.functional.cross_entropy(
+            logits.flatten(0, 1),
+            known.flatten(),
+            ignore_index=UNKNOWN,
+            label_smoothing=SMOOTHING,
+            reduction="sum",
+        )
+        entropy = entropy / named
+        one, other = code[:, LEAD:].chunk(2)
+        apart = (1.0 - nn.functional.cosine_similarity(one, other, dim=-1)).mean()
+        loss = entropy + AGREEMENT * apart
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), CLIP_NORM)
+        if bool(torch.isfinite(norm)):
+            self.optimiser.step()
+        self.step += 1
+        self.heard += 2 * BATCH * FRAMES / 100
+        decay = min(AVERAGE, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for name, value in self.model.state_dict().items():
+                self.average[name].lerp_(value, 1 - decay)
+            hit = (logits.argmax(-1) == known).sum() / named
+        return {"entropy": entropy.item(), "apart": apart.item(), "hit": hit.item()}
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Return the share of frames named rightly on held-out people, halves apart and joined."""
+        own = {name: value.clone() for name, value in self.model.state_dict().items()}
+        self.model.load_state_dict(self.average)
+        exact, phone, total = 0, 0, 0
+        for inputs, labels in self.valid:
+            code, _ = self.model(inputs[..., :MELS], inputs[..., MELS:])
+            guess = self.model.head(code).argmax(-1)
+            known = labels != UNKNOWN
+            exact += int((guess == labels)[known].sum())
+            phone += int(((guess + 1) // 2 == (labels + 1) // 2)[known].sum())
+            total += int(known.sum())
+        self.model.load_state_dict(own)
+        return {"valid_exact": exact / max(1, total), "valid_phone": phone / max(1, total)}
+
+    def save(self) -> None:
+        """Write averaged weights, weights and optimiser in place of the last checkpoint."""
+        self.run.mkdir(parents=True, exist_ok=True)
+        header = {"step": str(self.step), "heard": f"{self.heard:.0f}"}
+        save_file(self.average | {"prior": self.prior}, self.run / "content.tmp", header)
+        full = {
+            "model": self.model.state_dict(),
+            "average": self.average,
+            "optimiser": self.optimiser.state_dict(),
+            "progress": (self.step, self.heard),
+        }
+        torch.save(full, self.run / "last.tmp")
+        os.replace(self.run / "content.tmp", self.run / "content.safetensors")
+        os.replace(self.run / "last.tmp", self.run / "last.pt")
+
+    def resume(self) -> None:
+        """Continue from the run's checkpoint, if there is one."""
+        last = self.run / "last.pt"
+        if last.exists():
+            full = torch.load(last, weights_only=True)
+            self.model.load_state_dict(full["model"])
+            self.average = full["average"]
+            self.optimiser.load_state_dict(full["optimiser"])
+            self.step, self.heard = full["progress"]
+
+
+def main() -> None:
+    """Train until the steps are done; progress on the terminal and in `log.jsonl`."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--pack", type=Path, default=Path("../packed"))
+    parser.add_argument("--spoken", type=Path, default=Path("../spoken"))
+    parser.add_argument("--out", type=Path, default=Path("../runs/content"))
+    parser.add_argument("--steps", type=int, default=STEPS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    # A resumed run must not hear the batches of its beginning again.
+    seed = int(time.time()) % 100_000
+    trainer = Trainer([arguments.pack, arguments.spoken], arguments.out, seed)
+    trainer.resume()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    console = Console()
+    recent: dict[str, float] = {}
+    saved = begun = time.monotonic()
+    first = trainer.step
+    stopping: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: stopping.append(number))
+    while trainer.step < arguments.steps and not stopping:
+        for name, value in trainer.advance(arguments.steps).items():
+            recent[name] = recent.get(name, value) * 0.95 + value * 0.05
+        left = (arguments.steps - trainer.step) * (time.monotonic() - begun)
+        left /= trainer.step - first
+        if trainer.step % 10 == 0:
+            shown = "  ".join(f"{name} {value:.3f}" for name, value in recent.items())
+            console.print(
+                f"{trainer.step:>6}/{arguments.steps}  {shown}  heard {trainer.heard / 3600:.2f} h"
+                f"  end in {left / 60:.0f} min"
+            )
+        if trainer.step % VALIDATE_EVERY == 0:
+            line = {"step": trainer.step, "heard": trainer.heard, "cpu": time.process_time()}
+            line |= recent | trainer.validate()
+            with open(arguments.out / "log.jsonl", "a", encoding="utf-8") as log:
+                log.write(json.dumps({k: round(v, 4) for k, v in line.items()}) + "\n")
+            console.print(line)
+        if time.monotonic() - saved > SAVE_SECONDS:
+            trainer.save()
+            saved = time.monotonic()
+    trainer.save()
+
+
+if __name__ == "__main__":
+    main()
