@@ -13,6 +13,8 @@ import httpx
 import pytest
 import uvicorn
 from fastapi import FastAPI
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 import menura  # noqa: F401  before NumPy, which it keeps from bringing threads of its own
 
@@ -21,6 +23,12 @@ if TYPE_CHECKING:
     from menura.settings import Settings
 
 START_LIMIT = 60.0
+
+# How long an example takes says more of the machine than of Menura; benchmarks watch the clock.
+hypothesis_settings.register_profile(
+    "menura", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("menura")
 
 
 @dataclass

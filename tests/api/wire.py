@@ -1,6 +1,7 @@
 """A client that decides about every byte: pace, order, framing, and when to vanish."""
 
 import json
+import select
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -131,6 +132,10 @@ class Wire:
             return self._socket.recv(1) == b""
         except ConnectionResetError:
             return True
+
+    def answered_within(self, seconds: float) -> bool:
+        """Wait so long at most for the answer; whether anything of it is here."""
+        return bool(self._received or select.select([self._socket], [], [], seconds)[0])
 
     def close(self) -> None:
         """Vanish."""
