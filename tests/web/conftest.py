@@ -9,9 +9,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 SPEECH = Path(__file__).parents[1] / "speech" / "male_librispeech_1235.flac"
+PATIENCE = 60_000
+"""Milliseconds after which something on the page is taken not to happen at all."""
 ARTEFACTS = Path(__file__).parents[1] / "artefacts"
 
 CHROMIUM = next(
@@ -47,12 +49,15 @@ def browser(microphone: Path) -> Iterator[Browser]:
     """Chromium; skips with the reason when the machine has none."""
     if CHROMIUM is None:
         pytest.skip("Chromium is not installed (Debian: apt-get install chromium).")
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(
             executable_path=CHROMIUM,
             args=[
                 "--no-sandbox",
                 "--disable-gpu",
+                # Containers often give /dev/shm less than a page needs.
+                "--disable-dev-shm-usage",
                 "--disable-quic",
                 "--disable-background-networking",
                 "--disable-component-update",
@@ -75,6 +80,7 @@ def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
         viewport={"width": 1280, "height": 900}, permissions=["microphone"], accept_downloads=True
     )
     opened = context.new_page()
+    opened.set_default_timeout(PATIENCE)
     complaints: list[str] = []
     opened.on("pageerror", lambda error: complaints.append(str(error)))
     opened.on(
