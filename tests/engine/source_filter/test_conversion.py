@@ -50,7 +50,7 @@ def test_crossing_sexes_moves_pitch_and_formants(
     source, voice = (man, woman_voice) if direction == "to_woman" else (woman, man_voice)
     out = _features(engine, _convert(engine, source, voice, level=0))
     before = _features(engine, source)
-    assert abs(12 * (out.pitch[-1, 0] - voice.pitch)) < 0.7
+    assert abs(12 * (out.pitch[-1, 0] - voice.pitch)) < 0.9
     if direction == "to_woman":
         assert out.tract[-1] > 1.03 * before.tract[-1]
     else:
@@ -143,7 +143,7 @@ def test_stability_calms_the_pitch(engine, man, man_voice):
 
 def test_style_goes_beyond_the_target(engine, man, woman_voice):
     plain, styled = (
-        _features(engine, _convert(engine, man[:84_000], woman_voice, style=s)) for s in (0.0, 1.0)
+        _features(engine, _convert(engine, man, woman_voice, style=s)) for s in (0.0, 1.0)
     )
     assert _median(styled) > _median(plain) + 0.03
     assert _spread(styled) > 1.1 * _spread(plain)

@@ -36,6 +36,28 @@ def test_a_glide_over_an_octave():
     assert np.mean(np.abs(1_200 * np.log2(f0[voiced] / expected[voiced])) > 50) < 0.03
 
 
+def test_a_leap_of_an_octave_is_followed():
+    truth = np.where(np.arange(2 * SAMPLE_RATE) < SAMPLE_RATE, 120.0, 240.0)
+    f0 = _track(vowel(truth))
+    for half, hertz in ((f0[20:180], 120.0), (f0[230:-20], 240.0)):
+        assert np.mean(np.abs(np.log2(np.maximum(half, 1.0) / hertz)) < 0.05) > 0.95
+
+
+def test_a_breathy_voice_is_heard_by_its_lowest_harmonics():
+    time = np.arange(SAMPLE_RATE) / SAMPLE_RATE
+    voice = sum(0.05 * np.cos(2 * np.pi * 140.0 * k * time) for k in (1, 2, 3))
+    hiss = np.diff(np.random.default_rng(1).standard_normal(SAMPLE_RATE + 1))
+    f0 = _track((voice + 0.05 * hiss).astype(np.float32))[20:-20]
+    assert np.mean(np.abs(np.log2(np.maximum(f0, 1.0) / 140.0)) < 0.05) > 0.9
+
+
+def test_a_voice_is_heard_without_its_lowest_harmonics():
+    time = np.arange(SAMPLE_RATE) / SAMPLE_RATE
+    voice = sum(np.cos(2 * np.pi * 110.0 * k * time + k * k) for k in range(4, 28))
+    f0 = _track((0.02 * voice).astype(np.float32))[20:-20]
+    assert np.mean(np.abs(np.log2(np.maximum(f0, 1.0) / 110.0)) < 0.05) > 0.9
+
+
 @pytest.mark.parametrize("level", [1e-5, 0.01, 0.3])
 def test_noise_has_hardly_any_pitch(level):
     noise = level * np.random.default_rng(1).standard_normal(SAMPLE_RATE).astype(np.float32)

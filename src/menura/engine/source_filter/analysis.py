@@ -14,10 +14,6 @@ from menura.engine.source_filter.statistics import SpeakerStatistics
 
 _REACH = max(spectral.REACH, periodic.REACH)
 
-_UNVOICED_SCORE = 0.3
-"""Low, since the periodic share per band tells how much noise an instant holds; a voiced instant
-that is missed would keep the source's pitch."""
-
 _SETTLING = (4, 4, 2, 0, 0)
 """Blocks per latency level for which features wait, so that the statistics that go with them have
 heard what follows: 640, 320, 80, 0 and 0 ms. At level 0 each further block is one more to analyse
@@ -34,9 +30,7 @@ class SourceFilterAnalysis:
         self._held_back = latency.look_ahead + _SETTLING[latency.level] * latency.chunk
         self._instants = latency.chunk // STEP
         self._tracker = pitch.PitchTracker(
-            self._instants,
-            (latency.look_ahead - pitch.REACH) // STEP,
-            _UNVOICED_SCORE,
+            self._instants, (latency.look_ahead - pitch.REACH) // STEP
         )
         self._statistics = SpeakerStatistics()
         self._settling = _SETTLING[latency.level]

@@ -7,6 +7,8 @@ share. Where the source is unvoiced, its own waveform takes the place of the noi
 the envelope has changed: consonants, breaths, creak and whispers keep their fine structure.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,6 +25,10 @@ _SEEDED = 0.01
 
 _KEPT = (1.0 - _SEEDED) ** 0.5
 """Amplitude that the source keeps where it is unvoiced."""
+
+_FIRM = np.array([0.95, 0.8, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], dtype=np.float32)
+"""Least periodic share of voiced sound per band: pitch is heard in the lowest harmonics, and noise
+between them as hoarseness."""
 
 _WINDOW = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(2 * STEP) / (2 * STEP))).astype(np.float32)
 _MINIMUM_PHASE = np.zeros(FFT, dtype=np.float32)
@@ -70,6 +76,8 @@ class Synthesiser:
         grains: the source around each instant, one step to either side, (instants, 2 * STEP).
         The samples end `PRE` samples before the block's last instant.
         """
+        least = np.where(sound.f0[:, None] > 0, _FIRM, np.float32(0.0))
+        sound = replace(sound, periodicity=np.maximum(sound.periodicity, least))
         if self._last is None:
             self._last = sound
         last, self._last = self._last, sound

@@ -1,0 +1,220 @@
+"""What the waveform says about its period: peaks of normalised correlation and their surroundings.
+
+Two windows one lag apart, centred on the instant, are compared by their cross-covariance
+coefficient (after Talkin 1995, "A robust algorithm for pitch tracking"), over 20 ms and over
+30 ms, in the whole band and below 700 Hz: a breathy voice keeps its period there alone.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from menura.engine.interface import SAMPLE_RATE
+from menura.engine.source_filter.spectrum import STEP, Array
+
+FLOOR = 55.0
+"""Lowest F0 in Hz."""
+CEILING = 800.0
+"""Highest F0 in Hz."""
+
+REACH = 3 * STEP
+"""Samples of future, at 24 kHz, that one instant's candidates need."""
+
+CANDIDATES = 6
+CANDIDATE_FEATURES = 9
+INSTANT_FEATURES = 7
+
+_DECIMATION = 3
+_RATE = SAMPLE_RATE // _DECIMATION
+_HOP = STEP // _DECIMATION
+_TAPS = 25
+_HIGHPASS_TAPS = 256
+_LOW_TAPS = 33
+_SHORTEST = int(_RATE / CEILING) - 1
+_LONGEST = int(np.ceil(_RATE / FLOOR)) + 1
+_LAGS = np.arange(_SHORTEST, _LONGEST + 1)
+_SHORT, _LONG = 4, 6
+"""Hops per window: 20 and 30 ms; the longer one reaches into the past."""
+_CENTRE = (_TAPS // 2 - REACH) // _DECIMATION
+_KEPT = 150
+_STARTS = _KEPT + _CENTRE - (_LAGS + _SHORT * _HOP) // 2 + (_SHORT - 1) * _HOP
+"""Where the newest hop of the first window begins, per lag."""
+
+_QUIET = 1e-8
+"""Power (-80 dBFS) that is added to both windows, so that silence has no pitch."""
+_RELATIVE_QUIET = 3e-6
+"""Power that is added, as a share of the running peak (-55 dB), so that room hum has no pitch."""
+_PEAK_DECAY = 0.9995
+"""Decay of the running peak per instant: 0.4 dB a second."""
+_OCTAVE_COST = 0.03
+_LEAST = 0.15
+"""Correlation under which a peak is no candidate."""
+
+
+def _sinc(taps: int, cutoff: float, rate: int) -> Array:
+    n = np.arange(taps) - taps // 2
+    response = np.sinc(2 * cutoff / rate * n) * np.hamming(taps)
+    return np.asarray(response / response.sum(), dtype=np.float32)
+
+
+def _highpass() -> Array:
+    """Impulse response of a second-order Butterworth high-pass at 80 Hz."""
+    w = np.tan(np.pi * 80.0 / _RATE)
+    norm = 1.0 / (1.0 + np.sqrt(2.0) * w + w * w)
+    b = np.array([norm, -2.0 * norm, norm])
+    a1, a2 = 2.0 * (w * w - 1.0) * norm, (1.0 - np.sqrt(2.0) * w + w * w) * norm
+    response = np.zeros(_HIGHPASS_TAPS)
+    for n in range(_HIGHPASS_TAPS):
+        response[n] = b[n] if n < 3 else 0.0
+        response[n] -= a1 * response[n - 1] if n > 0 else 0.0
+        response[n] -= a2 * response[n - 2] if n > 1 else 0.0
+    return response.astype(np.float32)
+
+
+_DECIMATOR = _sinc(_TAPS, 3_300.0, SAMPLE_RATE)
+_HUM_FILTER = _highpass()
+_LOW_FILTER = _sinc(_LOW_TAPS, 700.0, _RATE)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Possible periods of consecutive instants.
+
+    logs: log2 F0, (n, CANDIDATES). valid: whether there is such a candidate, (n, CANDIDATES).
+    features: what speaks for each, (n, CANDIDATES, CANDIDATE_FEATURES).
+    instants: what speaks for voice at all, (n, INSTANT_FEATURES).
+    """
+
+    logs: Array
+    valid: NDArray[np.bool_]
+    features: Array
+    instants: Array
+
+
+class Correlogram:
+    """Correlates one stream in blocks of a fixed number of instants."""
+
+    def __init__(self, instants: int) -> None:
+        self._instants = instants
+        self._tail = np.zeros(_TAPS - 1, dtype=np.float32)
+        self._raw = np.zeros(_HIGHPASS_TAPS - 1, dtype=np.float32)
+        self._clean = np.zeros(_LOW_TAPS - 1, dtype=np.float32)
+        self._signals = np.zeros((2, _KEPT), dtype=np.float32)
+        self._hops = np.zeros((5, 2, len(_LAGS), _LONG - 1), dtype=np.float32)
+        self._peak = 0.0
+
+    def push(self, samples: Array) -> Candidates:
+        """Take the next block of 24 kHz samples, return the candidates of as many instants.
+
+        The first instant lies `REACH` samples before the block's start.
+        """
+        self._filter(samples)
+        (short, long), (low_short, low_long), levels = self._correlations()
+        both = 0.5 * (short + low_short)
+        middle = both[:, 1:-1]
+        peaks = (middle > both[:, :-2]) & (middle >= both[:, 2:]) & (middle > _LEAST)
+        ranked = np.where(peaks, middle - _RANK, -9.0)
+        at = np.argpartition(-ranked, CANDIDATES, axis=1)[:, :CANDIDATES]
+        valid = np.take_along_axis(ranked, at, axis=1) > -9.0
+        at += 1
+        rows = np.arange(self._instants)[:, None]
+        before, score, after = both[rows, at - 1], both[rows, at], both[rows, at + 1]
+        curve = np.where(valid, before - 2 * score + after, -1.0)
+        shift = np.where(valid, 0.5 * (before - after) / curve, 0.0)
+        lags = _LAGS[at] + shift
+        score = score - 0.25 * (before - after) * shift
+        logs = np.log2(_RATE / lags).astype(np.float32)
+        half = np.maximum(np.rint(lags / 2).astype(np.intp), _SHORTEST + 1) - _SHORTEST
+        double = np.minimum(np.rint(lags * 2).astype(np.intp), _LONGEST - 1) - _SHORTEST
+        halved = np.where(lags >= 2 * _SHORTEST + 2, _near(both, rows, half), 0.0)
+        doubled = np.where(2 * lags <= _LONGEST - 1, _near(both, rows, double), score)
+        best = np.where(valid, score, 0.0).max(axis=1, keepdims=True)
+        features = np.stack(
+            [
+                short[rows, at], long[rows, at], low_short[rows, at], low_long[rows, at],
+                halved, score - halved, doubled - score, score - best, logs - 7.2,
+            ],
+            axis=2,
+        )  # fmt: skip
+        features = np.where(valid[:, :, None], features, 0.0).astype(np.float32)
+        first = np.where(valid, score, 0.0).argmax(axis=1)
+        strongest = features[np.arange(self._instants), first, :4]
+        instants = np.concatenate([strongest, best, levels], axis=1).astype(np.float32)
+        return Candidates(logs, valid, features, instants)
+
+    def _filter(self, samples: Array) -> None:
+        padded = np.concatenate([self._tail, samples])
+        self._tail = padded[-(_TAPS - 1) :].copy()
+        raw = np.concatenate(
+            [self._raw, sliding_window_view(padded, _TAPS)[::_DECIMATION] @ _DECIMATOR]
+        )
+        self._raw = raw[-(_HIGHPASS_TAPS - 1) :]
+        clean = np.concatenate([self._clean, np.convolve(raw, _HUM_FILTER, "valid")])
+        self._clean = clean[-(_LOW_TAPS - 1) :]
+        fresh = np.stack([clean[_LOW_TAPS - 1 :], np.convolve(clean, _LOW_FILTER, "valid")])
+        self._signals = np.concatenate([self._signals[:, -_KEPT:], fresh], axis=1)
+
+    def _correlations(self) -> tuple[Array, Array, Array]:
+        """Return coefficients of the whole and of the low band, and levels.
+
+        Coefficients per window, (2, instants, lags). Levels: log10 of the power under the running
+        peak, and of the low band's share of it, (instants, 2).
+        """
+        n = self._instants
+        windows = sliding_window_view(self._signals, n * _HOP, axis=1)
+        windows = windows.reshape(2, -1, n, _HOP)
+        hops = np.empty((5, 2, len(_LAGS), _LONG - 1 + n), dtype=np.float32)
+        hops[..., : _LONG - 1] = self._hops
+        fresh = hops[..., _LONG - 1 :]
+        for parity in (0, 1):
+            # Every second lag begins one sample earlier: slices do, and nothing is copied.
+            first, last = _STARTS[parity], _STARTS[parity::2][-1]
+            early = windows[:, last : first + 1][:, ::-1]
+            late = windows[:, first + _LAGS[parity] :][:, : first + 1 - last]
+            fresh[0, :, parity::2] = np.einsum("blhk,blhk->blh", early, late)
+        edges = _STARTS[:, None] + _HOP * np.arange(n + 1)[None, :]
+        exact = self._signals.astype(np.float64)
+        for place, values in ((1, exact), (3, exact * exact)):
+            sums = np.zeros((2, values.shape[1] + 1))
+            np.cumsum(values, axis=1, out=sums[:, 1:])
+            fresh[place] = np.diff(sums[:, edges], axis=2)
+            fresh[place + 1] = np.diff(sums[:, edges + _LAGS[:, None]], axis=2)
+        self._hops = hops[..., n:]
+        short = _summed(hops, n, range(_LONG - _SHORT, _LONG))
+        long = short + _summed(hops, n, range(_LONG - _SHORT))
+        power = short[3:, :, _MIDDLE].sum(axis=0) / (2 * _SHORT * _HOP)
+        self._peak = max(self._peak * _PEAK_DECAY**n, float(power[0].max()))
+        quiet = _QUIET + _RELATIVE_QUIET * self._peak
+        level = np.log10((power[0] + quiet) / (self._peak + quiet))
+        share = np.log10((power[1] + quiet) / (power[0] + quiet))
+        whole, low = np.stack(
+            [
+                _coefficient(short, _SHORT * _HOP, quiet),
+                _coefficient(long, _LONG * _HOP, quiet),
+            ],
+            axis=1,
+        ).transpose(0, 1, 3, 2)
+        return whole, low, np.stack([level, share], axis=1)
+
+
+_MIDDLE = 60
+"""A lag of 8.6 ms: its two windows tell the level around the instant."""
+_RANK = (_OCTAVE_COST * np.log2(_LAGS[1:-1] / _SHORTEST)).astype(np.float32)
+
+
+def _summed(hops: Array, instants: int, window: range) -> Array:
+    return np.asarray(np.sum([hops[..., k : k + instants] for k in window], axis=0))
+
+
+def _coefficient(sums: Array, width: int, quiet: float) -> Array:
+    cross, early, late, early_power, late_power = sums
+    floor = width * quiet
+    first = np.maximum(early_power - early * early / width, 0.0) + floor
+    second = np.maximum(late_power - late * late / width, 0.0) + floor
+    return np.asarray((cross - early * late / width) / np.sqrt(first * second), dtype=np.float32)
+
+
+def _near(values: Array, rows: NDArray[np.intp], at: NDArray[np.intp]) -> Array:
+    return np.maximum(np.maximum(values[rows, at - 1], values[rows, at]), values[rows, at + 1])
