@@ -1,11 +1,13 @@
 """Train the few hundred weights by which the pitch tracker weighs its candidates.
 
     python -m training.pitch --corpus ../shared/corpus --cache ../pitch-labels
+    python -m training.pitch --corpus ../shared/corpus --cache ../pitch-labels --judge
 
 The truth is what Harvest and DIO (Morise) say of natural clips of the training people; where only
 Harvest hears a voice, half as much weight. Clips are also heard faster or slower, in noise and
 through a telephone's band, with the truth of the clean clip; vowels of known F0 and plain noise
-stand beside them. Some minutes of one core.
+stand beside them. Some minutes of one core. `--judge` trains nothing: the tracker is heard on clips
+of training people that gave no example.
 """
 
 import argparse
@@ -22,7 +24,7 @@ from numpy.typing import NDArray
 from scipy.signal import butter, sosfilt
 from torch import nn
 
-from menura.engine.interface import SAMPLE_RATE
+from menura.engine.interface import LATENCY_PROFILES, SAMPLE_RATE
 from menura.engine.source_filter import pitch
 from menura.engine.source_filter.correlogram import (
     CANDIDATES,
@@ -38,6 +40,7 @@ from menura.engine.source_filter.spectrum import STEP
 Array = NDArray[np.float32]
 
 CLIPS = {"librispeech": 48, "s2i": 20}
+JUDGED = {"librispeech": 28, "s2i": 12}
 SECONDS = 6.0
 SEED = 7
 BLOCK = 32
@@ -48,13 +51,16 @@ VOWELS = 250
 OUT = Path(pitch.__file__).with_name("pitch.npz")
 
 
-def chosen(corpus: Corpus) -> list[Clip]:
-    """One clip of each of so many people."""
-    clips, rng = [], random.Random(SEED)
-    for name, number in CLIPS.items():
+def chosen(
+    corpus: Corpus, numbers: dict[str, int], seed: int = SEED, without: frozenset[str] = frozenset()
+) -> list[Clip]:
+    """One clip of each of so many people, none of whom is among `without`."""
+    clips, rng = [], random.Random(seed)
+    for name, number in numbers.items():
         people: dict[str, list[Clip]] = {}
         for clip in corpus.clips:
-            if clip.corpus == name and clip.split == "train" and clip.seconds >= 2.5:
+            known = clip.corpus == name and clip.split == "train" and clip.seconds >= 2.5
+            if known and clip.person not in without:
                 people.setdefault(clip.person, []).append(clip)
         for person in rng.sample(sorted(people), number):
             clips.append(rng.choice(people[person]))
@@ -240,18 +246,62 @@ def train(examples: list[Example], steps: int) -> Weigher:
     return model
 
 
+def tracked(samples: Array, level: int) -> Array:
+    """Return F0 in Hz per 5 ms as a stream of this latency level hears it."""
+    latency = LATENCY_PROFILES[level]
+    late, count = latency.look_ahead // STEP, len(samples) // STEP
+    tracker = pitch.PitchTracker(latency.chunk // STEP, late - REACH // STEP)
+    blocks = -(-(count + late) * STEP // latency.chunk)
+    padded = np.zeros(blocks * latency.chunk, np.float32)
+    padded[: count * STEP] = samples[: count * STEP]
+    f0 = np.concatenate([tracker.push(block).f0 for block in padded.reshape(blocks, -1)])
+    return f0[late : late + count]
+
+
+def judge(clips: list[tuple[Array, Array, Array]], level: int) -> str:
+    """Compare with what Harvest and DIO agree on, in shares of the instants that they call voiced.
+
+    False voice is a share of the instants that they call unvoiced.
+    """
+    heard, told, sure = (
+        np.concatenate(part)
+        for part in zip(
+            *((tracked(s, level)[: len(f0)], f0[: len(s) // STEP], w) for s, f0, w in clips),
+            strict=True,
+        )
+    )
+    voiced, silent = (told > 0) & (sure == 1), (told == 0) & (sure == 1)
+    off = np.log2(np.maximum(heard, 1.0) / np.maximum(told, 1.0))
+    wrong = voiced & (heard > 0) & (np.abs(off) > np.log2(1.2))
+    shares = {
+        "missed": np.mean(heard[voiced] == 0),
+        "off by 20 %": wrong.sum() / voiced.sum(),
+        "an octave down": (wrong & (off < -0.7)).sum() / voiced.sum(),
+        "an octave up": (wrong & (off > 0.7)).sum() / voiced.sum(),
+        "false voice": np.mean(heard[silent] > 0),
+    }
+    return f"level {level}: " + ", ".join(f"{n} {100 * v:.1f} %" for n, v in shares.items())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--corpus", type=Path, default=None)
     parser.add_argument("--cache", type=Path, required=True, help="Folder that keeps the truth.")
     parser.add_argument("--steps", type=int, default=3_000)
     parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--judge", action="store_true", help="Judge the tracker, train nothing.")
     options = parser.parse_args()
     options.cache.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     corpus, rng = Corpus(options.corpus), np.random.default_rng(SEED)
+    training = chosen(corpus, CLIPS)
+    if options.judge:
+        others = chosen(corpus, JUDGED, SEED + 1, frozenset(clip.person for clip in training))
+        clips = [labelled(corpus, clip, options.cache) for clip in others]
+        print(judge(clips, 3), judge(clips, 0), sep="\n")
+        return
     examples = []
-    for clip in chosen(corpus):
+    for clip in training:
         told = labelled(corpus, clip, options.cache)
         examples.append(example(*told, rng))
         examples.append(example(*varied(*told, rng), rng))
