@@ -102,7 +102,7 @@ class Correlogram:
         self._raw = np.zeros(_HIGHPASS_TAPS - 1, dtype=np.float32)
         self._clean = np.zeros(_LOW_TAPS - 1, dtype=np.float32)
         self._signals = np.zeros((2, _KEPT), dtype=np.float32)
-        self._hops = np.zeros((5, 2, len(_LAGS), _LONG - 1), dtype=np.float32)
+        self._hops = np.zeros((_LONG - 1, 5, 2, len(_LAGS)), dtype=np.float32)
         self._peak = 0.0
 
     def push(self, samples: Array) -> Candidates:
@@ -163,28 +163,28 @@ class Correlogram:
         peak, and of the low band's share of it, (instants, 2).
         """
         n = self._instants
+        hops = np.empty((_LONG - 1 + n, 5, 2, len(_LAGS)), dtype=np.float32)
+        hops[: _LONG - 1] = self._hops
+        self._hops = hops[n:]
+        fresh = hops[_LONG - 1 :]
         windows = sliding_window_view(self._signals, n * _HOP, axis=1)
         windows = windows.reshape(2, -1, n, _HOP)
-        hops = np.empty((5, 2, len(_LAGS), _LONG - 1 + n), dtype=np.float32)
-        hops[..., : _LONG - 1] = self._hops
-        fresh = hops[..., _LONG - 1 :]
         for parity in (0, 1):
             # Every second lag begins one sample earlier: slices do, and nothing is copied.
             first, last = _STARTS[parity], _STARTS[parity::2][-1]
             early = windows[:, last : first + 1][:, ::-1]
             late = windows[:, first + _LAGS[parity] :][:, : first + 1 - last]
-            fresh[0, :, parity::2] = np.einsum("blhk,blhk->blh", early, late)
-        edges = _STARTS[:, None] + _HOP * np.arange(n + 1)[None, :]
+            fresh[:, 0, :, parity::2] = np.einsum("blhk,blhk->hbl", early, late)
         exact = self._signals.astype(np.float64)
-        for place, values in ((1, exact), (3, exact * exact)):
-            sums = np.zeros((2, values.shape[1] + 1))
-            np.cumsum(values, axis=1, out=sums[:, 1:])
-            fresh[place] = np.diff(sums[:, edges], axis=2)
-            fresh[place + 1] = np.diff(sums[:, edges + _LAGS[:, None]], axis=2)
-        self._hops = hops[..., n:]
-        short = _summed(hops, n, range(_LONG - _SHORT, _LONG))
-        long = short + _summed(hops, n, range(_LONG - _SHORT))
-        power = short[3:, :, _MIDDLE].sum(axis=0) / (2 * _SHORT * _HOP)
+        sums = np.zeros((4, exact.shape[1] + 1))
+        np.cumsum(np.concatenate([exact, exact * exact]), axis=1, out=sums[:, 1:])
+        over_hop = (sums[:, _HOP:] - sums[:, :-_HOP]).astype(np.float32).reshape(2, 2, -1)
+        at = _STARTS + _HOP * np.arange(n)[:, None]
+        fresh[:, 1::2] = over_hop.take(at, axis=2).transpose(2, 0, 1, 3)
+        fresh[:, 2::2] = over_hop.take(at + _LAGS, axis=2).transpose(2, 0, 1, 3)
+        short = hops[2 : 2 + n] + hops[3 : 3 + n] + hops[4 : 4 + n] + hops[5 : 5 + n]
+        long = short + hops[:n] + hops[1 : 1 + n]
+        power = short[:, 3:, :, _MIDDLE].sum(axis=1).T / (2 * _SHORT * _HOP)
         self._peak = max(self._peak * _PEAK_DECAY**n, float(power[0].max()))
         quiet = _QUIET + _RELATIVE_QUIET * self._peak
         level = np.log10((power[0] + quiet) / (self._peak + quiet))
@@ -195,7 +195,7 @@ class Correlogram:
                 _coefficient(long, _LONG * _HOP, quiet),
             ],
             axis=1,
-        ).transpose(0, 1, 3, 2)
+        ).transpose(2, 1, 0, 3)
         return whole, low, np.stack([level, share], axis=1)
 
 
@@ -204,12 +204,8 @@ _MIDDLE = 60
 _RANK = (_OCTAVE_COST * np.log2(_LAGS[1:-1] / _SHORTEST)).astype(np.float32)
 
 
-def _summed(hops: Array, instants: int, window: range) -> Array:
-    return np.asarray(np.sum([hops[..., k : k + instants] for k in window], axis=0))
-
-
 def _coefficient(sums: Array, width: int, quiet: float) -> Array:
-    cross, early, late, early_power, late_power = sums
+    cross, early, late, early_power, late_power = (sums[:, place] for place in range(5))
     floor = width * quiet
     first = np.maximum(early_power - early * early / width, 0.0) + floor
     second = np.maximum(late_power - late * late / width, 0.0) + floor
