@@ -69,9 +69,9 @@ def _streamed(engine: Any, label: str, level: int, weights: Path | None = None) 
         return np.concatenate(parts).astype(np.float32)
 
     label = label if level == 3 else f"{label}@{level}"
-    package = Path(inspect.getfile(type(engine))).parent
-    used = [*package.rglob("*"), *(weights.rglob("*") if weights else [])]
-    kept = f"{label}-{_digest([*used, *package.parent.glob('*.py')])}"
+    # Engines share parts, so a change to any of them counts.
+    package = Path(inspect.getfile(type(engine))).parent.parent
+    kept = f"{label}-{_digest([*package.rglob('*'), *(weights.rglob('*') if weights else [])])}"
     return Converter(label, kept, convert)
 
 

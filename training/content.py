@@ -22,15 +22,16 @@ from rich.console import Console
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from menura.engine.neural import features
-from menura.engine.neural.features import HOP, MELS
+from menura.engine.interface import HOP
+from menura.engine.neural import mel as spectra_of
+from menura.engine.neural.mel import MELS
 from menura.engine.neural.networks import LOOK_AHEAD
+from training.blocks import Block, rms_norm
 from training.data import Clip, Pack, average_mel, perturbed
-from training.model import Block, rms_norm
 from training.phones import CLASSES, UNKNOWN
 
 # Hyper-parameters.
-STEPS = 3_400
+STEPS = 3_800
 BATCH = 12
 FRAMES = 260
 """Frames of a stretch, of which the first LEAD only settle the state."""
@@ -116,7 +117,7 @@ def held_out(clips: list[Clip]) -> set[str]:
 class Stretches:
     """Draws batches of doubly perturbed stretches for ever."""
 
-    def __init__(self, clips: list[Labelled], prior: features.Array, seed: int) -> None:
+    def __init__(self, clips: list[Labelled], prior: spectra_of.Array, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
         self.prior = prior
         of_corpus: dict[str, list[Labelled]] = {}
@@ -131,7 +132,7 @@ class Stretches:
             np.array([clip.clip.frames for clip in own], float) for _, own in self.corpora
         ]
 
-    def item(self, plain: bool) -> tuple[list[features.Array], NDArray[np.int64]]:
+    def item(self, plain: bool) -> tuple[list[spectra_of.Array], NDArray[np.int64]]:
         """Return two perturbed inputs, (frames, 81) each, and the labels of their codes."""
         rng = self.rng
         which = rng.choice(len(self.corpora), p=self.chance)
@@ -148,11 +149,11 @@ class Stretches:
         views = []
         for _ in range(1 if plain else 2):
             if plain:
-                mel = features.log_mel(features.power(wave, FRAMES))
+                mel = spectra_of.log_mel(spectra_of.power(wave, FRAMES))
             else:
                 warp = float(np.round(np.exp(rng.uniform(-widest, widest)) * 40) / 40)
                 mel = perturbed(wave, f0, FRAMES, rng, warp)
-            shape, relative = features.RunningMean(self.prior).push(mel)
+            shape, relative = spectra_of.RunningMean(self.prior).push(mel)
             views.append(np.concatenate((shape, relative[:, None]), axis=1).astype(np.float32))
         known = np.full(FRAMES, UNKNOWN, np.int64)
         known[LOOK_AHEAD:frames] = labels[first : first + frames - LOOK_AHEAD]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from menura.engine.interface import HOP
-from menura.engine.learned.bands import BANK
+from menura.engine.neural.bands import BANK
 from menura.engine.source_filter import envelope, periodicity
 from training.data import Pack
 

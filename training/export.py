@@ -1,11 +1,12 @@
-"""Export a checkpoint to the ONNX graphs that the package ships.
+"""Export the two checkpoints to the ONNX graphs that the package ships.
 
-    python -m training.export --weights training/checkpoints/fourth.safetensors
+    python -m training.export --content training/checkpoints/content.safetensors \\
+        --timbre training/checkpoints/timbre.safetensors
 
-Four graphs with explicit states: `content` and `decoder` run once per block of a stream, `voice`
-once per reference, `modulation` once per voice. `facts.json` holds the constants. The graphs are
-checked against torch before anything is replaced, and an answer of torch to a random question is
-kept beside each, so that tests without torch can check them too.
+Four graphs: `content` and `timbre` run once per block of a stream with explicit states, `keys` and
+`modulation` once per voice. `facts.json` holds the constants. The graphs are checked against torch
+before anything is replaced, and an answer of torch to a random question is kept beside each, so
+that tests without torch can check them too.
 """
 
 import argparse
@@ -13,17 +14,21 @@ import hashlib
 import json
 import os
 import tempfile
-from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import torch
-from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from menura.engine.neural import filters
-from training.model import STATISTICS, STEERING, Block, Converter, Shape
+from menura.engine.neural import bands
+from menura.engine.neural.controls import CONTROLS
+from menura.engine.neural.voice import ROWS
+from training import content, timbre
+from training.blocks import Block
+from training.content import CODE, Content
+from training.timbre import HEADS, KEY, Timbre
 
 TARGET = Path("src/menura/engine/neural/weights")
 OPSET = 18
@@ -58,9 +63,9 @@ def block_step(
 class ContentGraph(nn.Module):
     """Content network with its states as one tensor, (blocks, 6, width)."""
 
-    def __init__(self, model: Converter) -> None:
+    def __init__(self, model: Content) -> None:
         super().__init__()
-        self.content = model.content
+        self.content = model
 
     def forward(self, mel: Tensor, relative: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Return codes and the next state."""
@@ -71,7 +76,7 @@ class ContentGraph(nn.Module):
         for index, block in enumerate(net.blocks):
             x, after = block_step(block, x, state[index], None)  # type: ignore[arg-type]
             following.append(after)
-        return frame_norm(net.leave(x))[None], torch.stack(following)
+        return frame_norm(net.leave(frame_norm(x)))[None], torch.stack(following)
 
     def plain(self, mel: Tensor, relative: Tensor, state: Tensor) -> Tensor:
         """Return the codes of the network as it was trained."""
@@ -79,90 +84,80 @@ class ContentGraph(nn.Module):
         return self.content(mel, relative, states)[0]  # type: ignore[no-any-return]
 
 
-class DecoderGraph(nn.Module):
-    """Decoder with its states as one tensor, (blocks, 6, width)."""
+class TimbreGraph(nn.Module):
+    """Timbre network with its states as one tensor, (blocks, 6, width)."""
 
-    def __init__(self, model: Converter) -> None:
+    def __init__(self, model: Timbre) -> None:
         super().__init__()
-        self.decoder = model.decoder
+        self.timbre = model
 
     def forward(
         self,
-        content: Tensor,
-        mel: Tensor,
-        steering: Tensor,
-        energy: Tensor,
-        spectrum: Tensor,
+        code: Tensor,
+        carried: Tensor,
+        controls: Tensor,
+        keys: Tensor,
+        values: Tensor,
         modulation: Tensor,
         state: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Return controls and the next state."""
-        net, mel = self.decoder, mel[0].clamp(-6.0, 6.0)
-        x = net.enter(torch.cat((content[0], mel * 0.5, steering[0]), dim=-1))
+        """Return envelopes over the level and the next state."""
+        net = self.timbre
+        query = net.query(torch.cat((code[0], controls[0, :, -1:]), dim=-1))
+        query = query.reshape(-1, HEADS, KEY)
+        query = query / torch.sqrt((query * query).sum(dim=-1, keepdim=True) + 1e-12)
+        fit = query.transpose(0, 1) @ keys[0].permute(1, 2, 0)
+        weights = torch.softmax(fit * torch.exp(net.sharpness)[:, None, None], dim=-1)
+        found = weights @ values
+        x = torch.cat((found.transpose(0, 1).flatten(1) * 0.5, carried[0] * 0.5), dim=-1)
+        x = net.enter(torch.cat((code[0], x, controls[0]), dim=-1))
         following = []
         for index, block in enumerate(net.blocks):
             film = modulation[0, index]
             x, after = block_step(block, x, state[index], film)  # type: ignore[arg-type]
             following.append(after)
-        out = net.leave(frame_norm(x)) + (mel + spectrum) @ net.carry.T
-        gains, allpass, noise = out.split((filters.GAINS, filters.ALLPASS, filters.NOISE), dim=-1)
-        loud = 0.5 * energy[0]
-        gains, noise = (gains + loud).clamp(-14.0, 6.0), (noise + loud).clamp(-14.0, 6.0)
-        controls = torch.cat((gains, 2.0 * torch.tanh(allpass), noise), dim=-1)
-        return controls[None], torch.stack(following)
+        out = found.mean(dim=0) + net.leave(frame_norm(x))
+        return out[None], torch.stack(following)
 
     def plain(
         self,
-        content: Tensor,
-        mel: Tensor,
-        steering: Tensor,
-        energy: Tensor,
-        spectrum: Tensor,
+        code: Tensor,
+        carried: Tensor,
+        controls: Tensor,
+        keys: Tensor,
+        values: Tensor,
         modulation: Tensor,
         state: Tensor,
     ) -> Tensor:
-        """Return the controls of the network as it was trained."""
-        states = [state[index].T[None] for index in range(len(self.decoder.blocks))]
-        return self.decoder(  # type: ignore[no-any-return]
-            content, mel, steering, energy, spectrum, modulation, states
+        """Return the envelopes of the network as it was trained."""
+        states = [state[index].T[None] for index in range(len(self.timbre.blocks))]
+        return self.timbre(  # type: ignore[no-any-return]
+            code, carried, controls, keys, values, modulation, states
         )[0]
 
 
-class VoiceGraph(nn.Module):
-    """Voice network."""
+class KeysGraph(nn.Module):
+    """What a voice's rows are compared by."""
 
-    def __init__(self, model: Converter) -> None:
+    def __init__(self, model: Timbre) -> None:
         super().__init__()
-        self.voice = model.voice
+        self.timbre = model
 
-    def forward(self, reference: Tensor, statistics: Tensor) -> Tensor:
-        """Return the voice vector, (1, 256)."""
-        out: Tensor = self.voice(reference, statistics)
-        return out
+    def forward(self, rows: Tensor) -> Tensor:
+        """Return keys, (1, rows, heads, key)."""
+        return self.timbre.keys(rows)
 
 
 class ModulationGraph(nn.Module):
-    """The decoder's modulation by a voice."""
+    """The timbre network's modulation by a voice."""
 
-    def __init__(self, model: Converter) -> None:
+    def __init__(self, model: Timbre) -> None:
         super().__init__()
-        self.decoder = model.decoder
+        self.timbre = model
 
-    def forward(self, voice: Tensor) -> Tensor:
+    def forward(self, means: Tensor) -> Tensor:
         """Return scales and shifts, (1, blocks, 2 width)."""
-        return self.decoder.modulation(voice)
-
-
-def load(weights: Path) -> Converter:
-    """Return the converter of a checkpoint, with the sizes its header names."""
-    with safe_open(weights, "pt") as held:
-        header = held.metadata() or {}
-        tensors = {name: held.get_tensor(name) for name in held.keys()}  # noqa: SIM118
-    known = {field.name for field in fields(Shape)}
-    shape = Shape(**{name: int(value) for name, value in header.items() if name in known})
-    model = Converter(shape, len(tensors["speaker_head.weight"]))
-    model.load_state_dict(tensors, strict=False)
-    return model.eval()
+        return self.timbre.modulation(means)
 
 
 def write(
@@ -191,7 +186,7 @@ def write(
     theirs = session.run(None, {name: value.numpy() for name, value in inputs.items()})
     with torch.no_grad():
         ours = graph(*inputs.values())
-    if isinstance(graph, ContentGraph | DecoderGraph):
+    if isinstance(graph, ContentGraph | TimbreGraph):
         with torch.no_grad():
             trained = graph.plain(*inputs.values())
         if float((trained - ours[0]).abs().max()) > TOLERANCE:
@@ -209,20 +204,23 @@ def write(
     np.savez_compressed(path.with_suffix(".npz"), answer=first.numpy(), **asked)
 
 
-def export(weights: Path, target: Path) -> None:
-    """Write the four graphs and the facts of a checkpoint into a folder."""
-    model = load(weights)
-    shape = model.shape
-    past = shape.kernel - 1
-    content_state = (shape.content_blocks, past, shape.content)
-    decoder_state = (shape.decoder_blocks, past, shape.decoder)
+def export(content_weights: Path, timbre_weights: Path, target: Path) -> None:
+    """Write the four graphs and the facts of two checkpoints into a folder."""
+    tensors = load_file(content_weights)
+    prior = tensors.pop("prior")
+    heard = Content()
+    heard.load_state_dict(tensors)
+    formed = Timbre()
+    formed.load_state_dict(load_file(timbre_weights))
+    content_state = (content.BLOCKS, content.KERNEL - 1, content.WIDTH)
+    timbre_state = (timbre.BLOCKS, timbre.KERNEL - 1, timbre.WIDTH)
     torch.manual_seed(0)
-    time, voice = 11, shape.voice + shape.statistics
+    time = 11
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         fresh = Path(scratch)
         write(
-            ContentGraph(model),
+            ContentGraph(heard),
             fresh / "content.onnx",
             {
                 "mel": torch.randn(1, time, 80),
@@ -233,40 +231,40 @@ def export(weights: Path, target: Path) -> None:
             ["mel", "relative"],
         )
         write(
-            DecoderGraph(model),
-            fresh / "decoder.onnx",
+            TimbreGraph(formed),
+            fresh / "timbre.onnx",
             {
-                "content": torch.randn(1, time, shape.content),
-                "mel": torch.randn(1, time, 80),
-                "steering": torch.randn(1, time, STEERING),
-                "energy": torch.randn(1, time, 1),
-                "spectrum": torch.randn(1, 80),
-                "modulation": 0.1 * torch.randn(1, shape.decoder_blocks, 2 * shape.decoder),
-                "state": torch.randn(decoder_state),
+                "code": torch.randn(1, time, CODE),
+                "carried": torch.randn(1, time, bands.COUNT + 1),
+                "controls": torch.randn(1, time, CONTROLS),
+                "keys": nn.functional.normalize(torch.randn(1, ROWS, HEADS, KEY), dim=-1),
+                "values": torch.randn(1, ROWS, bands.COUNT),
+                "modulation": 0.1 * torch.randn(1, timbre.BLOCKS, 2 * timbre.WIDTH),
+                "state": torch.randn(timbre_state),
             },
-            ["controls", "next"],
-            ["content", "mel", "steering", "energy"],
+            ["envelope", "next"],
+            ["code", "carried", "controls"],
         )
         write(
-            VoiceGraph(model),
-            fresh / "voice.onnx",
-            {"reference": torch.randn(1, 320, 80), "statistics": torch.randn(1, STATISTICS)},
-            ["vector"],
+            KeysGraph(formed),
+            fresh / "keys.onnx",
+            {"rows": torch.randn(1, ROWS, CODE + 1)},
+            ["keys"],
             [],
         )
         write(
-            ModulationGraph(model),
+            ModulationGraph(formed),
             fresh / "modulation.onnx",
-            {"voice": torch.randn(1, voice)},
+            {"means": torch.randn(1, 2 * bands.COUNT + 1)},
             ["modulation"],
             [],
         )
+        digest = hashlib.sha256(content_weights.read_bytes() + timbre_weights.read_bytes())
         facts = {
-            "version": hashlib.sha256(weights.read_bytes()).hexdigest()[:12],
-            "prior": [round(float(value), 5) for value in model.prior],
-            "average": [round(float(value), 5) for value in model.mean_voice],
+            "version": digest.hexdigest()[:12],
+            "prior": [round(float(value), 5) for value in prior],
             "content_state": content_state,
-            "decoder_state": decoder_state,
+            "timbre_state": timbre_state,
         }
         (fresh / "facts.json").write_text(json.dumps(facts) + "\n", encoding="utf-8")
         for path in sorted(fresh.iterdir()):
@@ -275,12 +273,14 @@ def export(weights: Path, target: Path) -> None:
 
 
 def main() -> None:
-    """Export one checkpoint."""
+    """Export one pair of checkpoints."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--weights", type=Path, required=True)
+    folder = Path("training/checkpoints")
+    parser.add_argument("--content", type=Path, default=folder / "content.safetensors")
+    parser.add_argument("--timbre", type=Path, default=folder / "timbre.safetensors")
     parser.add_argument("--target", type=Path, default=TARGET)
     arguments = parser.parse_args()
-    export(arguments.weights, arguments.target)
+    export(arguments.content, arguments.timbre, arguments.target)
 
 
 if __name__ == "__main__":

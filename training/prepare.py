@@ -23,7 +23,7 @@ import soundfile
 from numpy.typing import NDArray
 from rich.progress import track
 
-from menura.engine.neural.features import CENTRE, HOP, SAMPLE_RATE
+from menura.engine.interface import HOP, SAMPLE_RATE
 
 SHARE_ALIKE = ("mimic3",)
 """Corpora whose licence asks that derived works be shared alike; left out unless asked for."""
@@ -56,7 +56,7 @@ def track_f0(
         voicing_threshold=0.4,
     )
     values, times = pitch.selected_array["frequency"], pitch.xs()
-    wanted = (np.arange(frames) * HOP + CENTRE + 2_400) / SAMPLE_RATE
+    wanted = (np.arange(frames) * HOP + HOP // 2 + 2_400) / SAMPLE_RATE
     nearest = np.clip(np.searchsorted(times, wanted), 1, len(times) - 1)
     left, right = values[nearest - 1], values[nearest]
     share = (wanted - times[nearest - 1]) / (times[nearest] - times[nearest - 1])

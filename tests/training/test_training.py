@@ -4,6 +4,7 @@ import io
 import json
 import sys
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,18 +15,19 @@ pytest.importorskip("parselmouth", reason="training needs the extra 'training' (
 
 import soundfile
 import torch
-from training.model import Converter, Shape
+from safetensors.torch import load_file
+from training.phones import CLASSES, UNKNOWN, frame_labels
 
-from menura.engine.interface import LATENCY_PROFILES, ConversionSettings
+from menura.engine.interface import HOP, LATENCY_PROFILES, ConversionSettings
 from menura.engine.neural import NeuralEngine
+from menura.engine.neural import mel as spectra_of
 from menura.engine.stream import ConversionStream
-from training import adversarial, data, export, prepare, train
+from training import content, data, envelopes, export, polish, prepare, timbre
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 """torch's exporter warns of its own parts."""
 
 RATE = 24_000
-SMALL = Shape(content_hidden=32, content_blocks=2, decoder=32, decoder_hidden=32, decoder_blocks=2)
 
 
 def vowels(seed: int, pitch: float, seconds: float = 3.0) -> np.ndarray:
@@ -75,32 +77,55 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = "\n".join(json.dumps(row) for row in rows)
     (folder / "manifest.jsonl").write_text(lines, encoding="utf-8")
     out = folder / "packed"
-    before = sys.argv
-    sys.argv = ["prepare", "--corpus", str(folder), "--out", str(out)]
-    try:
-        prepare.main()
-        size = (out / "waves.i16").stat().st_size
-        prepare.main()
-    finally:
-        sys.argv = before
+    run("prepare", prepare.main, "--corpus", str(folder), "--out", str(out))
+    size = (out / "waves.i16").stat().st_size
+    run("prepare", prepare.main, "--corpus", str(folder), "--out", str(out))
     assert (out / "waves.i16").stat().st_size == size, "a second run must add nothing"
+    for _ in range(2):
+        run("envelopes", envelopes.main, "--pack", str(out))
+    frames = sum(clip.frames for clip in data.Pack(out).clips)
+    assert (out / "envelope.f16").stat().st_size == 2 * envelopes.ROW * frames
+    # A phone of 0.2 s by turns, whose sound the network can only learn by heart.
+    labels = (np.arange(frames) // 20 % (CLASSES - 1)).astype(np.int8)
+    labels.tofile(out / "labels.i8")
     return out
 
 
-@pytest.fixture(scope="module")
-def trained(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = tmp_path_factory.mktemp("run")
-    torch.set_num_threads(1)
-    trainer = train.Trainer(data.Pack(packed), run, torch.device("cpu"), shape=SMALL, seed=1)
+def run(name: str, main: Callable[[], None], *arguments: str) -> None:
+    """Run a script of the recipe with a command line."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "LEARNING_RATE", 4e-3)
-        patch.setattr(train, "WARM_UP", 1)
-        losses = [trainer.advance(trainer.batches.batch(4), 400)["mel"] for _ in range(24)]
-    assert np.mean(losses[-4:]) < 0.8 * np.mean(losses[:2]), losses
-    figures = trainer.validate()
-    assert np.isfinite(list(figures.values())).all()
+        patch.setattr(sys, "argv", [name, *arguments])
+        main()
+
+
+@pytest.fixture(scope="module")
+def heard(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A content network after a few steps."""
+    folder = tmp_path_factory.mktemp("content")
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(content, "BATCH", 3)
+        patch.setattr(content, "WARM_UP", 1)
+        trainer = content.Trainer([packed], folder, seed=1)
+        losses = [trainer.advance(400)["entropy"] for _ in range(16)]
+    assert np.mean(losses[-3:]) < 0.95 * np.mean(losses[:2]), losses
     trainer.save()
-    return run
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(packed: Path, heard: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A timbre network after a few steps."""
+    folder = tmp_path_factory.mktemp("timbre")
+    timbre.codes_of(data.Pack(packed), heard / "content.safetensors", folder / "codes.npy")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timbre, "BATCH", 4)
+        patch.setattr(timbre, "WARM_UP", 1)
+        trainer = timbre.Trainer(packed, folder / "codes.npy", folder, seed=1)
+        losses = [trainer.advance(400)["loss"] for _ in range(16)]
+    assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:2]), losses
+    trainer.save()
+    return folder
 
 
 def test_prepared_f0_is_that_of_the_clips(packed: Path) -> None:
@@ -111,39 +136,56 @@ def test_prepared_f0_is_that_of_the_clips(packed: Path) -> None:
         assert np.median(f0[f0 > 0]) == pytest.approx(pitch, rel=0.06)
 
 
+def test_labels_say_which_half_of_which_phone_a_frame_is_in() -> None:
+    labels = frame_labels([("pau", 0.0, 0.05), ("ax", 0.05, 0.13), ("?", 0.13, 0.15)], 16)
+    assert labels[:5].tolist() == [0] * 5
+    first, second = labels[6], labels[11]
+    assert second == first + 1
+    assert labels[13:].tolist() == [UNKNOWN] * 3
+
+
 def test_alignment_finds_the_same_moment_at_another_tempo() -> None:
-    ours = np.random.default_rng(0).standard_normal((60, 14)).cumsum(axis=0).astype(np.float32)
-    theirs = np.repeat(ours, 2, axis=0)
-    path = data.align(theirs, ours)
+    ours = np.random.default_rng(0).standard_normal((60, 14)).astype(np.float32)
+    path = timbre.aligned(np.repeat(ours, 2, axis=0), ours)
     assert np.abs(path / 2 - np.arange(60)).max() <= 1.0
 
 
-def test_a_cut_run_resumes_where_it_was(packed: Path, trained: Path) -> None:
-    again = train.Trainer(data.Pack(packed), trained, torch.device("cpu"), shape=SMALL)
-    again.resume(None)
-    assert again.step == 24
-    assert np.isfinite(again.advance(again.batches.batch(2), 40)["mel"])
-    assert again.step == 25
+def test_a_cut_run_resumes_where_it_was(packed: Path, heard: Path, trained: Path) -> None:
+    again = content.Trainer([packed], heard, seed=2)
+    again.resume()
+    assert again.step == 16
+    later = timbre.Trainer(packed, trained / "codes.npy", trained, seed=2)
+    later.resume(None)
+    assert later.step == 16
+    assert np.isfinite(later.advance(40)["loss"])
+    assert all(np.isfinite(value) for value in later.validate().values())
 
 
-def test_sharpening_trains_decoder_and_critics(
-    packed: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_polishing_moves_the_network_after_its_critics(
+    packed: Path, heard: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(adversarial, "CRITIC_ALONE", 1)
-    trainer = train.Trainer(data.Pack(packed), tmp_path, torch.device("cpu"), shape=SMALL)
-    trainer.resume(trained / "average.safetensors")
-    sharpener = adversarial.Sharpener(trainer)
-    before = trainer.model.content.enter.weight.clone()
-    for _ in range(3):
-        figures = sharpener.advance(trainer.batches.batch(2))
+    monkeypatch.setattr(polish, "WARM_UP", 1)
+    monkeypatch.setattr(polish, "BATCH", 2)
+    weights = heard / "content.safetensors"
+    trainer = polish.Trainer(packed, trained / "codes.npy", weights, tmp_path, seed=1)
+    trainer.resume(trained / "timbre.safetensors")
+    before = trainer.model.leave.weight.clone()
+    assert "fooled" not in trainer.advance(10)
+    assert torch.equal(before, trainer.model.leave.weight)
+    figures = trainer.advance(10)
     assert np.isfinite(list(figures.values())).all()
-    assert "fooled" in figures
-    assert torch.equal(before, trainer.model.content.enter.weight)
+    assert not torch.equal(before, trainer.model.leave.weight)
+    trainer.save()
+    again = polish.Trainer(packed, trained / "codes.npy", weights, tmp_path, seed=1)
+    again.resume(trained / "timbre.safetensors")
+    assert again.step == 2
 
 
-def test_exported_engine_streams_what_torch_computes(trained: Path, tmp_path: Path) -> None:
-    weights = trained / "average.safetensors"
-    export.export(weights, tmp_path / "weights")
+def test_exported_engine_streams_what_torch_computes(
+    heard: Path, trained: Path, tmp_path: Path
+) -> None:
+    weights = heard / "content.safetensors"
+    export.export(weights, trained / "timbre.safetensors", tmp_path / "weights")
     engine = NeuralEngine(tmp_path / "weights")
     source = vowels(3, 120.0, 2.0)
     voice = engine.measure([vowels(4, 220.0, 6.0)]).voice
@@ -152,20 +194,19 @@ def test_exported_engine_streams_what_torch_computes(trained: Path, tmp_path: Pa
     analysis = engine.analysis(profile)
     parts = [analysis.push(source[at : at + 700]) for at in range(0, len(source), 700)]
     parts.append(analysis.flush())
-    codes = np.concatenate([part.code for part in parts])
+    codes = np.concatenate([part.code for part in parts])[::2]
 
-    model: Converter = export.load(weights)
-    from menura.engine.neural import features  # noqa: PLC0415
-
-    padded = np.pad(source, (0, 4 * features.HOP))
-    mel = features.log_mel(features.power(padded, len(padded) // features.HOP))
-    shape, relative = features.RunningMean(model.prior.numpy()).push(mel)
+    tensors = load_file(weights)
+    prior = tensors.pop("prior").numpy()
+    model = content.Content()
+    model.load_state_dict(tensors)
+    padded = np.pad(source, (0, 4 * HOP))
+    mel = spectra_of.log_mel(spectra_of.power(padded, len(padded) // HOP))
+    shape, relative = spectra_of.RunningMean(prior).push(mel)
     with torch.no_grad():
-        offline, _ = model.content(
-            torch.from_numpy(shape[None]), torch.from_numpy(relative[None, :, None])
-        )
+        offline, _ = model(torch.from_numpy(shape[None]), torch.from_numpy(relative[None, :, None]))
     expected = offline[0, 3 : 3 + len(codes)].numpy()
-    assert np.abs(codes - expected).max() < 1e-4
+    assert np.abs(codes - expected).max() < 4e-3, "codes are kept in half precision"
 
     outputs = []
     for chunk in (700, len(source)):
@@ -173,4 +214,4 @@ def test_exported_engine_streams_what_torch_computes(trained: Path, tmp_path: Pa
         pushed = [stream.push(source[at : at + chunk]) for at in range(0, len(source), chunk)]
         outputs.append(np.concatenate([*pushed, stream.flush()]))
     assert len(outputs[0]) == len(source)
-    assert np.abs(outputs[0] - outputs[1]).max() < 1e-4
+    assert np.array_equal(outputs[0], outputs[1])

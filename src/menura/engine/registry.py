@@ -14,7 +14,7 @@ DEFAULT_MODEL = "eleven_english_sts_v2"
 """The model of a request that names none."""
 
 SOURCE_FILTER_MODEL = "menura_source_filter_v1"
-NEURAL_MODEL = "menura_neural_v1"
+NEURAL_MODEL = "menura_neural_v2"
 
 _ENGLISH = [("en", "English")]
 _MULTILINGUAL = [
@@ -96,9 +96,9 @@ MODELS: tuple[dict[str, Any], ...] = (
     ),
     _model(
         NEURAL_MODEL,
-        "Menura Neural v1",
-        "Networks trained by this project; an unseen voice from a few seconds of reference. Any "
-        "language; trained on English, Dutch, German and Arabic.",
+        "Menura Neural v2",
+        "The source-filter engine with spectra formed by networks that this project trained: an "
+        "unseen voice from a few seconds of reference. Any language; phones learned from English.",
         _MULTILINGUAL,
     ),
 )
@@ -135,8 +135,8 @@ def _neural() -> Engine:
 
 
 _BUILDERS: dict[str, Callable[[], Engine]] = {
-    "eleven_multilingual_sts_v2": _source_filter,
-    "eleven_english_sts_v2": _source_filter,
+    "eleven_multilingual_sts_v2": _neural,
+    "eleven_english_sts_v2": _neural,
     SOURCE_FILTER_MODEL: _source_filter,
     NEURAL_MODEL: _neural,
 }

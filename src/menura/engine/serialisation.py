@@ -13,7 +13,7 @@ def voice_to_bytes(voice: Any, version: int) -> bytes:
     """Return the fields of a voice, a dataclass of numbers and arrays, as bytes."""
     held = io.BytesIO()
     arrays = {field.name: np.asarray(getattr(voice, field.name)) for field in fields(voice)}
-    np.savez(held, allow_pickle=False, version=np.asarray(version), **arrays)
+    np.savez_compressed(held, allow_pickle=False, version=np.asarray(version), **arrays)
     return held.getvalue()
 
 

@@ -1,4 +1,5 @@
-"""The trained engine: content, voice and decoder networks over a homomorphic vocoder."""
+"""The neural engine: the source-filter engine's analysis and synthesis, with an envelope that a
+network forms."""
 
 from menura.engine.neural.engine import NeuralEngine
 

@@ -1,4 +1,4 @@
-"""The trained engine behind the common interface."""
+"""The neural engine behind the common interface."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +12,10 @@ from menura.engine.interface import (
 )
 from menura.engine.neural import measurement
 from menura.engine.neural.analysis import NeuralAnalysis
+from menura.engine.neural.mapping import NeuralMapping
 from menura.engine.neural.networks import load_networks, shipped_networks
-from menura.engine.neural.rendering import NeuralRendering
 from menura.engine.neural.voice import VERSION, NeuralVoice
+from menura.engine.source_filter.rendering import SourceFilterRendering
 
 
 class NeuralEngine:
@@ -53,8 +54,9 @@ class NeuralEngine:
 
     def rendering(
         self, voice: Voice, settings: ConversionSettings, seed: int, latency: LatencyProfile
-    ) -> NeuralRendering:
+    ) -> SourceFilterRendering:
         """Start rendering one stream. The same seed and input give identical samples."""
         if not isinstance(voice, NeuralVoice):
             raise TypeError(f"{type(voice).__name__} is a voice of another engine")
-        return NeuralRendering(self._networks, voice, settings, seed, latency)
+        mapping = NeuralMapping(self._networks, voice, settings)
+        return SourceFilterRendering(mapping, settings.speed, seed, latency)

@@ -1,195 +1,30 @@
-"""What the network hears and what steers it, one row per 10 ms; shared by training and run time.
+"""What the analysis tells the rendering: the source-filter engine's features, and what is said."""
 
-Frame `t` belongs to the samples `[240 t, 240 t + 240)` and is centred on `240 t + 120`. The mel
-window of frame `t` ends with its last sample, so the content network never waits for a window; the
-controls are centred, because they describe the very sample the synthesiser sounds.
-
-Everything the network sees is free of level (the running mean of the speech is taken away), so the
-output is as loud as the input whatever the input's level is.
-"""
-
-from functools import lru_cache
+from dataclasses import dataclass, fields
+from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-SAMPLE_RATE = 24_000
-HOP = 240
-FFT = 1024
-MELS = 80
-MEL_WINDOW = 600
-MEL_TOP = 7_600.0
-"""Half the speech in the world is recorded at 16 kHz: the network listens below that."""
-CENTRE = 120
-"""Offset of a frame's centre from its first sample."""
-REACH = 512
-"""Samples a centred window reaches to each side of the centre."""
-BAND_EDGES = (80.0, 800.0, 2_000.0, 4_000.0, 7_600.0)
-"""Borders in Hz of the bands whose periodicity is measured."""
-BANDS = len(BAND_EDGES) - 1
-FLOOR = 1e-8
-"""Power under which a mel band counts as silent; full scale is about 1."""
-SPEECH_RANGE = 5.0
-"""A frame is speech when its level is within this many nepers (of power) of the running peak."""
-PEAK_DECAY = 0.004
-"""Nepers of power per frame by which the running peak falls: 1.7 dB a second."""
-PEAK_START = -5.6
-"""Where the running peak starts: speech at -45 dBFS, so that room noise alone is no speech."""
-PRIOR_FRAMES = 60.0
-MEMORY_FRAMES = 500.0
-"""The running mean starts as if so many frames of average speech were heard, and forgets after so
-many."""
-
-Array = NDArray[np.float32]
+from menura.engine.neural.networks import CODE
+from menura.engine.source_filter.features import HalfArray, SourceFilterFeatures
 
 
-def mel_scale(hertz: NDArray[np.float64] | float) -> NDArray[np.float64]:
-    """Return the mel value of a frequency (O'Shaughnessy 1987)."""
-    return np.asarray(1127.0 * np.log1p(np.asarray(hertz, dtype=np.float64) / 700.0))
+@dataclass(frozen=True, slots=True)
+class NeuralFeatures(SourceFilterFeatures):
+    """A stretch of source speech, one row per 5 ms instant.
 
-
-@lru_cache(maxsize=128)
-def mel_bank(warp: float = 1.0) -> Array:
-    """Return triangular mel filters of unit area, shape (513, 80).
-
-    warp: frequencies are read at `warp` times their value, as if the vocal tract were that much
-    shorter.
-    """
-    top = mel_scale(MEL_TOP)
-    corners = 700.0 * np.expm1(np.linspace(mel_scale(60.0), top, MELS + 2) / 1127.0) * warp
-    bins = np.arange(FFT // 2 + 1) * SAMPLE_RATE / FFT
-    left, middle, right = corners[:-2], corners[1:-1], corners[2:]
-    width = np.maximum(right - left, 2.0 * SAMPLE_RATE / FFT)
-    rising = (bins[:, None] - (middle - width / 2)) / (width / 2)
-    falling = ((middle + width / 2) - bins[:, None]) / (width / 2)
-    bank = np.maximum(0.0, np.minimum(rising, falling))
-    return np.asarray(bank / np.maximum(bank.sum(axis=0), 1e-3), np.float32)
-
-
-@lru_cache(maxsize=64)
-def hann(length: int) -> Array:
-    """Return a periodic Hann window whose squares sum to 1, shape (length,)."""
-    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
-    return np.asarray(window / np.sqrt(np.sum(window**2)), np.float32)
-
-
-def frames_of(samples: Array, first: int, length: int, count: int) -> Array:
-    """Return `count` windows of `length`, the first starting at index `first`, hop 240, zeros
-    outside."""
-    last = first + (count - 1) * HOP + length
-    if first < 0 or last > len(samples):
-        samples = np.pad(samples, (max(0, -first), max(0, last - len(samples))))
-    step = samples.strides[0]
-    # Not sliding_window_view: its checks cost more than the windows in a 20 ms block.
-    return np.lib.stride_tricks.as_strided(
-        samples[max(0, first) :], (count, length), (HOP * step, step), writeable=False
-    )
-
-
-def power(samples: Array, count: int, warp: float = 1.0) -> Array:
-    """Return the right-aligned power spectra the mel is made of, shape (count, 513)."""
-    length = round(MEL_WINDOW / warp)
-    frames = frames_of(samples, HOP - length, length, count) * hann(length)
-    spectrum = np.fft.rfft(frames, FFT)
-    return np.asarray((spectrum.real**2 + spectrum.imag**2).astype(np.float32))
-
-
-def log_mel(spectra: Array, warp: float = 1.0) -> Array:
-    """Return log-mel energies in nepers of power, shape (count, 80)."""
-    return np.asarray(np.log(np.maximum(spectra @ mel_bank(warp), FLOOR)).astype(np.float32))
-
-
-def level_of(mel: Array) -> Array:
-    """Return the log of the summed mel power of each frame, shape (count,)."""
-    top = mel.max(axis=-1, keepdims=True)
-    return np.asarray((top[..., 0] + np.log(np.exp(mel - top).sum(axis=-1))).astype(np.float32))
-
-
-def speech_frames(mel: Array) -> NDArray[np.bool_]:
-    """Return which frames are speech: within 5 nepers of power of the loudest twentieth."""
-    level = level_of(mel)
-    return np.asarray(level > np.percentile(level, 95) - SPEECH_RANGE)
-
-
-class RunningMean:
-    """Mean log-mel of the speech so far: streaming, one state per stream.
-
-    prior: the mean of average speech relative to its level, shape (80,).
+    code: content code of the instant's frame, (n, CODE), half precision.
     """
 
-    def __init__(self, prior: Array) -> None:
-        self._prior = prior.astype(np.float64)
-        self._mean = self._prior.copy()
-        self._level = 0.0
-        self._weight = 0.0
-        self._peak = float(PEAK_START)
+    code: HalfArray
 
-    def push(self, mel: Array) -> tuple[Array, Array]:
-        """Return mel minus the running mean, shape (n, 80), and each frame's level minus the
-        speech's, (n,)."""
-        levels = level_of(mel).astype(np.float64)
-        shape, relative = np.empty_like(mel), np.empty(len(mel), np.float32)
-        for index, level in enumerate(levels):
-            self._peak = max(self._peak - PEAK_DECAY, level)
-            if level > self._peak - SPEECH_RANGE:
-                self._weight = min(self._weight + 1.0, MEMORY_FRAMES)
-                self._level += (level - self._level) / self._weight
-                rate = 1.0 / (self._weight + PRIOR_FRAMES)
-                self._mean += rate * (mel[index] - level - self._mean)
-            reference = self._level if self._weight else self._peak
-            shape[index] = mel[index] - reference - self._mean
-            relative[index] = level - reference
-        return shape, relative
+    @classmethod
+    def of(cls, known: SourceFilterFeatures, code: HalfArray) -> Self:
+        """Add codes to what the source-filter analysis found."""
+        own = {field.name: getattr(known, field.name) for field in fields(SourceFilterFeatures)}
+        return cls(**own, code=code)
 
-
-_ANGLES = 2 * np.pi / FFT * np.arange(FFT // 2 + 1)
-_IN_BAND = np.zeros((FFT // 2 + 1, BANDS), np.float32)
-for _band in range(BANDS):
-    _low, _high = (int(_edge * FFT / SAMPLE_RATE) for _edge in BAND_EDGES[_band : _band + 2])
-    _IN_BAND[_low:_high, _band] = 1.0
-
-
-@lru_cache(maxsize=1)
-def _window_correlation() -> NDArray[np.float64]:
-    """Return the autocorrelation of the periodicity's window, 1 at lag 0, shape (512,)."""
-    window = hann(2 * REACH).astype(np.float64)
-    own = np.fft.irfft(np.abs(np.fft.rfft(window, 4 * REACH)) ** 2)[:REACH]
-    return np.asarray(own / own[0])
-
-
-def periodicity(spectra: Array, f0: Array) -> Array:
-    """Return how periodic each band is at F0, 0 to 1, shape (count, 4).
-
-    The autocorrelation at one period is read off each band's power spectrum and divided by the
-    window's own (Boersma 1993, band by band). spectra: of centred 1024-sample windows, shape
-    (count, 513). f0: in Hz.
-    """
-    lag = SAMPLE_RATE / np.maximum(f0, 40.0).astype(np.float64)
-    scale = np.interp(lag, np.arange(REACH), _window_correlation())
-    turned = spectra * np.cos(np.outer(lag, _ANGLES).astype(np.float32))
-    out = (turned @ _IN_BAND) / (spectra @ _IN_BAND + FLOOR) / scale[:, None]
-    return np.asarray(np.clip(out, 0.0, 1.0), np.float32)
-
-
-def centred_power(samples: Array, count: int, first: int = 0) -> Array:
-    """Return power spectra of 1024-sample windows centred on the frames, shape (count, 513)."""
-    frames = frames_of(samples, first * HOP + CENTRE - REACH, 2 * REACH, count) * hann(2 * REACH)
-    spectrum = np.fft.rfft(frames, FFT)
-    return np.asarray((spectrum.real**2 + spectrum.imag**2).astype(np.float32))
-
-
-def energy(samples: Array, count: int, first: int = 0) -> Array:
-    """Return the log power below 7.6 kHz of the 20 ms around each frame's centre, (count,)."""
-    length = 2 * HOP
-    frames = frames_of(samples, first * HOP + CENTRE - HOP, length, count) * hann(length)
-    spectrum = np.fft.rfft(frames, FFT)[:, 3 : int(MEL_TOP * FFT / SAMPLE_RATE)]
-    total = (spectrum.real**2 + spectrum.imag**2).sum(axis=1) * (2.0 / FFT)
-    return np.asarray(np.log(total + FLOOR).astype(np.float32))
-
-
-def hold(f0: Array, start: float) -> Array:
-    """Return F0 with unvoiced frames (0) filled by the last voiced value, at first `start`."""
-    voiced = f0 > 0
-    last = np.where(voiced, np.arange(len(f0)), -1)
-    np.maximum.accumulate(last, out=last)
-    return np.asarray(np.where(last >= 0, f0[np.maximum(last, 0)], start).astype(np.float32))
+    @classmethod
+    def silence(cls) -> Self:
+        """Return one instant of silence."""
+        return cls.of(SourceFilterFeatures.silence(), np.zeros((1, CODE), np.float16))

@@ -9,33 +9,31 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+from menura.engine.source_filter.spectrum import Array
 
 LOOK_AHEAD = 3
 """Frames that a content code has heard beyond the frame it belongs to."""
-
-SKIP_AHEAD = 1
-"""Frames after its own whose mel a frame carries around the content network: the centres lie
-nearest."""
+CODE = 64
+"""Length of a content code."""
 
 
 @dataclass(frozen=True)
 class Networks:
     """The four graphs and what else training decided.
 
-    prior: mean level-free log-mel of speech, (80,). average: mean voice vector, (256,).
+    content: log-mel to codes. keys: a voice's rows to what is compared with codes. modulation: a
+    voice's means to how it steers the timbre network. timbre: codes and more to envelopes.
+    prior: mean level-free log-mel of speech, (80,).
     """
 
     content: onnxruntime.InferenceSession
-    decoder: onnxruntime.InferenceSession
-    voice: onnxruntime.InferenceSession
+    keys: onnxruntime.InferenceSession
     modulation: onnxruntime.InferenceSession
+    timbre: onnxruntime.InferenceSession
     prior: Array
-    average: Array
     content_state: tuple[int, ...]
-    decoder_state: tuple[int, ...]
+    timbre_state: tuple[int, ...]
     version: str
 
 
@@ -54,13 +52,12 @@ def load_networks(folder: Path) -> Networks:
     facts: dict[str, Any] = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
     return Networks(
         content=_session(folder / "content.onnx"),
-        decoder=_session(folder / "decoder.onnx"),
-        voice=_session(folder / "voice.onnx"),
+        keys=_session(folder / "keys.onnx"),
         modulation=_session(folder / "modulation.onnx"),
+        timbre=_session(folder / "timbre.onnx"),
         prior=np.asarray(facts["prior"], np.float32),
-        average=np.asarray(facts["average"], np.float32),
         content_state=tuple(facts["content_state"]),
-        decoder_state=tuple(facts["decoder_state"]),
+        timbre_state=tuple(facts["timbre_state"]),
         version=str(facts["version"]),
     )
 

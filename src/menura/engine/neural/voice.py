@@ -1,52 +1,65 @@
-"""A target voice as the network knows it, and its serialisation."""
+"""A target voice as the neural engine knows it, and its serialisation."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Self
 
-from menura.engine.neural import filters
-from menura.engine.neural.features import MELS, Array
+import numpy as np
+
+from menura.engine.neural import bands
+from menura.engine.neural.networks import CODE
 from menura.engine.serialisation import voice_from_bytes, voice_to_bytes
+from menura.engine.source_filter.periodicity import BANDS
+from menura.engine.source_filter.spectrum import Array
+from menura.engine.source_filter.statistics import LTAS_BANDS
+from menura.engine.source_filter.voice import SourceFilterVoice
 
-VOICE = 256
 VERSION = 1
-TUNED = filters.GAINS + filters.NOISE
-"""Gains that a voice's tuning reaches: the harmonic, then the noise filter's."""
+ROWS = 256
+"""Moments of the reference that a voice consists of."""
+
+ROW_STEP, VALUE_STEP = 1 / 32, 1 / 8
+"""Steps to which codes, and nepers of power, are rounded: a voice is a byte per number."""
+
 _SHAPES = {
-    "vector": (VOICE,),
-    "spectrum": (MELS,),
-    "centre": (TUNED,),
-    "contrast": (TUNED,),
-    "equaliser": (TUNED,),
+    "timbre": (2, LTAS_BANDS),
+    "periodicity": (BANDS,),
+    "rows": (ROWS, CODE + 1),
+    "values": (ROWS, bands.COUNT),
+    "means": (2 * bands.COUNT,),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class NeuralVoice:
-    """What a reference recording says about a speaker.
+class NeuralVoice(SourceFilterVoice):
+    """Long-term statistics of one speaker, and what single sounds are like.
 
-    vector: of the voice network, (256,). spectrum: mean level-free log-mel of the speech, (80,).
-    median: of log F0 in Hz. spread: its standard deviation in nepers.
-    centre: mean gains of the voice over the level, in nepers, (144,). contrast: factors by which
-    gains are driven away from it. equaliser: nepers added to the gains.
+    rows: content code and voicing at ROWS moments of the reference, (ROWS, CODE + 1). values: the
+    envelopes there over their level, in nepers of power, (ROWS, 64). means: mean envelopes of
+    voiced and of unvoiced speech, (128,).
     """
 
-    vector: Array
-    spectrum: Array
-    median: float
-    spread: float
-    centre: Array
-    contrast: Array
-    equaliser: Array
+    rows: Array
+    values: Array
+    means: Array
+
+    @classmethod
+    def of(cls, known: SourceFilterVoice, rows: Array, values: Array, means: Array) -> Self:
+        """Add single sounds to what the source-filter engine measured."""
+        own = {field.name: getattr(known, field.name) for field in fields(SourceFilterVoice)}
+        return cls(**own, rows=rows, values=values, means=means)
 
     def to_bytes(self) -> bytes:
-        """Return a self-contained serialisation that `from_bytes` reads."""
-        return voice_to_bytes(self, VERSION)
+        """Return a self-contained serialisation that `from_bytes` reads: 37 kB."""
+        short = replace(
+            self,
+            rows=np.rint(self.rows / ROW_STEP).astype(np.int8),
+            values=np.rint(self.values / VALUE_STEP).astype(np.int8),
+        )
+        return voice_to_bytes(short, VERSION)
 
     @staticmethod
     def from_bytes(data: bytes) -> "NeuralVoice":
         """Read a voice written by `to_bytes`. Raises ValueError on anything else."""
         values = voice_from_bytes(data, NeuralVoice, VERSION, _SHAPES, "neural")
-        return NeuralVoice(**values)  # type: ignore[arg-type]
-
-    def tuned(self, centre: Array, contrast: Array, equaliser: Array) -> "NeuralVoice":
-        """Return the same voice with another tuning."""
-        return replace(self, centre=centre, contrast=contrast, equaliser=equaliser)
+        voice = NeuralVoice(**values)  # type: ignore[arg-type]
+        return replace(voice, rows=voice.rows * ROW_STEP, values=(voice.values * VALUE_STEP))

@@ -1,0 +1,66 @@
+"""Envelopes in 64 mel-spaced bands: what the envelope network reads and writes."""
+
+import numpy as np
+
+from menura.engine.interface import SAMPLE_RATE
+from menura.engine.source_filter.spectrum import BINS, Array, mel
+
+COUNT = 64
+"""Bands from 60 Hz to 12 kHz."""
+
+_MELS = np.linspace(mel(np.array(60.0)), mel(np.array(12_000.0)), COUNT + 2)
+EDGES = 700.0 * np.expm1(_MELS / 1127.0)
+CENTRES = EDGES[1:-1]
+"""Centre of each band in Hz."""
+
+
+def _bank() -> Array:
+    bins = np.arange(BINS) * (SAMPLE_RATE / 2 / (BINS - 1))
+    width = np.maximum(np.diff(EDGES), SAMPLE_RATE / 1024)
+    rising = 1 - (CENTRES - bins[:, None]) / width[:-1]
+    falling = 1 - (bins[:, None] - CENTRES) / width[1:]
+    bank = np.maximum(np.minimum(rising, falling), 0.0)
+    return np.asarray(bank / bank.sum(axis=0), dtype=np.float32)
+
+
+BANK: Array = _bank()
+"""Averages log power at bins to bands, (BINS, COUNT)."""
+
+
+def _spread() -> Array:
+    bins = np.arange(BINS) * (SAMPLE_RATE / 2 / (BINS - 1))
+    return np.asarray([np.interp(bins, CENTRES, row) for row in np.eye(COUNT)], dtype=np.float32)
+
+
+SPREAD: Array = _spread()
+"""Interpolates bands at bins, (COUNT, BINS)."""
+
+
+def warped(bands: Array, ratio: Array) -> Array:
+    """Return rows of bands with formants at `ratio` times their frequency, shape (n, COUNT).
+
+    ratio: one factor per row, (n,). Values are held at both ends.
+    """
+    step = _MELS[1] - _MELS[0]
+    place = (mel(CENTRES[None] / ratio[:, None]) - _MELS[1]) / step
+    place = np.clip(place, 0.0, COUNT - 1.001)
+    low = place.astype(np.intp)
+    share = (place - low).astype(np.float32)
+    rows = np.arange(len(bands))[:, None]
+    return np.asarray(bands[rows, low] * (1 - share) + bands[rows, low + 1] * share)
+
+
+_HEARD = ((CENTRES > 100.0) & (CENTRES < 5_000.0)).astype(np.float32) * np.diff(EDGES)[1:].astype(
+    np.float32
+)
+_HEARD = _HEARD / _HEARD.sum()
+
+
+def level(bands: Array) -> Array:
+    """Return the log of the mean power between 100 Hz and 5 kHz, shape (n,).
+
+    bands: log power, (n, COUNT).
+    """
+    top = bands.max(axis=-1)
+    power = np.exp(bands - top[..., None]) @ _HEARD
+    return np.asarray(top + np.log(power + 1e-6), dtype=np.float32)

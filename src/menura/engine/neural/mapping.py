@@ -1,0 +1,165 @@
+"""Turning the source's features towards a voice: the envelope by the timbre network, the rest as
+the source-filter engine does."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from menura.engine.interface import ConversionSettings, Voice
+from menura.engine.neural import bands
+from menura.engine.neural.controls import controls_of, hold, steady
+from menura.engine.neural.features import NeuralFeatures
+from menura.engine.neural.networks import Networks
+from menura.engine.neural.voice import NeuralVoice
+from menura.engine.source_filter.mapping import (
+    FULL_SIMILARITY,
+    LoudnessKeeper,
+    Sound,
+    convert,
+)
+from menura.engine.source_filter.spectrum import BINS, Array, at_bins
+from menura.engine.source_filter.statistics import spread_over_bins
+
+SPEECH_RANGE = 5.0
+"""A frame is speech when its level is within this many nepers of the running peak."""
+
+_PEAK_DECAY = 0.004
+"""Nepers of power per frame by which the running peak falls: 1.7 dB a second."""
+_MEMORY_FRAMES = 500.0
+_TRACT_SHARE = 0.7
+_UNCARRIED = 0.4
+"""Share of the envelope that is formed from the code alone, without seeing the source's: more takes
+the source's timbre away and costs phones (measured, docs/training.md)."""
+_TOP = int(np.flatnonzero(bands.CENTRES < 7_600.0)[-1])
+"""Band above which the network was taught nothing: the change there is that of this band."""
+_LIMIT = 4.5
+"""Largest change of a band in nepers of power (20 dB)."""
+_LTAS_TO_BANDS = (spread_over_bins(np.eye(48, dtype=np.float32)) @ bands.BANK).astype(np.float32)
+_LEVEL_OFFSET = -0.06
+"""Level of the bands over that of the bins, of which long-term spectra are reckoned, in nepers."""
+
+
+class _Forming:
+    """One stream through the timbre network."""
+
+    def __init__(self, networks: Networks) -> None:
+        self._network = networks.timbre
+        self._state = np.zeros(networks.timbre_state, np.float32)
+
+    def push(self, told: dict[str, Array], carried: Array) -> Array:
+        """Return the bands over the level that the voice would have, (n, 64)."""
+        out, self._state = self._network.run(
+            None, told | {"carried": carried[None], "state": self._state}
+        )
+        return np.asarray(out[0], np.float32)
+
+
+class NeuralMapping:
+    """The mapping of one stream.
+
+    similarity_boost: how far from the source towards the network's envelope, which 0.75 reaches.
+    All settings do to pitch, breath and envelope what they do in the source-filter engine.
+    """
+
+    kind = NeuralFeatures
+
+    def __init__(
+        self, networks: Networks, voice: NeuralVoice, settings: ConversionSettings
+    ) -> None:
+        self._networks = networks
+        self._seeing, self._blind = _Forming(networks), _Forming(networks)
+        self._loudness = LoudnessKeeper()
+        self._choose(settings)
+        self._peak = -20.0
+        self._speech = -20.0
+        self._heard = 0.0
+        self._before: float | None = None
+        self._last_f0 = 0.0
+        self._adopt(voice)
+
+    def change(self, voice: Voice | None, settings: ConversionSettings | None) -> None:
+        """Change voice or settings from the next block on."""
+        if isinstance(voice, NeuralVoice):
+            self._adopt(voice)
+        elif voice is not None:
+            raise TypeError(f"{type(voice).__name__} is a voice of another engine")
+        if settings is not None:
+            self._choose(settings)
+
+    def _choose(self, settings: ConversionSettings) -> None:
+        """Keep the settings, and what the network's envelope is meant for: the nearest that
+        exaggerate and smooth nothing."""
+        self._settings = settings
+        self._usual = replace(
+            settings,
+            similarity_boost=min(settings.similarity_boost, FULL_SIMILARITY),
+            style=0.0,
+            use_speaker_boost=True,
+        )
+
+    def _adopt(self, voice: NeuralVoice) -> None:
+        self._voice = voice
+        self._median = float(voice.pitch * np.log(2.0))
+        means = np.append(voice.means, self._median - 5.0).astype(np.float32)
+        self._keys = self._networks.keys.run(None, {"rows": voice.rows[None]})[0]
+        self._modulation = self._networks.modulation.run(None, {"means": means[None]})[0]
+
+    def push(self, features: NeuralFeatures) -> Sound:
+        """Return the sound of a block of whole frames, row for row."""
+        plain = convert(features, self._voice, self._settings)
+        envelope = features.envelope.astype(np.float32)
+        frames = features[1::2]
+        source = envelope[1::2] @ bands.BANK
+        level = bands.level(source)
+        relative = self._relative(level)
+        shape = source - level[:, None]
+        warp = np.clip((self._voice.tract / frames.tract) ** _TRACT_SHARE, 0.75, 1.35)
+        told = {
+            "code": frames.code.astype(np.float32)[None],
+            "controls": self._controls(plain.f0[1::2], relative, plain.periodicity[1::2])[None],
+            "keys": self._keys,
+            "values": self._voice.values[None],
+            "modulation": self._modulation,
+        }
+        carried = self._carried(shape, frames, warp)
+        wanted = (1.0 - _UNCARRIED) * self._seeing.push(told, carried)
+        wanted += _UNCARRIED * self._blind.push(told, np.zeros_like(carried))
+        change = np.clip(wanted - bands.warped(shape, warp), -_LIMIT, _LIMIT)
+        change[:, _TOP + 1 :] = change[:, _TOP : _TOP + 1]
+        positions = np.arange(BINS)[None, :] / np.repeat(warp, 2)[:, None]
+        formed = at_bins(envelope, positions.astype(np.float32))
+        formed += np.repeat(change @ bands.SPREAD, 2, axis=0)
+        reach = min(1.0, self._settings.similarity_boost / FULL_SIMILARITY)
+        if self._settings != self._usual:
+            formed += plain.envelope - convert(features, self._voice, self._usual).envelope
+        # Where nobody speaks the network was taught nothing.
+        sure = np.repeat(reach * np.clip((relative + 7.0) / 3.0, 0.0, 1.0), 2)[:, None]
+        mixed = (plain.envelope + sure * (formed - plain.envelope)).astype(np.float32)
+        return self._loudness.push(Sound(plain.f0, plain.periodicity, mixed, mixed - envelope))
+
+    def _relative(self, level: Array) -> Array:
+        """Return each frame's level over that of the speech so far, in nepers of power."""
+        relative = np.empty_like(level)
+        for index, now in enumerate(level.astype(np.float64)):
+            self._peak = max(self._peak - _PEAK_DECAY, now)
+            if now > self._peak - SPEECH_RANGE:
+                self._heard = min(self._heard + 1.0, _MEMORY_FRAMES)
+                self._speech += (now - self._speech) / self._heard
+            relative[index] = now - self._speech
+        return relative
+
+    def _carried(self, shape: Array, frames: NeuralFeatures, warp: Array) -> Array:
+        """Return the source's envelope at the voice's tract length and mean, and that there is one,
+        (n, 65)."""
+        usual = frames.timbre[:, 0].astype(np.float32) @ _LTAS_TO_BANDS - _LEVEL_OFFSET
+        moved = bands.warped(shape - usual, warp) + self._voice.means[: bands.COUNT]
+        there = np.ones((len(moved), 1), np.float32)
+        return np.concatenate((np.clip(moved, -9.0, 5.0), there), axis=1).astype(np.float32)
+
+    def _controls(self, f0: Array, relative: Array, shares: Array) -> Array:
+        held = hold(f0, self._last_f0 or float(np.exp(self._median)))
+        self._last_f0 = float(held[-1])
+        level = steady(relative)
+        made = controls_of(held, self._median, level, self._before, shares, f0 > 0)
+        self._before = float(level[-1])
+        return made

@@ -1,0 +1,378 @@
+"""Polish the timbre network against a discriminator, on true conversions.
+
+    python -m training.polish --pack ../packed --codes ../runs/timbre/codes.npy \\
+        --weights ../runs/timbre/timbre.safetensors --out ../runs/polish
+
+The distance to one true envelope makes averages. Here half of every batch is one person turned into
+another, of which no truth exists: a discriminator (least squares, Mao et al. 2017) must find the
+envelope one of the voice's own, the voice being given as its mean envelope and as what the network
+has looked up in it, a phone reader must find the same phones in it, and a listener must take it for
+the voice's speaker rather than the source's. The reader learns, from natural envelopes, what the
+content network's head says of them; the listener learns to tell the training people apart (additive
+angular margin, Deng et al. 2019). Resumes from the run's last checkpoint.
+"""
+
+import argparse
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from menura.engine.neural import bands
+from training.content import CODE
+from training.phones import CLASSES
+from training.timbre import FRAMES, LEAD, TOP_HZ, Items, Timbre, distance
+
+# Hyper-parameters.
+STEPS = 2_700
+BATCH = 8
+"""Items rebuilt, and as many converted, per step."""
+LEARNING_RATE = 2.0e-4
+JUDGE_RATE = 4.0e-4
+FINAL_SHARE = 0.1
+"""Share of the rates that is left at the end."""
+BETAS = (0.6, 0.95)
+CLIP_NORM = 2.0
+AVERAGE = 0.998
+DISTANCE, MATCHING, ADVERSARIAL, PHONES, SPEAKER = 1.0, 1.0, 0.25, 0.5, 1.8
+NEARER = 0.6
+"""By how much the listener's cosine to the voice is to exceed that to the source."""
+PEOPLE = 24
+"""Stretches per step by which the listener learns."""
+MARGIN, SCALE = 0.2, 20.0
+WARM_UP = 500
+"""Steps in which only discriminator, reader and listener learn."""
+SAVE_SECONDS = 180.0
+VALIDATE_EVERY = 200
+SEED = 11
+QUIET = -2.2
+"""Level, as the network is told it, under which nobody speaks."""
+USED = int(np.flatnonzero(bands.CENTRES < TOP_HZ)[-1]) + 1
+"""Bands that the discriminator sees."""
+
+
+class Judge(nn.Module):
+    """Convolutions over time and bands that tell a voice's own envelopes from made ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        sizes = ((4, 24, (5, 5), (1, 2)), (24, 32, (5, 5), (2, 2)), (32, 48, (5, 3), (2, 2)))
+        self.layers = nn.ModuleList(
+            weight_norm(nn.Conv2d(a, b, k, s, (k[0] // 2, k[1] // 2))) for a, b, k, s in sizes
+        )
+        self.layers.append(weight_norm(nn.Conv2d(48, 48, 3, 1, 1)))
+        self.last = weight_norm(nn.Conv2d(48, 1, 3, 1, 1))
+
+    def forward(self, envelope: Tensor, mean: Tensor, found: Tensor, level: Tensor) -> list[Tensor]:
+        """Return all layers' outputs, the verdict last.
+
+        envelope: over the level, (batch, time, 64). mean: of the voice's voiced speech, (batch,
+        64). found: looked up in the voice, as envelope. level: of the frames, (batch, time).
+        """
+        centre = mean[:, None]
+        shape = envelope.shape
+        seen = torch.stack(
+            (
+                (envelope - centre) * 0.4,
+                (envelope - found) * 0.4,
+                (centre * 0.2 + 1.0).expand(shape),
+                level[..., None].expand(shape),
+            ),
+            dim=1,
+        )[..., :USED]
+        made = []
+        for layer in self.layers:
+            seen = nn.functional.leaky_relu(layer(seen), 0.2)
+            made.append(seen)
+        made.append(self.last(seen))
+        return made
+
+
+class Reader(nn.Module):
+    """Phones read off envelopes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv1d(bands.COUNT + 1, 160, 5, padding=2),
+            nn.SiLU(),
+            nn.Conv1d(160, 160, 5, padding=2),
+            nn.SiLU(),
+            nn.Conv1d(160, 160, 5, padding=2),
+            nn.SiLU(),
+            nn.Conv1d(160, CLASSES, 1),
+        )
+
+    def forward(self, envelope: Tensor, level: Tensor) -> Tensor:
+        """Return logits, (batch, time, CLASSES)."""
+        envelope = envelope - envelope.mean(dim=1, keepdim=True)
+        heard = torch.cat((envelope * 0.5, level[..., None]), dim=-1)
+        heard[..., USED : bands.COUNT] = 0.0
+        read: Tensor = self.layers(heard.transpose(1, 2)).transpose(1, 2)
+        return read
+
+
+class Listener(nn.Module):
+    """Who speaks, by envelopes alone."""
+
+    def __init__(self, people: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv1d(USED, 160, 5, padding=2),
+            nn.SiLU(),
+            nn.Conv1d(160, 160, 5, padding=4, dilation=2),
+            nn.SiLU(),
+            nn.Conv1d(160, 192, 1),
+            nn.SiLU(),
+        )
+        self.leave = nn.Linear(2 * 192, 96)
+        self.head = nn.Linear(96, people, bias=False)
+
+    def forward(self, envelope: Tensor, level: Tensor) -> Tensor:
+        """Return unit vectors, (batch, 96)."""
+        there = (level > QUIET).float()[:, None]
+        x = self.layers((envelope[..., :USED] * 0.4 + 1.0).transpose(1, 2) * there)
+        count = there.sum(dim=2).clamp(min=1.0)
+        mean = (x * there).sum(dim=2) / count
+        spread = ((x - mean[..., None]).square() * there).sum(dim=2) / count
+        pooled = torch.cat((mean, torch.sqrt(spread + 1e-4)), dim=1)
+        return nn.functional.normalize(self.leave(pooled), dim=1)
+
+    def loss(self, vectors: Tensor, numbers: Tensor) -> Tensor:
+        """Return the cross-entropy of naming the people, with a margin."""
+        cosine = vectors @ nn.functional.normalize(self.head.weight).T
+        own = cosine.gather(1, numbers[:, None]).clamp(-0.999, 0.999)
+        moved = torch.cos(torch.acos(own) + MARGIN)
+        return nn.functional.cross_entropy(
+            SCALE * cosine.scatter(1, numbers[:, None], moved), numbers
+        )
+
+
+def verdict(made: list[Tensor], wanted: float) -> Tensor:
+    """Return the least-squares distance of a verdict from what is wanted."""
+    return (made[-1] - wanted).square().mean()
+
+
+class Trainer:
+    """Everything one run holds."""
+
+    def __init__(self, pack: Path, codes: Path, content: Path, run: Path, seed: int) -> None:
+        torch.manual_seed(SEED)
+        self.run = run
+        self.items = Items(pack, codes, "train", seed)
+        held = Items(pack, codes, "valid", 99)
+        self.valid = [held.batch(16, plain=True) for _ in range(4)] if held.clips else []
+        self.model, self.judge, self.reader = Timbre(), Judge(), Reader()
+        self.listener = Listener(len(self.items.names))
+        told = load_file(content)
+        self.head = nn.Linear(CODE, CLASSES)
+        self.head.load_state_dict({"weight": told["head.weight"], "bias": told["head.bias"]})
+        self.average = {name: value.clone() for name, value in self.model.state_dict().items()}
+        self.maker = torch.optim.AdamW(self.model.parameters(), lr=LEARNING_RATE, betas=BETAS)
+        self.critics = (self.judge, self.reader, self.listener)
+        others = [each for network in self.critics for each in network.parameters()]
+        self.critic = torch.optim.AdamW(others, lr=JUDGE_RATE, betas=BETAS)
+        self.step = 0
+
+    def made(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return envelopes and what was looked up for them."""
+        with torch.autocast("cpu", torch.bfloat16):
+            keys = self.model.keys(batch["rows"])
+            modulation = self.model.modulation(batch["means"])
+            found = self.model.found(batch["code"], batch["controls"], keys, batch["values"])
+            out, _ = self.model.formed(
+                batch["code"], batch["carried"], batch["controls"], found, modulation
+            )
+        return out.float(), found.mean(dim=2).float()
+
+    def advance(self, steps: int) -> dict[str, float]:
+        """Take one step and return its figures."""
+        rate = FINAL_SHARE + (1 - FINAL_SHARE) * 0.5 * (1 + np.cos(np.pi * self.step / steps))
+        for optimiser, full in ((self.maker, LEARNING_RATE), (self.critic, JUDGE_RATE)):
+            for group in optimiser.param_groups:
+                group["lr"] = full * float(rate)
+        rebuilt, turned = self.items.batch(BATCH), self.items.conversions(BATCH)
+        both = {
+            name: torch.cat((rebuilt[name], turned[name])) for name in rebuilt if name in turned
+        }
+        out, found = self.made(both)
+        part = slice(LEAD, LEAD + FRAMES)
+        out, found = out[:, part], found[:, part].detach()
+        level = both["controls"][:, part, 2]
+        mean = both["means"][:, : bands.COUNT]
+        there = (level > QUIET).float()[..., None]
+        # Where nobody speaks nothing is judged.
+        quiet = mean[:, None] * (1 - there)
+        real = rebuilt["target"][:, part] * there[:BATCH] + quiet[:BATCH]
+        fake = out * there + quiet
+        found = found * there + quiet
+        phones = torch.softmax(self.head(both["code"][:, part]), dim=-1).detach()
+
+        wrong = mean[:BATCH].roll(1, 0), found[:BATCH].roll(1, 0)
+        own = self.judge(real, mean[:BATCH], found[:BATCH], level[:BATCH])
+        lie = self.judge(fake.detach(), mean, found, level)
+        other = self.judge(
+            real, wrong[0], found[:BATCH] - mean[:BATCH, None] + wrong[0][:, None], level[:BATCH]
+        )
+        judged = verdict(own, 1.0) + 0.7 * verdict(lie, 0.0) + 0.3 * verdict(other, 0.0)
+        read = self.reader(real, level[:BATCH])
+        misread = self.misread(read, phones[:BATCH], there[:BATCH])
+        shapes, levels, numbers = self.items.people(PEOPLE)
+        heard = self.listener.loss(self.listener(shapes, levels), numbers)
+        self.critic.zero_grad(set_to_none=True)
+        (judged + misread + 0.3 * heard).backward()
+        nn.utils.clip_grad_norm_([p for g in self.critic.param_groups for p in g["params"]], 5.0)
+        self.critic.step()
+
+        figures = {"judge": judged.item(), "reader": misread.item(), "listener": heard.item()}
+        if self.step >= WARM_UP:
+            for network in self.critics:
+                network.requires_grad_(False)
+            lie = self.judge(fake, mean, found, level)
+            with torch.no_grad():
+                own = self.judge(real, mean[:BATCH], found[:BATCH], level[:BATCH])
+            near = distance(out[:BATCH], rebuilt["target"][:, part], rebuilt["weight"][:, part])
+            matched = torch.stack(
+                [
+                    (a[:BATCH] - b).abs().mean() / b.abs().mean()
+                    for a, b in zip(lie[:-1], own[:-1], strict=True)
+                ]
+            ).mean()
+            fooled = verdict(lie, 1.0)
+            words = self.misread(self.reader(fake, level), phones, there)
+            with torch.no_grad():
+                theirs = self.listener(turned["theirs"], turned["their_level"])
+                source = self.listener(turned["source"][:, part], level[BATCH:])
+            vector = self.listener(fake[BATCH:], level[BATCH:])
+            to_voice, to_source = (vector * theirs).sum(1), (vector * source).sum(1)
+            taken = (1.0 - to_voice + (NEARER + to_source - to_voice).clamp(min=0.0)).mean()
+            loss = DISTANCE * near + MATCHING * matched + ADVERSARIAL * fooled
+            loss = loss + PHONES * words + SPEAKER * taken
+            self.maker.zero_grad(set_to_none=True)
+            loss.backward()
+            norm = nn.utils.clip_grad_norm_(self.model.parameters(), CLIP_NORM)
+            if bool(torch.isfinite(norm)):
+                self.maker.step()
+            for network in self.critics:
+                network.requires_grad_(True)
+            figures |= {"near": near.item(), "matched": matched.item(), "fooled": fooled.item()}
+            figures |= {"words": words.item(), "voice": to_voice.mean().item()}
+            figures["source"] = to_source.mean().item()
+        self.step += 1
+        decay = min(AVERAGE, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for name, value in self.model.state_dict().items():
+                self.average[name].lerp_(value, 1 - decay)
+        return figures
+
+    @staticmethod
+    def misread(logits: Tensor, phones: Tensor, there: Tensor) -> Tensor:
+        """Return the mean divergence of what was read from the phones, where somebody speaks."""
+        apart = nn.functional.kl_div(
+            torch.log_softmax(logits, dim=-1), phones, reduction="none"
+        ).sum(dim=-1, keepdim=True)
+        return (apart * there).sum() / there.sum().clamp(min=1.0)
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Return the distance on unseen speakers and how lively the envelopes are: the ratio of
+        their deviation over time to the truth's."""
+        own = {name: value.clone() for name, value in self.model.state_dict().items()}
+        self.model.load_state_dict(self.average)
+        near, lively = [], []
+        for batch in self.valid:
+            out, _ = self.made(batch)
+            near.append(float(distance(out, batch["target"], batch["weight"])))
+            loud = batch["weight"] > 0.7
+            both = [
+                ((x - x.mean(dim=1, keepdim=True)).abs() * loud).sum()
+                for x in (out, batch["target"])
+            ]
+            lively.append(float(both[0] / both[1]))
+        self.model.load_state_dict(own)
+        return {"valid_near": float(np.mean(near)), "valid_lively": float(np.mean(lively))}
+
+    def save(self) -> None:
+        """Write averaged weights, weights and optimisers in place of the last checkpoint."""
+        self.run.mkdir(parents=True, exist_ok=True)
+        save_file(self.average, self.run / "timbre.tmp", {"step": str(self.step)})
+        full = {
+            "model": self.model.state_dict(),
+            "judge": self.judge.state_dict(),
+            "reader": self.reader.state_dict(),
+            "listener": self.listener.state_dict(),
+            "average": self.average,
+            "maker": self.maker.state_dict(),
+            "critic": self.critic.state_dict(),
+            "step": self.step,
+        }
+        torch.save(full, self.run / "last.tmp")
+        os.replace(self.run / "timbre.tmp", self.run / "timbre.safetensors")
+        os.replace(self.run / "last.tmp", self.run / "last.pt")
+
+    def resume(self, start: Path) -> None:
+        """Continue from the run's checkpoint, or begin with the trained weights."""
+        last = self.run / "last.pt"
+        if last.exists():
+            full = torch.load(last, weights_only=True)
+            for name in ("model", "judge", "reader", "listener", "maker", "critic"):
+                getattr(self, name).load_state_dict(full[name])
+            self.average, self.step = full["average"], full["step"]
+        else:
+            self.model.load_state_dict(load_file(start))
+            self.average = {name: value.clone() for name, value in self.model.state_dict().items()}
+
+
+def main() -> None:
+    """Train until the steps are done; progress on the terminal and in `log.jsonl`."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--pack", type=Path, default=Path("../packed"))
+    parser.add_argument("--codes", type=Path, default=Path("../runs/timbre/codes.npy"))
+    parser.add_argument("--content", type=Path, default=Path("../runs/content/content.safetensors"))
+    parser.add_argument("--weights", type=Path, default=Path("../runs/timbre/timbre.safetensors"))
+    parser.add_argument("--out", type=Path, default=Path("../runs/polish"))
+    parser.add_argument("--steps", type=int, default=STEPS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    # A resumed run must not hear the batches of its beginning again.
+    seed = int(time.time()) % 100_000
+    trainer = Trainer(arguments.pack, arguments.codes, arguments.content, arguments.out, seed)
+    trainer.resume(arguments.weights)
+    console = Console()
+    recent: dict[str, float] = {}
+    saved = begun = time.monotonic()
+    first = trainer.step
+    stopping: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: stopping.append(number))
+    while trainer.step < arguments.steps and not stopping:
+        for name, value in trainer.advance(arguments.steps).items():
+            recent[name] = recent.get(name, value) * 0.97 + value * 0.03
+        left = (arguments.steps - trainer.step) * (time.monotonic() - begun)
+        left /= trainer.step - first
+        if trainer.step % 10 == 0:
+            shown = "  ".join(f"{name} {value:.3f}" for name, value in recent.items())
+            console.print(
+                f"{trainer.step:>6}/{arguments.steps}  {shown}  end in {left / 60:.0f} min"
+            )
+        if trainer.step % VALIDATE_EVERY == 0:
+            line = {"step": trainer.step, "cpu": time.process_time()} | recent | trainer.validate()
+            with open(arguments.out / "log.jsonl", "a", encoding="utf-8") as log:
+                log.write(json.dumps({k: round(v, 4) for k, v in line.items()}) + "\n")
+            console.print(line)
+        if time.monotonic() - saved > SAVE_SECONDS:
+            trainer.save()
+            saved = time.monotonic()
+    trainer.save()
+
+
+if __name__ == "__main__":
+    main()

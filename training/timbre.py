@@ -1,0 +1,630 @@
+"""Train the timbre network: the envelope that a voice would give to what was said.
+
+    python -m training.timbre --pack ../packed --content ../runs/content/content.safetensors \\
+        --out ../runs/timbre
+
+Everything happens on packed envelopes, so a step costs no waveform. A stretch of a clip is the
+target. What the network hears of it is perturbed (tract length, equaliser, noise), or, where other
+people said the same, is theirs, aligned in time. The voice is known from other speech of the
+target's speaker: rows of code and envelope, among which the network looks up how the voice sounds
+in what is being said (attention, Vaswani et al. 2017; the idea of retrieval is kNN-VC's, Baas et
+al. 2023). Whole voices are also moved along the tract-length axis, which makes virtual speakers.
+Resumes from the run's last checkpoint.
+"""
+
+import argparse
+import json
+import os
+import signal
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from menura.engine.neural import bands
+from menura.engine.neural import mel as spectra_of
+from menura.engine.neural.controls import CONTROLS, controls_of, hold, steady
+from menura.engine.neural.measurement import means_of, speech_level
+from menura.engine.neural.mel import MELS
+from menura.engine.neural.networks import LOOK_AHEAD
+from training.blocks import Block, rms_norm
+from training.content import CODE, Content, held_out
+from training.data import Clip, Pack, perturbed
+from training.envelopes import ROW
+
+# Hyper-parameters.
+STEPS = 4_500
+BATCH = 16
+FRAMES = 180
+LEAD = 40
+"""Frames before the loss begins."""
+ROWS = 256
+"""Rows of reference that a voice consists of."""
+WIDTH, HIDDEN, BLOCKS, KERNEL = 224, 512, 5, 7
+HEADS, KEY = 4, 32
+VOICE = 64
+VIEWS = 2
+"""Perturbed codes made of every clip beforehand, beside the plain one."""
+PAIR_SHARE = 0.25
+LEARNING_RATE = 1.0e-3
+FINAL_RATE = 2.0e-5
+WARM_UP = 60
+BETAS = (0.9, 0.95)
+WEIGHT_DECAY = 0.02
+CLIP_NORM = 2.0
+AVERAGE = 0.997
+UNCARRIED = 0.3
+"""Share of the items that see nothing of the source's envelope but the code."""
+TRACT = 0.17
+"""Largest change of the source's tract in nepers; TRACT_ERROR of it is not undone before."""
+TRACT_ERROR = 0.06
+VIRTUAL = 0.12
+"""Largest change of a whole voice's tract in nepers, in half of the items."""
+EQUALISER = 0.7
+CARRIED_NOISE = 0.25
+TOP_HZ = 7_600.0
+SAVE_SECONDS = 180.0
+VALIDATE_EVERY = 250
+SEED = 7
+WEIGHTS = {
+    "librispeech": 3.0,
+    "s2i": 1.5,
+    "t145": 1.2,
+    "arabic": 0.5,
+    "wakeword": 0.5,
+    "ljspeech": 2.0,
+    "kerstin": 0.3,
+    "nathalie": 0.4,
+    "flemishguy": 0.4,
+}
+"""How often a second of each corpus is heard, relative to its share."""
+
+Array = NDArray[np.float32]
+
+
+class Timbre(nn.Module):
+    """Code, carried envelope and controls, in the light of a voice, to the voice's envelope."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query = nn.Linear(CODE + 1, HEADS * KEY)
+        self.key = nn.Linear(CODE + 1, HEADS * KEY)
+        self.sharpness = nn.Parameter(torch.full((HEADS,), 2.3))
+        self.voice = nn.Sequential(nn.Linear(2 * bands.COUNT + 1, VOICE), nn.Tanh())
+        self.enter = nn.Linear(CODE + (HEADS + 1) * bands.COUNT + CONTROLS + 1, WIDTH)
+        self.blocks = nn.ModuleList(Block(WIDTH, HIDDEN, KERNEL, VOICE) for _ in range(BLOCKS))
+        self.leave = nn.Linear(WIDTH, bands.COUNT)
+        nn.init.normal_(self.leave.weight, std=0.01)
+        nn.init.zeros_(self.leave.bias)
+
+    def keys(self, rows: Tensor) -> Tensor:
+        """Return keys of reference rows, (batch, rows, heads, key); rows: (batch, rows, 65)."""
+        return nn.functional.normalize(self.key(rows).unflatten(-1, (HEADS, KEY)), dim=-1)
+
+    def modulation(self, means: Tensor) -> Tensor:
+        """Return all blocks' scales and shifts, (batch, blocks, 2 width); means: (batch, 129)."""
+        voice = self.voice(means)
+        return torch.stack([block.modulation(voice) for block in self.blocks], dim=1)
+
+    def forward(
+        self,
+        code: Tensor,
+        carried: Tensor,
+        controls: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        modulation: Tensor,
+        states: list[Tensor] | None = None,
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return envelopes over the level, (batch, time, 64), and the next states.
+
+        code: (batch, time, 64). carried: the source's envelope, moved to the voice's tract and
+        mean, and whether there is one, (batch, time, 65). controls: (batch, time, 13); the last is
+        the voicing. keys: of `keys`. values: the rows' envelopes over their level, (batch, rows,
+        64).
+        """
+        found = self.found(code, controls, keys, values)
+        return self.formed(code, carried, controls, found, modulation, states)
+
+    def found(self, code: Tensor, controls: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """Return what each head looks up in the voice, (batch, time, heads, 64)."""
+        asked = torch.cat((code, controls[..., -1:]), dim=-1)
+        query = nn.functional.normalize(self.query(asked).unflatten(-1, (HEADS, KEY)), dim=-1)
+        fit = torch.einsum("bthk,brhk->bhtr", query, keys)
+        weights = torch.softmax(fit * torch.exp(self.sharpness)[:, None, None], dim=-1)
+        return torch.einsum("bhtr,brc->bthc", weights, values)
+
+    def formed(
+        self,
+        code: Tensor,
+        carried: Tensor,
+        controls: Tensor,
+        found: Tensor,
+        modulation: Tensor,
+        states: list[Tensor] | None = None,
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return what `forward` does, given what was looked up."""
+        x = torch.cat((code, found.flatten(2) * 0.5, carried * 0.5, controls), dim=-1)
+        x = self.enter(x)
+        following = []
+        for index, block in enumerate(self.blocks):
+            x, state = block(x, None if states is None else states[index], modulation[:, index])
+            following.append(state)
+        return found.mean(dim=2) + self.leave(rms_norm(x)), following
+
+
+def codes_of(pack: Pack, content: Path, out: Path) -> None:
+    """Write the codes of every clip, plain and perturbed in VIEWS ways, to `out` (float16)."""
+    weights = load_file(content)
+    prior = weights.pop("prior").numpy()
+    model = Content()
+    model.load_state_dict(weights)
+    total = sum(clip.frames for clip in pack.clips)
+    made = np.lib.format.open_memmap(out, "w+", np.float16, (1 + VIEWS, total, CODE))
+    rng = np.random.default_rng(SEED)
+    for clip in track(pack.clips, "codes"):
+        wave, f0 = pack.wave(clip), pack.f0(clip)
+        views = [spectra_of.log_mel(spectra_of.power(wave, clip.frames))]
+        for view in range(VIEWS):
+            low, high = -0.2 + 0.4 * view / VIEWS, -0.2 + 0.4 * (view + 1) / VIEWS
+            warp = float(np.round(np.exp(rng.uniform(low, high)) * 40) / 40)
+            views.append(perturbed(wave, f0, clip.frames, rng, warp))
+        inputs = []
+        for mel in views:
+            # The mean as it is after a while: the clip is heard twice.
+            running = spectra_of.RunningMean(prior)
+            running.push(mel)
+            shape, relative = running.push(mel)
+            inputs.append(np.concatenate((shape, relative[:, None]), axis=1))
+        heard = np.pad(np.stack(inputs), ((0, 0), (0, LOOK_AHEAD), (0, 0)), mode="edge")
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            code, _ = model(*torch.from_numpy(heard).split((MELS, 1), dim=-1))
+        made[:, clip.start : clip.start + clip.frames] = code[:, LOOK_AHEAD:].float().numpy()
+    made.flush()
+
+
+def aligned(theirs: Array, ours: Array) -> NDArray[np.int64]:
+    """Return for each row of `ours` the row of `theirs` that says the same (dynamic time
+    warping of codes)."""
+    own = ours / np.linalg.norm(ours, axis=1, keepdims=True)
+    other = theirs / np.linalg.norm(theirs, axis=1, keepdims=True)
+    cost = 1.0 - own @ other.T
+    rows, columns = cost.shape
+    total = np.full((rows + 1, columns + 1), np.inf)
+    total[0, 0] = 0.0
+    for diagonal in range(2, rows + columns + 1):
+        row = np.arange(max(1, diagonal - columns), min(rows, diagonal - 1) + 1)
+        column = diagonal - row
+        best = np.minimum(
+            total[row - 1, column - 1],
+            np.minimum(total[row - 1, column], total[row, column - 1]) + 0.05,
+        )
+        total[row, column] = best + cost[row - 1, column - 1]
+    path = np.zeros(rows, np.int64)
+    row, column = rows, columns
+    while row > 0 and column > 0:
+        path[row - 1] = column - 1
+        before = (total[row - 1, column - 1], total[row - 1, column], total[row, column - 1])
+        step = int(np.argmin(before))
+        row, column = row - (step != 2), column - (step != 1)
+    return path
+
+
+class Items:
+    """Draws batches for ever. split: `train` or `valid`; people held out of training count as the
+    latter."""
+
+    def __init__(self, folder: Path, codes: Path, split: str, seed: int) -> None:
+        self.pack = Pack(folder)
+        self.rng = np.random.default_rng(seed)
+        rows = np.memmap(folder / "envelope.f16", np.float16, "r")
+        self._rows = rows.reshape(-1, ROW)
+        self._codes = np.load(codes, mmap_mode="r")
+        least = FRAMES + 10 if split == "train" else 120
+        held = held_out([clip for clip in self.pack.clips if clip.split == "train"])
+        clips = [
+            clip
+            for clip in self.pack.clips
+            if clip.frames > 70
+            and (clip.split == "train" and clip.person not in held) == (split == "train")
+        ]
+        self.of_person: dict[str, list[Clip]] = defaultdict(list)
+        for clip in clips:
+            self.of_person[clip.person].append(clip)
+        self.clips = [
+            clip
+            for clip in clips
+            if clip.frames > least
+            or (clip.corpus == "wakeword" and len(self.of_person[clip.person]) > 1)
+        ]
+        weight = np.array([clip.frames * WEIGHTS.get(clip.corpus, 0.5) for clip in self.clips])
+        self.chance = weight / weight.sum()
+        people = sorted({clip.person for clip in self.clips})
+        self.names = {person: number for number, person in enumerate(people)}
+        self.of_text: dict[str, list[Clip]] = defaultdict(list)
+        for clip in self.clips:
+            if clip.text and clip.corpus == "t145":
+                self.of_text[clip.text].append(clip)
+        self.spoken = [text for text, said in self.of_text.items() if len(said) > 1]
+        self._known: dict[str, tuple[Array, Array, Array, Array, float]] = {}
+
+    def known(self, clip: Clip) -> tuple[Array, Array, Array, Array, float]:
+        """Return a clip's envelope over the level, level over the speech's, periodic shares, F0 and
+        the speech's level."""
+        if clip.path not in self._known:
+            part = self._rows[clip.start : clip.start + clip.frames].astype(np.float32)
+            envelope, shares = part[:, : bands.COUNT], part[:, bands.COUNT :]
+            level = bands.level(envelope)
+            speech = speech_level(level)
+            made = (
+                (envelope - level[:, None]).astype(np.float16),
+                (level - speech).astype(np.float32),
+                shares.astype(np.float16),
+                self.pack.f0(clip),
+                speech,
+            )
+            self._known[clip.path] = made  # type: ignore[assignment]
+        shape, level, shares, f0, speech = self._known[clip.path]
+        return shape.astype(np.float32), level, shares.astype(np.float32), f0, speech
+
+    def codes(self, clip: Clip, view: int) -> Array:
+        """Return a clip's codes, (frames, 64). view: 0 plain, else perturbed."""
+        return np.asarray(self._codes[view, clip.start : clip.start + clip.frames], np.float32)
+
+    def reference(self, clip: Clip, first: int) -> tuple[Array, Array, Array, float]:
+        """Return rows, (ROWS, 65), their envelopes, (ROWS, 64), the means, (128,), and the median
+        of log F0, of other speech of the same speaker."""
+        owners = self.of_person[clip.person]
+        others = [owner for owner in owners if owner.path != clip.path]
+        parts, heard = [], 0
+        if others:
+            for index in self.rng.permutation(len(others)):
+                parts.append((others[index], np.ones(others[index].frames, bool)))
+                heard += others[index].frames
+                if heard > 1_200:
+                    break
+        if heard < 500 and not (others and clip.frames < 400):
+            away = np.abs(np.arange(clip.frames) - first - LEAD - FRAMES // 2) > FRAMES // 2 + 20
+            parts.append((clip, away if heard + away.sum() > 60 else ~away))
+        codes, shapes, voicing, pitch = [], [], [], []
+        for part, usable in parts:
+            shape, level, _, f0, _ = self.known(part)
+            # The voice is measured from speech as it is, or from speech that was perturbed alike.
+            chosen = usable & (level > -5.0)
+            chosen = chosen if chosen.any() else np.ones_like(chosen)
+            codes.append(self.codes(part, 0)[chosen])
+            shapes.append(shape[chosen])
+            voicing.append((f0 > 0)[chosen])
+            pitch.append(np.log(f0[chosen & (f0 > 0)]))
+        code, shape = np.concatenate(codes), np.concatenate(shapes)
+        voiced = np.concatenate(voicing).astype(np.float32)
+        median = float(np.median(np.concatenate(pitch))) if len(np.concatenate(pitch)) else 5.0
+        means = means_of(shape, voiced > 0.5)
+        some = self.rng.choice(len(code), ROWS, replace=len(code) < ROWS)
+        rows = np.concatenate((code, voiced[:, None]), axis=1)[some]
+        return rows, shape[some], means, median
+
+    def item(self, plain: bool) -> dict[str, Array]:
+        """Return one training item."""
+        rng = self.rng
+        partner = None
+        if not plain and self.spoken and rng.random() < PAIR_SHARE:
+            said = self.of_text[self.spoken[rng.integers(len(self.spoken))]]
+            pair = rng.choice(len(said), 2, replace=False)
+            clip, partner = said[pair[0]], said[pair[1]]
+        else:
+            clip = self.clips[rng.choice(len(self.clips), p=self.chance)]
+        shape, level, shares, f0, _ = self.known(clip)
+        span = FRAMES + LEAD
+        first = int(rng.integers(0, max(1, clip.frames - span + 20)))
+        frames = min(span, clip.frames - first)
+        rows, values, means, median = self.reference(clip, first)
+        part = slice(first, first + frames)
+        target, heard = shape[part], level[part]
+        view = 0 if plain else int(rng.integers(0, VIEWS + 1))
+        if partner is None:
+            code, source, source_level = self.codes(clip, view)[part], target, heard
+            voiced = f0[part] > 0
+            usual = shape[(level > -4.0) & (f0 > 0)]
+            ratio = 1.0
+        else:
+            path = np.repeat(2 * aligned(self.codes(partner, 0)[::2], self.codes(clip, 0)[::2]), 2)[
+                : clip.frames
+            ]
+            path = np.minimum(path, partner.frames - 1)[part]
+            their_shape, their_level, _, their_f0, _ = self.known(partner)
+            code, source = self.codes(partner, view)[path], their_shape[path]
+            source_level, voiced = their_level[path], their_f0[path] > 0
+            usual = their_shape[(their_level > -4.0) & (their_f0 > 0)]
+            theirs = np.median(their_f0[their_f0 > 0]) if np.any(their_f0 > 0) else 150.0
+            ratio = float(np.exp(np.clip(0.15 * (median - np.log(theirs)), -0.17, 0.17)))
+        virtual = 0.0
+        if not plain and rng.random() < 0.5:
+            virtual = float(rng.uniform(-VIRTUAL, VIRTUAL))
+            moved = np.full(max(frames, ROWS, 2), np.exp(virtual), np.float32)
+            target = bands.warped(target, moved[:frames])
+            values = bands.warped(values, moved[:ROWS])
+            means = bands.warped(means.reshape(2, -1), moved[:2]).ravel()
+            median += 1.5 * virtual
+        mean = usual.mean(axis=0) if len(usual) else shape.mean(axis=0)
+        if not plain:
+            off = 0.0 if partner is not None else float(rng.uniform(-TRACT, TRACT))
+            error = float(rng.uniform(-TRACT_ERROR, TRACT_ERROR))
+            # The source is warped by `off`; the estimate undoes all of it but the error.
+            factor = ratio * np.exp(error + virtual) if partner is None else ratio * np.exp(error)
+            net = np.full(frames, factor, np.float32)
+            if partner is None and abs(off) > 0.05:
+                source = bands.warped(source, np.full(frames, np.exp(off), np.float32))
+                net = (net / np.exp(off)).astype(np.float32)
+                mean = bands.warped(mean[None], np.array([np.exp(off)], np.float32))[0]
+            knots = rng.normal(0, EQUALISER, int(rng.integers(3, 8)))
+            curve = np.interp(
+                np.arange(bands.COUNT), np.linspace(0, bands.COUNT - 1, len(knots)), knots
+            )
+            # Of the equaliser the mean removal undoes all but what it has not heard yet.
+            source = source + curve
+            mean = mean + curve + rng.normal(0, 0.15, bands.COUNT) + rng.normal(0, 0.2)
+            own = bands.level(source.astype(np.float32))
+            source, source_level = source - own[:, None], source_level + own
+            source = bands.warped(source.astype(np.float32), net)
+            mean = bands.warped(mean[None].astype(np.float32), net[:1])[0]
+            source = source + CARRIED_NOISE * rng.random() * rng.standard_normal(source.shape)
+            source_level = source_level + float(rng.normal(0, 0.4))
+        there = 0.0 if not plain and rng.random() < UNCARRIED else 1.0
+        carried = np.clip(source - mean + means[: bands.COUNT], -9.0, 5.0) * there
+        carried = np.concatenate((carried, np.full((frames, 1), there)), axis=1)
+        held = hold(f0[part], float(np.exp(median)))
+        controls = controls_of(held, median, steady(source_level), None, shares[part], voiced)
+        top = min(TOP_HZ, 0.95 * clip.bandwidth * np.exp(min(0.0, virtual)))
+        weight = np.clip((heard[:, None] + 6.0) / 4.0, 0.03, 1.0) * (top > bands.CENTRES)
+        weight[:LEAD] = 0.0
+        short = span - frames
+        out = {
+            "code": np.pad(code, ((0, short), (0, 0))),
+            "carried": np.pad(carried, ((0, short), (0, 0))),
+            "controls": np.pad(controls, ((0, short), (0, 0)), constant_values=-3.6),
+            "target": np.pad(target, ((0, short), (0, 0))),
+            "weight": np.pad(weight, ((0, short), (0, 0))),
+            "rows": rows,
+            "values": values,
+            "means": np.append(means, median - 5.0),
+        }
+        return {name: np.asarray(value, np.float32) for name, value in out.items()}
+
+    def conversion(self) -> dict[str, Array]:
+        """Return an item of one person turned into another, as at run time; it has no target."""
+        rng = self.rng
+        clip = self.clips[rng.choice(len(self.clips), p=self.chance)]
+        other = clip
+        while other.person == clip.person:
+            other = self.clips[rng.choice(len(self.clips), p=self.chance)]
+        shape, level, shares, f0, _ = self.known(clip)
+        span = FRAMES + LEAD
+        first = int(rng.integers(0, max(1, clip.frames - span + 20)))
+        part = slice(first, first + min(span, clip.frames - first))
+        rows, values, means, median = self.reference(other, -10 * span)
+        usual = shape[(level > -4.0) & (f0 > 0)]
+        mean = usual.mean(axis=0) if len(usual) else shape.mean(axis=0)
+        theirs = float(np.median(f0[f0 > 0])) if np.any(f0 > 0) else 150.0
+        slope = 0.15 * (median - np.log(theirs)) + rng.normal(0, 0.03)
+        ratio = np.full(part.stop - first, np.exp(np.clip(slope, -0.2, 0.2)), np.float32)
+        carried = bands.warped(shape[part] - mean, ratio) + means[: bands.COUNT]
+        carried = np.append(np.clip(carried, -9.0, 5.0), np.ones((len(ratio), 1)), axis=1)
+        held = hold(f0[part], theirs) * float(np.exp(median)) / theirs
+        told = steady(level[part])
+        controls = controls_of(held, median, told, None, shares[part], f0[part] > 0)
+        short = span - len(ratio)
+        out = {
+            "code": np.pad(self.codes(clip, 0)[part], ((0, short), (0, 0))),
+            "carried": np.pad(carried, ((0, short), (0, 0))),
+            "controls": np.pad(controls, ((0, short), (0, 0))),
+            "source": np.pad(shape[part], ((0, short), (0, 0))),
+            "rows": rows,
+            "values": values,
+            "means": np.append(means, median - 5.0),
+        }
+        out["controls"][len(ratio) :, 2] = -3.6
+        out["theirs"], out["their_level"] = self._stretch(other)
+        return {name: np.asarray(value, np.float32) for name, value in out.items()}
+
+    def _stretch(self, clip: Clip) -> tuple[Array, Array]:
+        """Return FRAMES of a clip's envelopes, (FRAMES, 64), and levels; silence after its end."""
+        shape, level, _, _, _ = self.known(clip)
+        first = int(self.rng.integers(0, max(1, clip.frames - FRAMES + 1)))
+        part = slice(first, first + min(FRAMES, clip.frames - first))
+        short = FRAMES - (part.stop - first)
+        told = np.pad(steady(level[part]), (0, short), constant_values=-3.6)
+        return np.pad(shape[part], ((0, short), (0, 0))), told
+
+    def people(self, size: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return stretches of `size` people's clips, (size, FRAMES, 64), their levels and the
+        people's numbers; see `names`."""
+        drawn = self.rng.choice(len(self.clips), size, p=self.chance)
+        parts = [self._stretch(self.clips[index]) for index in drawn]
+        numbers = [self.names[self.clips[index].person] for index in drawn]
+        shapes, levels = (np.stack(part) for part in zip(*parts, strict=True))
+        return torch.from_numpy(shapes), torch.from_numpy(levels), torch.tensor(numbers)
+
+    def conversions(self, size: int) -> dict[str, Tensor]:
+        """Return `size` conversions stacked."""
+        return _stacked([self.conversion() for _ in range(size)])
+
+    def batch(self, size: int, plain: bool = False) -> dict[str, Tensor]:
+        """Return `size` items stacked."""
+        return _stacked([self.item(plain) for _ in range(size)])
+
+
+def _stacked(items: list[dict[str, Array]]) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(np.stack([item[name] for item in items])) for name in items[0]}
+
+
+def rate_at(step: int, steps: int) -> float:
+    """Return the learning rate: linear warm-up, then a cosine to the final rate."""
+    if step < WARM_UP:
+        return LEARNING_RATE * (step + 1) / WARM_UP
+    share = min(1.0, (step - WARM_UP) / max(1, steps - WARM_UP))
+    return FINAL_RATE + (LEARNING_RATE - FINAL_RATE) * 0.5 * (1 + float(np.cos(np.pi * share)))
+
+
+def distance(result: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Return the mean weighted difference in nepers, of values and of their changes in time."""
+    apart = ((result - target).abs() * weight).sum() / weight.sum()
+    moved = (result.diff(dim=1) - target.diff(dim=1)).abs() * weight[:, 1:]
+    return apart + 0.5 * moved.sum() / weight[:, 1:].sum()
+
+
+class Trainer:
+    """Everything one run holds."""
+
+    def __init__(self, folder: Path, codes: Path, run: Path, seed: int) -> None:
+        torch.manual_seed(SEED)
+        self.run = run
+        self.items = Items(folder, codes, "train", seed)
+        held = Items(folder, codes, "valid", 99)
+        self.valid = [held.batch(16, plain=True) for _ in range(4)] if held.clips else []
+        self.model = Timbre()
+        self.average = {name: value.clone() for name, value in self.model.state_dict().items()}
+        self.optimiser = torch.optim.AdamW(
+            self.model.parameters(), lr=LEARNING_RATE, betas=BETAS, weight_decay=WEIGHT_DECAY
+        )
+        self.step, self.heard = 0, 0.0
+
+    def outcome(self, batch: dict[str, Tensor], swap: bool = False) -> Tensor:
+        """Return envelopes for a batch. swap: with a neighbour's voice."""
+        names = ("rows", "values", "means")
+        rows, values, means = (batch[name].roll(1, 0) if swap else batch[name] for name in names)
+        with torch.autocast("cpu", torch.bfloat16):
+            out, _ = self.model(
+                batch["code"],
+                batch["carried"],
+                batch["controls"],
+                self.model.keys(rows),
+                values,
+                self.model.modulation(means),
+            )
+        return out.float()
+
+    def advance(self, steps: int) -> dict[str, float]:
+        """Take one step and return its figures."""
+        batch = self.items.batch(BATCH)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate_at(self.step, steps)
+        loss = distance(self.outcome(batch), batch["target"], batch["weight"])
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), CLIP_NORM)
+        if bool(torch.isfinite(norm)):
+            self.optimiser.step()
+        self.step += 1
+        self.heard += BATCH * FRAMES / 100
+        decay = min(AVERAGE, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for name, value in self.model.state_dict().items():
+                self.average[name].lerp_(value, 1 - decay)
+        return {"loss": loss.item(), "norm": norm.item()}
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Return losses of the averaged weights on unseen speakers: with the right voice, with a
+        wrong one, and with nothing carried."""
+        own = {name: value.clone() for name, value in self.model.state_dict().items()}
+        self.model.load_state_dict(self.average)
+        figures: dict[str, list[float]] = {"right": [], "wrong": [], "uncarried": []}
+        for batch in self.valid:
+            bare = dict(batch, carried=torch.zeros_like(batch["carried"]))
+            for name, heard, swap in (
+                ("right", batch, False),
+                ("wrong", batch, True),
+                ("uncarried", bare, False),
+            ):
+                result = self.outcome(heard, swap)
+                figures[name].append(float(distance(result, batch["target"], batch["weight"])))
+        self.model.load_state_dict(own)
+        return {f"valid_{name}": float(np.mean(values)) for name, values in figures.items()}
+
+    def save(self) -> None:
+        """Write averaged weights, weights and optimiser in place of the last checkpoint."""
+        self.run.mkdir(parents=True, exist_ok=True)
+        header = {"step": str(self.step), "heard": f"{self.heard:.0f}"}
+        save_file(self.average, self.run / "timbre.tmp", header)
+        full = {
+            "model": self.model.state_dict(),
+            "average": self.average,
+            "optimiser": self.optimiser.state_dict(),
+            "progress": (self.step, self.heard),
+        }
+        torch.save(full, self.run / "last.tmp")
+        os.replace(self.run / "timbre.tmp", self.run / "timbre.safetensors")
+        os.replace(self.run / "last.tmp", self.run / "last.pt")
+
+    def resume(self, start: Path | None) -> None:
+        """Continue from the run's checkpoint, or begin with weights of another (safetensors)."""
+        last = self.run / "last.pt"
+        if last.exists():
+            full = torch.load(last, weights_only=True)
+            self.model.load_state_dict(full["model"])
+            self.average = full["average"]
+            self.optimiser.load_state_dict(full["optimiser"])
+            self.step, self.heard = full["progress"]
+        elif start is not None:
+            self.model.load_state_dict(load_file(start))
+            self.average = {name: value.clone() for name, value in self.model.state_dict().items()}
+
+
+def main() -> None:
+    """Train until the steps are done; progress on the terminal and in `log.jsonl`."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--pack", type=Path, default=Path("../packed"))
+    parser.add_argument("--content", type=Path, default=Path("../runs/content/content.safetensors"))
+    parser.add_argument("--out", type=Path, default=Path("../runs/timbre"))
+    parser.add_argument("--weights", type=Path, default=None, help="weights to begin with")
+    parser.add_argument("--steps", type=int, default=STEPS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    codes = arguments.out / "codes.npy"
+    if not codes.exists():
+        codes_of(Pack(arguments.pack), arguments.content, arguments.out / "codes.tmp.npy")
+        os.replace(arguments.out / "codes.tmp.npy", codes)
+    # A resumed run must not hear the batches of its beginning again.
+    seed = int(time.time()) % 100_000
+    trainer = Trainer(arguments.pack, codes, arguments.out, seed)
+    trainer.resume(arguments.weights)
+    console = Console()
+    recent: dict[str, float] = {}
+    saved = begun = time.monotonic()
+    first = trainer.step
+    stopping: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: stopping.append(number))
+    while trainer.step < arguments.steps and not stopping:
+        for name, value in trainer.advance(arguments.steps).items():
+            recent[name] = recent.get(name, value) * 0.98 + value * 0.02
+        left = (arguments.steps - trainer.step) * (time.monotonic() - begun)
+        left /= trainer.step - first
+        if trainer.step % 10 == 0:
+            shown = "  ".join(f"{name} {value:.3f}" for name, value in recent.items())
+            console.print(
+                f"{trainer.step:>6}/{arguments.steps}  {shown}  heard {trainer.heard / 3600:.2f} h"
+                f"  end in {left / 60:.0f} min"
+            )
+        if trainer.step % VALIDATE_EVERY == 0 or trainer.step == 50:
+            line = {"step": trainer.step, "heard": trainer.heard, "cpu": time.process_time()}
+            line |= recent | trainer.validate()
+            with open(arguments.out / "log.jsonl", "a", encoding="utf-8") as log:
+                log.write(json.dumps({k: round(v, 4) for k, v in line.items()}) + "\n")
+            console.print(line)
+        if time.monotonic() - saved > SAVE_SECONDS:
+            trainer.save()
+            saved = time.monotonic()
+    trainer.save()
+
+
+if __name__ == "__main__":
+    main()
