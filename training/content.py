@@ -8,17 +8,13 @@ the run's last checkpoint.
 """
 
 import argparse
-import json
 import os
-import signal
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -28,6 +24,7 @@ from menura.engine.neural.mel import MELS
 from menura.engine.neural.networks import LOOK_AHEAD
 from training.blocks import Block, rms_norm
 from training.data import Clip, Pack, average_mel, perturbed
+from training.loop import fresh_seed, rate_at, train
 from training.phones import CLASSES, UNKNOWN
 
 # Hyper-parameters.
@@ -49,7 +46,6 @@ AGREEMENT = 0.5
 """Weight of the agreement of the two codes."""
 WARP = 1.25
 AVERAGE = 0.995
-SAVE_SECONDS = 180.0
 VALIDATE_EVERY = 100
 SEED = 5
 SHARES = {"spoken": 0.22, "t145": 0.13, "librispeech": 0.36, "s2i": 0.12, "wakeword": 0.03}
@@ -169,14 +165,6 @@ class Stretches:
         return torch.from_numpy(np.concatenate(views)), torch.from_numpy(labels)
 
 
-def rate_at(step: int, steps: int) -> float:
-    """Return the learning rate: linear warm-up, then a cosine to the final rate."""
-    if step < WARM_UP:
-        return LEARNING_RATE * (step + 1) / WARM_UP
-    share = min(1.0, (step - WARM_UP) / max(1, steps - WARM_UP))
-    return FINAL_RATE + (LEARNING_RATE - FINAL_RATE) * 0.5 * (1 + float(np.cos(np.pi * share)))
-
-
 class Trainer:
     """Everything one run holds."""
 
@@ -201,7 +189,7 @@ class Trainer:
         """Take one step and return its figures."""
         inputs, labels = self.stretches.batch(BATCH)
         for group in self.optimiser.param_groups:
-            group["lr"] = rate_at(self.step, steps)
+            group["lr"] = rate_at(self.step, steps, LEARNING_RATE, FINAL_RATE, WARM_UP)
         with torch.autocast("cpu", torch.bfloat16):
             code, _ = self.model(inputs[..., :MELS], inputs[..., MELS:])
             logits = self.model.head(code)
@@ -284,38 +272,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=STEPS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    # A resumed run must not hear the batches of its beginning again.
-    seed = int(time.time()) % 100_000
-    trainer = Trainer([arguments.pack, arguments.spoken], arguments.out, seed)
+    trainer = Trainer([arguments.pack, arguments.spoken], arguments.out, fresh_seed())
     trainer.resume()
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    console = Console()
-    recent: dict[str, float] = {}
-    saved = begun = time.monotonic()
-    first = trainer.step
-    stopping: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _: stopping.append(number))
-    while trainer.step < arguments.steps and not stopping:
-        for name, value in trainer.advance(arguments.steps).items():
-            recent[name] = recent.get(name, value) * 0.95 + value * 0.05
-        left = (arguments.steps - trainer.step) * (time.monotonic() - begun)
-        left /= trainer.step - first
-        if trainer.step % 10 == 0:
-            shown = "  ".join(f"{name} {value:.3f}" for name, value in recent.items())
-            console.print(
-                f"{trainer.step:>6}/{arguments.steps}  {shown}  heard {trainer.heard / 3600:.2f} h"
-                f"  end in {left / 60:.0f} min"
-            )
-        if trainer.step % VALIDATE_EVERY == 0:
-            line = {"step": trainer.step, "heard": trainer.heard, "cpu": time.process_time()}
-            line |= recent | trainer.validate()
-            with open(arguments.out / "log.jsonl", "a", encoding="utf-8") as log:
-                log.write(json.dumps({k: round(v, 4) for k, v in line.items()}) + "\n")
-            console.print(line)
-        if time.monotonic() - saved > SAVE_SECONDS:
-            trainer.save()
-            saved = time.monotonic()
-    trainer.save()
+    train(trainer, arguments.steps, arguments.out, VALIDATE_EVERY)
 
 
 if __name__ == "__main__":

@@ -13,21 +13,18 @@ angular margin, Deng et al. 2019). Resumes from the run's last checkpoint.
 """
 
 import argparse
-import json
 import os
-import signal
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
-from rich.console import Console
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from menura.engine.neural import bands
 from training.content import CODE
+from training.loop import fresh_seed, train
 from training.phones import CLASSES
 from training.timbre import FRAMES, LEAD, TOP_HZ, Items, Timbre, distance
 
@@ -50,7 +47,6 @@ PEOPLE = 24
 MARGIN, SCALE = 0.2, 20.0
 WARM_UP = 500
 """Steps in which only discriminator, reader and listener learn."""
-SAVE_SECONDS = 180.0
 VALIDATE_EVERY = 200
 SEED = 11
 QUIET = -2.2
@@ -343,35 +339,11 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    # A resumed run must not hear the batches of its beginning again.
-    seed = int(time.time()) % 100_000
-    trainer = Trainer(arguments.pack, arguments.codes, arguments.content, arguments.out, seed)
+    trainer = Trainer(
+        arguments.pack, arguments.codes, arguments.content, arguments.out, fresh_seed()
+    )
     trainer.resume(arguments.weights)
-    console = Console()
-    recent: dict[str, float] = {}
-    saved = begun = time.monotonic()
-    first = trainer.step
-    stopping: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _: stopping.append(number))
-    while trainer.step < arguments.steps and not stopping:
-        for name, value in trainer.advance(arguments.steps).items():
-            recent[name] = recent.get(name, value) * 0.97 + value * 0.03
-        left = (arguments.steps - trainer.step) * (time.monotonic() - begun)
-        left /= trainer.step - first
-        if trainer.step % 10 == 0:
-            shown = "  ".join(f"{name} {value:.3f}" for name, value in recent.items())
-            console.print(
-                f"{trainer.step:>6}/{arguments.steps}  {shown}  end in {left / 60:.0f} min"
-            )
-        if trainer.step % VALIDATE_EVERY == 0:
-            line = {"step": trainer.step, "cpu": time.process_time()} | recent | trainer.validate()
-            with open(arguments.out / "log.jsonl", "a", encoding="utf-8") as log:
-                log.write(json.dumps({k: round(v, 4) for k, v in line.items()}) + "\n")
-            console.print(line)
-        if time.monotonic() - saved > SAVE_SECONDS:
-            trainer.save()
-            saved = time.monotonic()
-    trainer.save()
+    train(trainer, arguments.steps, arguments.out, VALIDATE_EVERY)
 
 
 if __name__ == "__main__":

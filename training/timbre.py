@@ -13,17 +13,13 @@ Resumes from the run's last checkpoint.
 """
 
 import argparse
-import json
 import os
-import signal
-import time
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.progress import track
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -38,6 +34,7 @@ from training.blocks import Block, rms_norm
 from training.content import CODE, Content, held_out
 from training.data import Clip, Pack, perturbed
 from training.envelopes import ROW
+from training.loop import fresh_seed, rate_at, train
 
 # Hyper-parameters.
 STEPS = 4_500
@@ -70,7 +67,6 @@ VIRTUAL = 0.12
 EQUALISER = 0.7
 CARRIED_NOISE = 0.25
 TOP_HZ = 7_600.0
-SAVE_SECONDS = 180.0
 VALIDATE_EVERY = 250
 SEED = 7
 WEIGHTS = {
@@ -465,14 +461,6 @@ def _stacked(items: list[dict[str, Array]]) -> dict[str, Tensor]:
     return {name: torch.from_numpy(np.stack([item[name] for item in items])) for name in items[0]}
 
 
-def rate_at(step: int, steps: int) -> float:
-    """Return the learning rate: linear warm-up, then a cosine to the final rate."""
-    if step < WARM_UP:
-        return LEARNING_RATE * (step + 1) / WARM_UP
-    share = min(1.0, (step - WARM_UP) / max(1, steps - WARM_UP))
-    return FINAL_RATE + (LEARNING_RATE - FINAL_RATE) * 0.5 * (1 + float(np.cos(np.pi * share)))
-
-
 def distance(result: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """Return the mean weighted difference in nepers, of values and of their changes in time."""
     apart = ((result - target).abs() * weight).sum() / weight.sum()
@@ -515,7 +503,7 @@ class Trainer:
         """Take one step and return its figures."""
         batch = self.items.batch(BATCH)
         for group in self.optimiser.param_groups:
-            group["lr"] = rate_at(self.step, steps)
+            group["lr"] = rate_at(self.step, steps, LEARNING_RATE, FINAL_RATE, WARM_UP)
         loss = distance(self.outcome(batch), batch["target"], batch["weight"])
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -593,37 +581,9 @@ def main() -> None:
     if not codes.exists():
         codes_of(Pack(arguments.pack), arguments.content, arguments.out / "codes.tmp.npy")
         os.replace(arguments.out / "codes.tmp.npy", codes)
-    # A resumed run must not hear the batches of its beginning again.
-    seed = int(time.time()) % 100_000
-    trainer = Trainer(arguments.pack, codes, arguments.out, seed)
+    trainer = Trainer(arguments.pack, codes, arguments.out, fresh_seed())
     trainer.resume(arguments.weights)
-    console = Console()
-    recent: dict[str, float] = {}
-    saved = begun = time.monotonic()
-    first = trainer.step
-    stopping: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _: stopping.append(number))
-    while trainer.step < arguments.steps and not stopping:
-        for name, value in trainer.advance(arguments.steps).items():
-            recent[name] = recent.get(name, value) * 0.98 + value * 0.02
-        left = (arguments.steps - trainer.step) * (time.monotonic() - begun)
-        left /= trainer.step - first
-        if trainer.step % 10 == 0:
-            shown = "  ".join(f"{name} {value:.3f}" for name, value in recent.items())
-            console.print(
-                f"{trainer.step:>6}/{arguments.steps}  {shown}  heard {trainer.heard / 3600:.2f} h"
-                f"  end in {left / 60:.0f} min"
-            )
-        if trainer.step % VALIDATE_EVERY == 0 or trainer.step == 50:
-            line = {"step": trainer.step, "heard": trainer.heard, "cpu": time.process_time()}
-            line |= recent | trainer.validate()
-            with open(arguments.out / "log.jsonl", "a", encoding="utf-8") as log:
-                log.write(json.dumps({k: round(v, 4) for k, v in line.items()}) + "\n")
-            console.print(line)
-        if time.monotonic() - saved > SAVE_SECONDS:
-            trainer.save()
-            saved = time.monotonic()
-    trainer.save()
+    train(trainer, arguments.steps, arguments.out, VALIDATE_EVERY)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,72 @@
+"""What every training run does around its steps: pace, progress, log, checkpoints, the end."""
+
+import json
+import signal
+import time
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from rich.console import Console
+
+SAVE_SECONDS = 180.0
+SHOW_EVERY = 10
+
+
+class Trained(Protocol):
+    """A run: its networks, its data and how far it is."""
+
+    step: int
+
+    def advance(self, steps: int) -> dict[str, float]:
+        """Take one of `steps` steps and return its figures."""
+        ...
+
+    def validate(self) -> dict[str, float]:
+        """Return figures on people that are not trained on."""
+        ...
+
+    def save(self) -> None:
+        """Write a checkpoint in place of the last."""
+        ...
+
+
+def rate_at(step: int, steps: int, highest: float, lowest: float, warm_up: int) -> float:
+    """Return the learning rate: linear warm-up, then a cosine from `highest` to `lowest`."""
+    if step < warm_up:
+        return highest * (step + 1) / warm_up
+    share = min(1.0, (step - warm_up) / max(1, steps - warm_up))
+    return lowest + (highest - lowest) * 0.5 * (1 + float(np.cos(np.pi * share)))
+
+
+def fresh_seed() -> int:
+    """Return a seed by the clock: a resumed run must not hear its first batches again."""
+    return int(time.time()) % 100_000
+
+
+def train(trainer: Trained, steps: int, folder: Path, validate_every: int) -> None:
+    """Step until `steps` are done or SIGTERM comes; progress on the terminal and in
+    `folder/log.jsonl`, a checkpoint every three minutes and at the end."""
+    folder.mkdir(parents=True, exist_ok=True)
+    console = Console()
+    recent: dict[str, float] = {}
+    saved = begun = time.monotonic()
+    first = trainer.step
+    stopping: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: stopping.append(number))
+    while trainer.step < steps and not stopping:
+        for name, value in trainer.advance(steps).items():
+            recent[name] = recent.get(name, value) * 0.97 + value * 0.03
+        left = (steps - trainer.step) * (time.monotonic() - begun) / (trainer.step - first)
+        if trainer.step % SHOW_EVERY == 0:
+            shown = "  ".join(f"{name} {value:.3f}" for name, value in recent.items())
+            console.print(f"{trainer.step:>6}/{steps}  {shown}  end in {left / 60:.0f} min")
+        if trainer.step % validate_every == 0:
+            line = {"step": trainer.step, "cpu": time.process_time()} | recent | trainer.validate()
+            with open(folder / "log.jsonl", "a", encoding="utf-8") as log:
+                log.write(json.dumps({k: round(v, 4) for k, v in line.items()}) + "\n")
+            console.print(line)
+        if time.monotonic() - saved > SAVE_SECONDS:
+            trainer.save()
+            saved = time.monotonic()
+    trainer.save()
