@@ -15,16 +15,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from menura.engine.interface import HOP
 from menura.engine.neural import mel as spectra_of
 from menura.engine.neural.mel import MELS
-from menura.engine.neural.networks import LOOK_AHEAD
+from menura.engine.neural.networks import CODE, LOOK_AHEAD
 from training.blocks import Block, rms_norm
 from training.data import Clip, Pack, average_mel, perturbed
-from training.loop import fresh_seed, rate_at, train
+from training.loop import averaged, follow, fresh_seed, rate_at, train
 from training.phones import CLASSES, UNKNOWN
 
 # Hyper-parameters.
@@ -34,7 +34,6 @@ FRAMES = 260
 """Frames of a stretch, of which the first LEAD only settle the state."""
 LEAD = 20
 WIDTH, HIDDEN, BLOCKS, KERNEL = 224, 512, 7, 7
-CODE = 64
 LEARNING_RATE = 1.2e-3
 FINAL_RATE = 2.0e-5
 WARM_UP = 60
@@ -78,6 +77,15 @@ class Content(nn.Module):
             x, state = block(x, None if states is None else states[index])
             following.append(state)
         return rms_norm(self.leave(rms_norm(x))), following
+
+
+def load_content(weights: Path) -> tuple[Content, spectra_of.Array]:
+    """Return the network of a checkpoint, and the spectrum its running mean starts from."""
+    tensors = load_file(weights)
+    prior = tensors.pop("prior").numpy()
+    model = Content()
+    model.load_state_dict(tensors)
+    return model, prior
 
 
 @dataclass
@@ -214,27 +222,22 @@ class Trainer:
             self.optimiser.step()
         self.step += 1
         self.heard += 2 * BATCH * FRAMES / 100
-        decay = min(AVERAGE, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            for name, value in self.model.state_dict().items():
-                self.average[name].lerp_(value, 1 - decay)
-            hit = (logits.argmax(-1) == known).sum() / named
+        follow(self.average, self.model, self.step, AVERAGE)
+        hit = (logits.argmax(-1) == known).sum() / named
         return {"entropy": entropy.item(), "apart": apart.item(), "hit": hit.item()}
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """Return the share of frames named rightly on held-out people, halves apart and joined."""
-        own = {name: value.clone() for name, value in self.model.state_dict().items()}
-        self.model.load_state_dict(self.average)
         exact, phone, total = 0, 0, 0
-        for inputs, labels in self.valid:
-            code, _ = self.model(inputs[..., :MELS], inputs[..., MELS:])
-            guess = self.model.head(code).argmax(-1)
-            known = labels != UNKNOWN
-            exact += int((guess == labels)[known].sum())
-            phone += int(((guess + 1) // 2 == (labels + 1) // 2)[known].sum())
-            total += int(known.sum())
-        self.model.load_state_dict(own)
+        with averaged(self.model, self.average):
+            for inputs, labels in self.valid:
+                code, _ = self.model(inputs[..., :MELS], inputs[..., MELS:])
+                guess = self.model.head(code).argmax(-1)
+                known = labels != UNKNOWN
+                exact += int((guess == labels)[known].sum())
+                phone += int(((guess + 1) // 2 == (labels + 1) // 2)[known].sum())
+                total += int(known.sum())
         return {"valid_exact": exact / max(1, total), "valid_phone": phone / max(1, total)}
 
     def save(self) -> None:

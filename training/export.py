@@ -24,10 +24,11 @@ from torch import Tensor, nn
 
 from menura.engine.neural import bands
 from menura.engine.neural.controls import CONTROLS
+from menura.engine.neural.networks import CODE
 from menura.engine.neural.voice import ROWS
 from training import content, timbre
 from training.blocks import Block
-from training.content import CODE, Content
+from training.content import Content, load_content
 from training.timbre import HEADS, KEY, Timbre
 
 TARGET = Path("src/menura/engine/neural/weights")
@@ -206,10 +207,7 @@ def write(
 
 def export(content_weights: Path, timbre_weights: Path, target: Path) -> None:
     """Write the four graphs and the facts of two checkpoints into a folder."""
-    tensors = load_file(content_weights)
-    prior = tensors.pop("prior")
-    heard = Content()
-    heard.load_state_dict(tensors)
+    heard, prior = load_content(content_weights)
     formed = Timbre()
     formed.load_state_dict(load_file(timbre_weights))
     content_state = (content.BLOCKS, content.KERNEL - 1, content.WIDTH)

@@ -3,11 +3,15 @@
 import json
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import torch
 from rich.console import Console
+from torch import Tensor, nn
 
 SAVE_SECONDS = 180.0
 SHOW_EVERY = 10
@@ -37,6 +41,29 @@ def rate_at(step: int, steps: int, highest: float, lowest: float, warm_up: int) 
         return highest * (step + 1) / warm_up
     share = min(1.0, (step - warm_up) / max(1, steps - warm_up))
     return lowest + (highest - lowest) * 0.5 * (1 + float(np.cos(np.pi * share)))
+
+
+Weights = dict[str, Tensor]
+
+
+@torch.no_grad()
+def follow(average: Weights, model: nn.Module, step: int, most: float) -> None:
+    """Move averaged weights towards a model's; they keep `most` of themselves a step, less at
+    first."""
+    decay = min(most, (1 + step) / (10 + step))
+    for name, value in model.state_dict().items():
+        average[name].lerp_(value, 1 - decay)
+
+
+@contextmanager
+def averaged(model: nn.Module, average: Weights) -> Iterator[None]:
+    """Give a model its averaged weights for a while."""
+    own = {name: value.clone() for name, value in model.state_dict().items()}
+    model.load_state_dict(average)
+    try:
+        yield
+    finally:
+        model.load_state_dict(own)
 
 
 def fresh_seed() -> int:

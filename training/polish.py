@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from menura.engine.neural import bands
-from training.content import CODE
-from training.loop import fresh_seed, train
+from menura.engine.neural.networks import CODE
+from training.loop import averaged, follow, fresh_seed, rate_at, train
 from training.phones import CLASSES
-from training.timbre import FRAMES, LEAD, TOP_HZ, Items, Timbre, distance
+from training.timbre import FRAMES, LEAD, Items, Timbre, distance
 
 # Hyper-parameters.
 STEPS = 2_700
@@ -51,8 +51,6 @@ VALIDATE_EVERY = 200
 SEED = 11
 QUIET = -2.2
 """Level, as the network is told it, under which nobody speaks."""
-USED = int(np.flatnonzero(bands.CENTRES < TOP_HZ)[-1]) + 1
-"""Bands that the discriminator sees."""
 
 
 class Judge(nn.Module):
@@ -83,7 +81,7 @@ class Judge(nn.Module):
                 level[..., None].expand(shape),
             ),
             dim=1,
-        )[..., :USED]
+        )[..., : bands.FORMED]
         made = []
         for layer in self.layers:
             seen = nn.functional.leaky_relu(layer(seen), 0.2)
@@ -111,7 +109,7 @@ class Reader(nn.Module):
         """Return logits, (batch, time, CLASSES)."""
         envelope = envelope - envelope.mean(dim=1, keepdim=True)
         heard = torch.cat((envelope * 0.5, level[..., None]), dim=-1)
-        heard[..., USED : bands.COUNT] = 0.0
+        heard[..., bands.FORMED : bands.COUNT] = 0.0
         read: Tensor = self.layers(heard.transpose(1, 2)).transpose(1, 2)
         return read
 
@@ -122,7 +120,7 @@ class Listener(nn.Module):
     def __init__(self, people: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv1d(USED, 160, 5, padding=2),
+            nn.Conv1d(bands.FORMED, 160, 5, padding=2),
             nn.SiLU(),
             nn.Conv1d(160, 160, 5, padding=4, dilation=2),
             nn.SiLU(),
@@ -135,7 +133,7 @@ class Listener(nn.Module):
     def forward(self, envelope: Tensor, level: Tensor) -> Tensor:
         """Return unit vectors, (batch, 96)."""
         there = (level > QUIET).float()[:, None]
-        x = self.layers((envelope[..., :USED] * 0.4 + 1.0).transpose(1, 2) * there)
+        x = self.layers((envelope[..., : bands.FORMED] * 0.4 + 1.0).transpose(1, 2) * there)
         count = there.sum(dim=2).clamp(min=1.0)
         mean = (x * there).sum(dim=2) / count
         spread = ((x - mean[..., None]).square() * there).sum(dim=2) / count
@@ -191,10 +189,9 @@ class Trainer:
 
     def advance(self, steps: int) -> dict[str, float]:
         """Take one step and return its figures."""
-        rate = FINAL_SHARE + (1 - FINAL_SHARE) * 0.5 * (1 + np.cos(np.pi * self.step / steps))
         for optimiser, full in ((self.maker, LEARNING_RATE), (self.critic, JUDGE_RATE)):
             for group in optimiser.param_groups:
-                group["lr"] = full * float(rate)
+                group["lr"] = rate_at(self.step, steps, full, FINAL_SHARE * full, 0)
         rebuilt, turned = self.items.batch(BATCH), self.items.conversions(BATCH)
         both = {
             name: torch.cat((rebuilt[name], turned[name])) for name in rebuilt if name in turned
@@ -263,10 +260,7 @@ class Trainer:
             figures |= {"words": words.item(), "voice": to_voice.mean().item()}
             figures["source"] = to_source.mean().item()
         self.step += 1
-        decay = min(AVERAGE, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            for name, value in self.model.state_dict().items():
-                self.average[name].lerp_(value, 1 - decay)
+        follow(self.average, self.model, self.step, AVERAGE)
         return figures
 
     @staticmethod
@@ -281,19 +275,17 @@ class Trainer:
     def validate(self) -> dict[str, float]:
         """Return the distance on unseen speakers and how lively the envelopes are: the ratio of
         their deviation over time to the truth's."""
-        own = {name: value.clone() for name, value in self.model.state_dict().items()}
-        self.model.load_state_dict(self.average)
         near, lively = [], []
-        for batch in self.valid:
-            out, _ = self.made(batch)
-            near.append(float(distance(out, batch["target"], batch["weight"])))
-            loud = batch["weight"] > 0.7
-            both = [
-                ((x - x.mean(dim=1, keepdim=True)).abs() * loud).sum()
-                for x in (out, batch["target"])
-            ]
-            lively.append(float(both[0] / both[1]))
-        self.model.load_state_dict(own)
+        with averaged(self.model, self.average):
+            for batch in self.valid:
+                out, _ = self.made(batch)
+                near.append(float(distance(out, batch["target"], batch["weight"])))
+                loud = batch["weight"] > 0.7
+                both = [
+                    ((x - x.mean(dim=1, keepdim=True)).abs() * loud).sum()
+                    for x in (out, batch["target"])
+                ]
+                lively.append(float(both[0] / both[1]))
         return {"valid_near": float(np.mean(near)), "valid_lively": float(np.mean(lively))}
 
     def save(self) -> None:

@@ -28,13 +28,14 @@ from menura.engine.neural import bands
 from menura.engine.neural import mel as spectra_of
 from menura.engine.neural.controls import CONTROLS, controls_of, hold, steady
 from menura.engine.neural.measurement import means_of, speech_level
-from menura.engine.neural.mel import MELS
-from menura.engine.neural.networks import LOOK_AHEAD
+from menura.engine.neural.mel import MEL_TOP, MELS
+from menura.engine.neural.networks import CODE, LOOK_AHEAD
+from menura.engine.neural.voice import ROWS
 from training.blocks import Block, rms_norm
-from training.content import CODE, Content, held_out
+from training.content import held_out, load_content
 from training.data import Clip, Pack, perturbed
 from training.envelopes import ROW
-from training.loop import fresh_seed, rate_at, train
+from training.loop import averaged, follow, fresh_seed, rate_at, train
 
 # Hyper-parameters.
 STEPS = 4_500
@@ -42,8 +43,6 @@ BATCH = 16
 FRAMES = 180
 LEAD = 40
 """Frames before the loss begins."""
-ROWS = 256
-"""Rows of reference that a voice consists of."""
 WIDTH, HIDDEN, BLOCKS, KERNEL = 224, 512, 5, 7
 HEADS, KEY = 4, 32
 VOICE = 64
@@ -66,7 +65,6 @@ VIRTUAL = 0.12
 """Largest change of a whole voice's tract in nepers, in half of the items."""
 EQUALISER = 0.7
 CARRIED_NOISE = 0.25
-TOP_HZ = 7_600.0
 VALIDATE_EVERY = 250
 SEED = 7
 WEIGHTS = {
@@ -158,10 +156,7 @@ class Timbre(nn.Module):
 
 def codes_of(pack: Pack, content: Path, out: Path) -> None:
     """Write the codes of every clip, plain and perturbed in VIEWS ways, to `out` (float16)."""
-    weights = load_file(content)
-    prior = weights.pop("prior").numpy()
-    model = Content()
-    model.load_state_dict(weights)
+    model, prior = load_content(content)
     total = sum(clip.frames for clip in pack.clips)
     made = np.lib.format.open_memmap(out, "w+", np.float16, (1 + VIEWS, total, CODE))
     rng = np.random.default_rng(SEED)
@@ -378,7 +373,7 @@ class Items:
         carried = np.concatenate((carried, np.full((frames, 1), there)), axis=1)
         held = hold(f0[part], float(np.exp(median)))
         controls = controls_of(held, median, steady(source_level), None, shares[part], voiced)
-        top = min(TOP_HZ, 0.95 * clip.bandwidth * np.exp(min(0.0, virtual)))
+        top = min(MEL_TOP, 0.95 * clip.bandwidth * np.exp(min(0.0, virtual)))
         weight = np.clip((heard[:, None] + 6.0) / 4.0, 0.03, 1.0) * (top > bands.CENTRES)
         weight[:LEAD] = 0.0
         short = span - frames
@@ -512,29 +507,24 @@ class Trainer:
             self.optimiser.step()
         self.step += 1
         self.heard += BATCH * FRAMES / 100
-        decay = min(AVERAGE, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            for name, value in self.model.state_dict().items():
-                self.average[name].lerp_(value, 1 - decay)
+        follow(self.average, self.model, self.step, AVERAGE)
         return {"loss": loss.item(), "norm": norm.item()}
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """Return losses of the averaged weights on unseen speakers: with the right voice, with a
         wrong one, and with nothing carried."""
-        own = {name: value.clone() for name, value in self.model.state_dict().items()}
-        self.model.load_state_dict(self.average)
         figures: dict[str, list[float]] = {"right": [], "wrong": [], "uncarried": []}
-        for batch in self.valid:
-            bare = dict(batch, carried=torch.zeros_like(batch["carried"]))
-            for name, heard, swap in (
-                ("right", batch, False),
-                ("wrong", batch, True),
-                ("uncarried", bare, False),
-            ):
-                result = self.outcome(heard, swap)
-                figures[name].append(float(distance(result, batch["target"], batch["weight"])))
-        self.model.load_state_dict(own)
+        with averaged(self.model, self.average):
+            for batch in self.valid:
+                bare = dict(batch, carried=torch.zeros_like(batch["carried"]))
+                for name, heard, swap in (
+                    ("right", batch, False),
+                    ("wrong", batch, True),
+                    ("uncarried", bare, False),
+                ):
+                    result = self.outcome(heard, swap)
+                    figures[name].append(float(distance(result, batch["target"], batch["weight"])))
         return {f"valid_{name}": float(np.mean(values)) for name, values in figures.items()}
 
     def save(self) -> None:

@@ -6,7 +6,7 @@ from menura.engine.interface import HOP, LatencyProfile, Samples
 from menura.engine.neural.content import ContentStream
 from menura.engine.neural.features import NeuralFeatures
 from menura.engine.neural.networks import CODE, Networks
-from menura.engine.source_filter.analysis import SourceFilterAnalysis
+from menura.engine.source_filter.analysis import SourceFilterAnalysis, cleaned
 from menura.engine.source_filter.features import SourceFilterFeatures
 from menura.engine.source_filter.spectrum import STEP
 
@@ -28,8 +28,7 @@ class NeuralAnalysis:
     def push(self, samples: Samples) -> NeuralFeatures:
         """Take samples in and return the features that have become final (possibly no frames)."""
         known = self._sound.push(samples)
-        clean = np.nan_to_num(np.asarray(samples, np.float32), posinf=0.0, neginf=0.0)
-        self._keep(self._content.push(np.clip(clean, -4.0, 4.0)))
+        self._keep(self._content.push(cleaned(samples)))
         return self._joined(known)
 
     def flush(self) -> NeuralFeatures:

@@ -3,27 +3,21 @@
 import numpy as np
 
 from menura.engine.interface import SAMPLE_RATE
-from menura.engine.source_filter.spectrum import BINS, Array, mel
+from menura.engine.neural.mel import MEL_TOP
+from menura.engine.source_filter.spectrum import BINS, Array, mel, mel_bank, mel_edges
 
 COUNT = 64
 """Bands from 60 Hz to 12 kHz."""
 
-_MELS = np.linspace(mel(np.array(60.0)), mel(np.array(12_000.0)), COUNT + 2)
-EDGES = 700.0 * np.expm1(_MELS / 1127.0)
+EDGES = mel_edges(COUNT)
 CENTRES = EDGES[1:-1]
 """Centre of each band in Hz."""
+FORMED = int((CENTRES < MEL_TOP).sum())
+"""Bands that the networks form: what lies above is owned by too few recordings."""
+_MELS = np.linspace(mel(np.array(60.0)), mel(np.array(12_000.0)), COUNT + 2)
 
 
-def _bank() -> Array:
-    bins = np.arange(BINS) * (SAMPLE_RATE / 2 / (BINS - 1))
-    width = np.maximum(np.diff(EDGES), SAMPLE_RATE / 1024)
-    rising = 1 - (CENTRES - bins[:, None]) / width[:-1]
-    falling = 1 - (bins[:, None] - CENTRES) / width[1:]
-    bank = np.maximum(np.minimum(rising, falling), 0.0)
-    return np.asarray(bank / bank.sum(axis=0), dtype=np.float32)
-
-
-BANK: Array = _bank()
+BANK: Array = mel_bank(EDGES)
 """Averages log power at bins to bands, (BINS, COUNT)."""
 
 
@@ -41,8 +35,7 @@ def warped(bands: Array, ratio: Array) -> Array:
 
     ratio: one factor per row, (n,). Values are held at both ends.
     """
-    step = _MELS[1] - _MELS[0]
-    place = (mel(CENTRES[None] / ratio[:, None]) - _MELS[1]) / step
+    place = (mel(CENTRES[None] / ratio[:, None]) - _MELS[1]) / (_MELS[1] - _MELS[0])
     place = np.clip(place, 0.0, COUNT - 1.001)
     low = place.astype(np.intp)
     share = (place - low).astype(np.float32)

@@ -9,6 +9,7 @@ from menura.engine.interface import ConversionSettings, Voice
 from menura.engine.neural import bands
 from menura.engine.neural.controls import controls_of, hold, steady
 from menura.engine.neural.features import NeuralFeatures
+from menura.engine.neural.mel import MEMORY_FRAMES, PEAK_DECAY, SPEECH_RANGE
 from menura.engine.neural.networks import Networks
 from menura.engine.neural.voice import NeuralVoice
 from menura.engine.source_filter.mapping import (
@@ -16,25 +17,19 @@ from menura.engine.source_filter.mapping import (
     LoudnessKeeper,
     Sound,
     convert,
+    tract_warp,
 )
 from menura.engine.source_filter.spectrum import BINS, Array, at_bins
-from menura.engine.source_filter.statistics import spread_over_bins
+from menura.engine.source_filter.statistics import LTAS_BANDS, spread_over_bins
 
-SPEECH_RANGE = 5.0
-"""A frame is speech when its level is within this many nepers of the running peak."""
-
-_PEAK_DECAY = 0.004
-"""Nepers of power per frame by which the running peak falls: 1.7 dB a second."""
-_MEMORY_FRAMES = 500.0
-_TRACT_SHARE = 0.7
 _UNCARRIED = 0.4
 """Share of the envelope that is formed from the code alone, without seeing the source's: more takes
 the source's timbre away and costs phones (measured, docs/training.md)."""
-_TOP = int(np.flatnonzero(bands.CENTRES < 7_600.0)[-1])
-"""Band above which the network was taught nothing: the change there is that of this band."""
 _LIMIT = 4.5
 """Largest change of a band in nepers of power (20 dB)."""
-_LTAS_TO_BANDS = (spread_over_bins(np.eye(48, dtype=np.float32)) @ bands.BANK).astype(np.float32)
+_LTAS_TO_BANDS = (spread_over_bins(np.eye(LTAS_BANDS, dtype=np.float32)) @ bands.BANK).astype(
+    np.float32
+)
 _LEVEL_OFFSET = -0.06
 """Level of the bands over that of the bins, of which long-term spectra are reckoned, in nepers."""
 
@@ -113,7 +108,7 @@ class NeuralMapping:
         level = bands.level(source)
         relative = self._relative(level)
         shape = source - level[:, None]
-        warp = np.clip((self._voice.tract / frames.tract) ** _TRACT_SHARE, 0.75, 1.35)
+        warp = tract_warp(self._voice.tract, frames.tract)
         told = {
             "code": frames.code.astype(np.float32)[None],
             "controls": self._controls(plain.f0[1::2], relative, plain.periodicity[1::2])[None],
@@ -125,7 +120,7 @@ class NeuralMapping:
         wanted = (1.0 - _UNCARRIED) * self._seeing.push(told, carried)
         wanted += _UNCARRIED * self._blind.push(told, np.zeros_like(carried))
         change = np.clip(wanted - bands.warped(shape, warp), -_LIMIT, _LIMIT)
-        change[:, _TOP + 1 :] = change[:, _TOP : _TOP + 1]
+        change[:, bands.FORMED :] = change[:, bands.FORMED - 1 : bands.FORMED]
         positions = np.arange(BINS)[None, :] / np.repeat(warp, 2)[:, None]
         formed = at_bins(envelope, positions.astype(np.float32))
         formed += np.repeat(change @ bands.SPREAD, 2, axis=0)
@@ -141,9 +136,9 @@ class NeuralMapping:
         """Return each frame's level over that of the speech so far, in nepers of power."""
         relative = np.empty_like(level)
         for index, now in enumerate(level.astype(np.float64)):
-            self._peak = max(self._peak - _PEAK_DECAY, now)
+            self._peak = max(self._peak - PEAK_DECAY, now)
             if now > self._peak - SPEECH_RANGE:
-                self._heard = min(self._heard + 1.0, _MEMORY_FRAMES)
+                self._heard = min(self._heard + 1.0, MEMORY_FRAMES)
                 self._speech += (now - self._speech) / self._heard
             relative[index] = now - self._speech
         return relative

@@ -14,7 +14,7 @@ from menura.engine.interface import (
 from menura.engine.neural import bands
 from menura.engine.neural.analysis import NeuralAnalysis
 from menura.engine.neural.features import NeuralFeatures
-from menura.engine.neural.mapping import SPEECH_RANGE
+from menura.engine.neural.mel import SPEECH_RANGE
 from menura.engine.neural.networks import Networks
 from menura.engine.neural.voice import ROW_STEP, ROWS, VALUE_STEP, NeuralVoice
 from menura.engine.source_filter.measurement import described

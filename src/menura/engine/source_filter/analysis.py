@@ -21,6 +21,12 @@ before a recording's first byte leaves, and brings a short clip's median F0 some
 nearer the voice's."""
 
 
+def cleaned(samples: Samples) -> Array:
+    """Return samples without infinities and NaN, within 12 dB of full scale."""
+    clean = np.nan_to_num(np.asarray(samples, dtype=np.float32), posinf=0.0, neginf=0.0)
+    return np.asarray(np.clip(clean, -4.0, 4.0))
+
+
 class SourceFilterAnalysis:
     """Analyses one stream in blocks of `latency.chunk` samples counted from its start."""
 
@@ -49,8 +55,7 @@ class SourceFilterAnalysis:
     def push(self, samples: Samples) -> SourceFilterFeatures:
         """Take samples in and return the features that have become final (possibly no frames)."""
         self._total += len(samples)
-        clean = np.nan_to_num(np.asarray(samples, dtype=np.float32), posinf=0.0, neginf=0.0)
-        return self._advance(np.clip(clean, -4.0, 4.0))
+        return self._advance(cleaned(samples))
 
     def flush(self) -> SourceFilterFeatures:
         """End the input and return the remaining features. The object is spent afterwards."""

@@ -103,6 +103,14 @@ def _breath(features: SourceFilterFeatures, voice: SourceFilterVoice, towards: f
     return np.asarray(features.periodicity**power, dtype=np.float32)
 
 
+def tract_warp(target: float, source: Array, reach: float = 1.0) -> Array:
+    """Return by which factors formants are moved from the source's tract lengths, (n,).
+
+    reach: share of the way; 1 is the voice.
+    """
+    return np.asarray(np.clip((target / source) ** (_TRACT_SHARE * reach), 0.75, 1.35))
+
+
 def _spectrum(
     features: SourceFilterFeatures,
     envelope: Array,
@@ -113,7 +121,7 @@ def _spectrum(
     """Warp the envelope to the voice's tract and move the long-term spectrum."""
     known, row = _distinct(features)
     tract, timbre = features.tract[known], features.timbre[known].astype(np.float32)
-    warp = np.clip((voice.tract / tract) ** (_TRACT_SHARE * reach), 0.75, 1.35)
+    warp = tract_warp(voice.tract, tract, reach)
     positions = (np.arange(BINS)[None, :] / warp[:, None]).astype(np.float32)
     target = voice.timbre[None]
     if not settings.use_speaker_boost:

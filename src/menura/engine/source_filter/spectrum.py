@@ -24,6 +24,23 @@ def mel(hertz: NDArray[np.float64]) -> NDArray[np.float64]:
     return 1127.0 * np.log1p(hertz / 700.0)
 
 
+def mel_edges(count: int) -> NDArray[np.float64]:
+    """Return the borders in Hz of `count` overlapping bands, 60 Hz to 12 kHz, (count + 2,)."""
+    return 700.0 * np.expm1(
+        np.linspace(mel(np.array(60.0)), mel(np.array(12_000.0)), count + 2) / 1127.0
+    )
+
+
+def mel_bank(edges: NDArray[np.float64]) -> Array:
+    """Return what averages bins to the triangular bands between `edges`, (BINS, bands)."""
+    bins = np.arange(BINS) * (SAMPLE_RATE / 2 / (BINS - 1))
+    width = np.maximum(np.diff(edges), SAMPLE_RATE / 1024)
+    rising = 1 - (edges[1:-1] - bins[:, None]) / width[:-1]
+    falling = 1 - (bins[:, None] - edges[1:-1]) / width[1:]
+    bank = np.maximum(np.minimum(rising, falling), 0.0)
+    return np.asarray(bank / bank.sum(axis=0), dtype=np.float32)
+
+
 def at_bins(envelope: Array, positions: Array) -> Array:
     """Read rows of an envelope at fractional bin positions, linearly, held at both ends.
 

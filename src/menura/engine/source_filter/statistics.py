@@ -7,9 +7,8 @@ of speech, follow a change of speaker, and neither drift nor depend on the chunk
 import numpy as np
 from numpy.typing import NDArray
 
-from menura.engine.interface import SAMPLE_RATE
 from menura.engine.source_filter import tract
-from menura.engine.source_filter.spectrum import BINS, Array, mel
+from menura.engine.source_filter.spectrum import BINS, Array, mel_bank, mel_edges
 
 LTAS_BANDS = 48
 """Mel-spaced bands of a long-term spectrum, 60 Hz to 12 kHz."""
@@ -33,19 +32,7 @@ _EVERY = 4
 """Every so many voiced instants are compared with the average speaker's."""
 
 
-def _bank() -> Array:
-    edges = 700.0 * np.expm1(
-        np.linspace(mel(np.array(60.0)), mel(np.array(12_000.0)), LTAS_BANDS + 2) / 1127.0
-    )
-    bins = np.arange(BINS) * (SAMPLE_RATE / 2 / (BINS - 1))
-    width = np.maximum(np.diff(edges), SAMPLE_RATE / 1024)
-    rising = 1 - (edges[1:-1] - bins[:, None]) / width[:-1]
-    falling = 1 - (bins[:, None] - edges[1:-1]) / width[1:]
-    bank = np.maximum(np.minimum(rising, falling), 0.0)
-    return np.asarray(bank / bank.sum(axis=0), dtype=np.float32)
-
-
-BANK: Array = _bank()
+BANK: Array = mel_bank(mel_edges(LTAS_BANDS))
 """Averages bins to bands, (BINS, LTAS_BANDS)."""
 
 
