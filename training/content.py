@@ -8,14 +8,13 @@ the run's last checkpoint.
 """
 
 import argparse
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from menura.engine.interface import HOP
@@ -24,7 +23,7 @@ from menura.engine.neural.mel import MELS
 from menura.engine.neural.networks import CODE, LOOK_AHEAD
 from training.blocks import Block, rms_norm
 from training.data import Clip, Pack, average_mel, perturbed
-from training.loop import averaged, follow, fresh_seed, rate_at, train
+from training.loop import averaged, follow, fresh_seed, keep, rate_at, train
 from training.phones import CLASSES, UNKNOWN
 
 # Hyper-parameters.
@@ -242,18 +241,14 @@ class Trainer:
 
     def save(self) -> None:
         """Write averaged weights, weights and optimiser in place of the last checkpoint."""
-        self.run.mkdir(parents=True, exist_ok=True)
         header = {"step": str(self.step), "heard": f"{self.heard:.0f}"}
-        save_file(self.average | {"prior": self.prior}, self.run / "content.tmp", header)
         full = {
             "model": self.model.state_dict(),
             "average": self.average,
             "optimiser": self.optimiser.state_dict(),
             "progress": (self.step, self.heard),
         }
-        torch.save(full, self.run / "last.tmp")
-        os.replace(self.run / "content.tmp", self.run / "content.safetensors")
-        os.replace(self.run / "last.tmp", self.run / "last.pt")
+        keep(self.run, "content.safetensors", self.average | {"prior": self.prior}, header, full)
 
     def resume(self) -> None:
         """Continue from the run's checkpoint, if there is one."""

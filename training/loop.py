@@ -1,6 +1,7 @@
 """What every training run does around its steps: pace, progress, log, checkpoints, the end."""
 
 import json
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from rich.console import Console
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 SAVE_SECONDS = 180.0
@@ -64,6 +66,16 @@ def averaged(model: nn.Module, average: Weights) -> Iterator[None]:
         yield
     finally:
         model.load_state_dict(own)
+
+
+def keep(run: Path, name: str, weights: Weights, header: dict[str, str], whole: object) -> None:
+    """Write averaged weights to `name` and everything else to `last.pt`, in place of the last."""
+    run.mkdir(parents=True, exist_ok=True)
+    fresh = (run / name).with_suffix(".tmp")
+    save_file(weights, fresh, header)
+    torch.save(whole, run / "last.tmp")
+    os.replace(fresh, run / name)
+    os.replace(run / "last.tmp", run / "last.pt")
 
 
 def fresh_seed() -> int:

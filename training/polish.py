@@ -13,18 +13,17 @@ angular margin, Deng et al. 2019). Resumes from the run's last checkpoint.
 """
 
 import argparse
-import os
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from menura.engine.neural import bands
 from menura.engine.neural.networks import CODE
-from training.loop import averaged, follow, fresh_seed, rate_at, train
+from training.loop import averaged, follow, fresh_seed, keep, rate_at, train
 from training.phones import CLASSES
 from training.timbre import FRAMES, LEAD, Items, Timbre, distance
 
@@ -290,8 +289,6 @@ class Trainer:
 
     def save(self) -> None:
         """Write averaged weights, weights and optimisers in place of the last checkpoint."""
-        self.run.mkdir(parents=True, exist_ok=True)
-        save_file(self.average, self.run / "timbre.tmp", {"step": str(self.step)})
         full = {
             "model": self.model.state_dict(),
             "judge": self.judge.state_dict(),
@@ -302,9 +299,7 @@ class Trainer:
             "critic": self.critic.state_dict(),
             "step": self.step,
         }
-        torch.save(full, self.run / "last.tmp")
-        os.replace(self.run / "timbre.tmp", self.run / "timbre.safetensors")
-        os.replace(self.run / "last.tmp", self.run / "last.pt")
+        keep(self.run, "timbre.safetensors", self.average, {"step": str(self.step)}, full)
 
     def resume(self, start: Path) -> None:
         """Continue from the run's checkpoint, or begin with the trained weights."""

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.progress import track
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from menura.engine.neural import bands
@@ -35,7 +35,7 @@ from training.blocks import Block, rms_norm
 from training.content import held_out, load_content
 from training.data import Clip, Pack, perturbed
 from training.envelopes import ROW
-from training.loop import averaged, follow, fresh_seed, rate_at, train
+from training.loop import averaged, follow, fresh_seed, keep, rate_at, train
 
 # Hyper-parameters.
 STEPS = 4_500
@@ -529,18 +529,14 @@ class Trainer:
 
     def save(self) -> None:
         """Write averaged weights, weights and optimiser in place of the last checkpoint."""
-        self.run.mkdir(parents=True, exist_ok=True)
         header = {"step": str(self.step), "heard": f"{self.heard:.0f}"}
-        save_file(self.average, self.run / "timbre.tmp", header)
         full = {
             "model": self.model.state_dict(),
             "average": self.average,
             "optimiser": self.optimiser.state_dict(),
             "progress": (self.step, self.heard),
         }
-        torch.save(full, self.run / "last.tmp")
-        os.replace(self.run / "timbre.tmp", self.run / "timbre.safetensors")
-        os.replace(self.run / "last.tmp", self.run / "last.pt")
+        keep(self.run, "timbre.safetensors", self.average, header, full)
 
     def resume(self, start: Path | None) -> None:
         """Continue from the run's checkpoint, or begin with weights of another (safetensors)."""
