@@ -70,9 +70,10 @@ class Database:
         async with self._engine.connect() as connection:
             if await connection.run_sync(_revision) == HEAD:
                 return
-        async with self._connection(durable=True) as connection:
+        # Begun here, so that every revision is inside one transaction: another process that
+        # opens the database meanwhile waits, and then finds it done.
+        async with self._connection(durable=True) as connection, connection.begin():
             await connection.run_sync(_upgrade)
-            await connection.commit()
 
     async def close(self) -> None:
         """Close every connection."""
