@@ -1,5 +1,7 @@
 """Measuring, keeping and refusing voices."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -22,9 +24,7 @@ def test_other_bytes_are_no_voice(engine, data):
 
 
 def test_a_damaged_voice_is_refused(woman_voice):
-    broken = SourceFilterVoice(
-        float("nan"), 0.2, 1.0, woman_voice.timbre, woman_voice.periodicity, 1
-    )
+    broken = replace(woman_voice, pitch=float("nan"))
     with pytest.raises(ValueError, match="'pitch' is damaged"):
         SourceFilterVoice.from_bytes(broken.to_bytes())
 

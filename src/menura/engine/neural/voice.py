@@ -8,21 +8,17 @@ import numpy as np
 from menura.engine.neural import bands
 from menura.engine.neural.networks import CODE
 from menura.engine.serialisation import voice_from_bytes, voice_to_bytes
-from menura.engine.source_filter.periodicity import BANDS
 from menura.engine.source_filter.spectrum import Array
-from menura.engine.source_filter.statistics import LTAS_BANDS
-from menura.engine.source_filter.voice import SourceFilterVoice
+from menura.engine.source_filter.voice import SHAPES, SourceFilterVoice
 
-VERSION = 1
+VERSION = 2
 ROWS = 256
 """Moments of the reference that a voice consists of."""
 
 ROW_STEP, VALUE_STEP = 1 / 32, 1 / 8
 """Steps to which codes, and nepers of power, are rounded: a voice is a byte per number."""
 
-_SHAPES = {
-    "timbre": (2, LTAS_BANDS),
-    "periodicity": (BANDS,),
+_SHAPES = SHAPES | {
     "rows": (ROWS, CODE + 1),
     "values": (ROWS, bands.COUNT),
     "means": (2 * bands.COUNT,),

@@ -11,6 +11,7 @@ from menura.engine.interface import (
 )
 from menura.engine.source_filter import measurement
 from menura.engine.source_filter.analysis import SourceFilterAnalysis
+from menura.engine.source_filter.equaliser import Equaliser
 from menura.engine.source_filter.mapping import SourceFilterMapping
 from menura.engine.source_filter.rendering import SourceFilterRendering
 from menura.engine.source_filter.voice import VERSION, SourceFilterVoice
@@ -55,4 +56,5 @@ class SourceFilterEngine:
         if not isinstance(voice, SourceFilterVoice):
             raise TypeError(f"{type(voice).__name__} is a voice of another engine")
         mapping = SourceFilterMapping(voice, settings)
-        return SourceFilterRendering(mapping, settings.speed, seed, latency)
+        equaliser = Equaliser(voice, settings)
+        return SourceFilterRendering(mapping, equaliser, settings.speed, seed, latency)

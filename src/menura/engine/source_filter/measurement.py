@@ -11,7 +11,8 @@ from menura.engine.interface import (
     Samples,
     UnusableReferenceError,
 )
-from menura.engine.source_filter.analysis import SourceFilterAnalysis
+from menura.engine.source_filter.analysis import SourceFilterAnalysis, cleaned
+from menura.engine.source_filter.equaliser import long_term
 from menura.engine.source_filter.features import SourceFilterFeatures
 from menura.engine.source_filter.spectrum import STEP
 from menura.engine.source_filter.statistics import (
@@ -66,6 +67,7 @@ def described(
         tract=known.tract,
         timbre=known.timbre,
         periodicity=known.breath,
+        spectrum=long_term(cleaned(np.concatenate(references))),
         bandwidth=_bandwidth(features),
     )
     return voice, _warnings(references, seconds, spoken, _noise(features), voice)

@@ -1,6 +1,6 @@
 """Streaming conversion of features into another voice's samples."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +14,7 @@ from menura.engine.interface import (
     Samples,
     Voice,
 )
+from menura.engine.source_filter.equaliser import Equaliser
 from menura.engine.source_filter.features import SourceFilterFeatures
 from menura.engine.source_filter.mapping import Sound
 from menura.engine.source_filter.spectrum import STEP
@@ -53,11 +54,13 @@ class SourceFilterRendering:
     def __init__(
         self,
         mapping: Mapping,
+        equaliser: Equaliser,
         speed: float,
         seed: int,
         latency: LatencyProfile,
     ) -> None:
         self._mapping = mapping
+        self._equaliser = equaliser
         self._kind = mapping.kind
         self._speed = speed
         self._instants = latency.chunk // STEP
@@ -100,6 +103,7 @@ class SourceFilterRendering:
     ) -> None:
         """Change voice or settings from the next frame on, without a click. `speed` is kept."""
         self._mapping.change(voice, settings)
+        self._equaliser.change(voice, settings)
 
     def _positions(self) -> NDArray[np.float64]:
         return (self._next + np.arange(self._block_length, dtype=np.float64)) * self._speed
@@ -113,7 +117,11 @@ class SourceFilterRendering:
             shown = _between(self._rows, offsets)
         starts = np.rint(offsets * STEP).astype(np.intp) - STEP
         grains = sliding_window_view(self._rows.samples.ravel(), 2 * STEP)[starts]
-        out = self._synthesiser.push(self._mapping.push(shown), grains)
+        sound = self._mapping.push(shown)
+        gains = self._equaliser.gains(self._block_length)
+        equal = replace(sound, envelope=sound.envelope + gains, change=sound.change + gains)
+        out = self._synthesiser.push(equal, grains)
+        self._equaliser.hear(out, bool((sound.f0 > 0).any()))
         self._next += self._block_length
         self._block_length = self._instants
         keep = int(self._next * self._speed) - 1
@@ -145,6 +153,7 @@ def _between(rows: SourceFilterFeatures, offsets: NDArray[np.float64]) -> Source
 
 
 def _within_full_scale(samples: Samples) -> Samples:
-    over = np.maximum(np.abs(samples) - _KNEE, 0.0)
-    bent = (1.0 - _KNEE) * np.tanh(over / (1.0 - _KNEE))
-    return np.asarray(samples - np.sign(samples) * (over - bent), dtype=np.float32)
+    level = np.abs(samples)
+    bent = _KNEE + (1.0 - _KNEE) * np.tanh((level - _KNEE) / (1.0 - _KNEE))
+    bent = np.minimum(np.where(level > _KNEE, bent, level), 1.0)
+    return np.asarray(np.copysign(bent, samples), dtype=np.float32)

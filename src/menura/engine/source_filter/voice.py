@@ -7,9 +7,17 @@ from menura.engine.source_filter.periodicity import BANDS
 from menura.engine.source_filter.spectrum import Array
 from menura.engine.source_filter.statistics import LTAS_BANDS
 
-VERSION = 3
+VERSION = 4
 
-_SHAPES = {"timbre": (2, LTAS_BANDS), "periodicity": (BANDS,)}
+SPECTRUM_BANDS = 40
+"""Mel-spaced bands of the recordings' own long-term spectrum, 80 Hz to 7.8 kHz."""
+
+SHAPES = {
+    "timbre": (2, LTAS_BANDS),
+    "periodicity": (BANDS,),
+    "spectrum": (2, SPECTRUM_BANDS),
+}
+"""Shapes of the arrays that a voice holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +29,8 @@ class SourceFilterVoice:
     timbre: mean log spectra of voiced and of unvoiced speech relative to the level,
         (2, LTAS_BANDS).
     periodicity: mean periodic share of voiced power per band, (BANDS,).
+    spectrum: long-term spectrum of the recordings themselves, as `equaliser.long_term` gives it,
+        (2, SPECTRUM_BANDS).
     bandwidth: Hz above which the references hold nothing.
     """
 
@@ -29,6 +39,7 @@ class SourceFilterVoice:
     tract: float
     timbre: Array
     periodicity: Array
+    spectrum: Array
     bandwidth: float
 
     def to_bytes(self) -> bytes:
@@ -38,5 +49,5 @@ class SourceFilterVoice:
     @staticmethod
     def from_bytes(data: bytes) -> "SourceFilterVoice":
         """Read a voice written by `to_bytes`. Raises ValueError on anything else."""
-        values = voice_from_bytes(data, SourceFilterVoice, VERSION, _SHAPES, "source-filter")
+        values = voice_from_bytes(data, SourceFilterVoice, VERSION, SHAPES, "source-filter")
         return SourceFilterVoice(**values)  # type: ignore[arg-type]
