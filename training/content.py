@@ -248,7 +248,7 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
             "progress": (self.step, self.heard),
         }
-        keep(self.run, "content.safetensors", self.average | {"prior": self.prior}, header, full)
+        keep(self.run, {"content": self.average | {"prior": self.prior}}, header, full)
 
     def resume(self) -> None:
         """Continue from the run's checkpoint, if there is one."""

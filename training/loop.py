@@ -68,13 +68,15 @@ def averaged(model: nn.Module, average: Weights) -> Iterator[None]:
         model.load_state_dict(own)
 
 
-def keep(run: Path, name: str, weights: Weights, header: dict[str, str], whole: object) -> None:
-    """Write averaged weights to `name` and everything else to `last.pt`, in place of the last."""
+def keep(run: Path, networks: dict[str, Weights], header: dict[str, str], whole: object) -> None:
+    """Write averaged weights to `<network>.safetensors` and everything else to `last.pt`, in place
+    of the last."""
     run.mkdir(parents=True, exist_ok=True)
-    fresh = (run / name).with_suffix(".tmp")
-    save_file(weights, fresh, header)
+    for name, weights in networks.items():
+        save_file(weights, run / f"{name}.tmp", header)
     torch.save(whole, run / "last.tmp")
-    os.replace(fresh, run / name)
+    for name in networks:
+        os.replace(run / f"{name}.tmp", run / f"{name}.safetensors")
     os.replace(run / "last.tmp", run / "last.pt")
 
 

@@ -1,6 +1,7 @@
-"""Polish the timbre network against a discriminator, on true conversions.
+"""Polish both networks together against a discriminator, on true conversions.
 
     python -m training.polish --pack ../packed --codes ../runs/timbre/codes.npy \\
+        --content ../runs/content/content.safetensors \\
         --weights ../runs/timbre/timbre.safetensors --out ../runs/polish
 
 The distance to one true envelope makes averages. Here half of every batch is one person turned into
@@ -9,7 +10,9 @@ envelope one of the voice's own, the voice being given as its mean envelope and 
 has looked up in it, a phone reader must find the same phones in it, and a listener must take it for
 the voice's speaker rather than the source's. The reader learns, from natural envelopes, what the
 content network's head says of them; the listener learns to tell the training people apart (additive
-angular margin, Deng et al. 2019). Resumes from the run's last checkpoint.
+angular margin, Deng et al. 2019). The content network learns with the timbre network what the
+latter needs to know, and goes on naming the phones that it named. Resumes from the run's last
+checkpoint.
 """
 
 import argparse
@@ -22,7 +25,9 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from menura.engine.neural import bands
-from menura.engine.neural.networks import CODE
+from menura.engine.neural.mel import MELS
+from menura.engine.neural.networks import CODE, LOOK_AHEAD
+from training.content import load_content
 from training.loop import averaged, follow, fresh_seed, keep, rate_at, train
 from training.phones import CLASSES
 from training.timbre import FRAMES, LEAD, Items, Timbre, distance
@@ -38,13 +43,17 @@ FINAL_SHARE = 0.1
 BETAS = (0.6, 0.95)
 CLIP_NORM = 2.0
 AVERAGE = 0.998
-DISTANCE, MATCHING, ADVERSARIAL, PHONES, SPEAKER = 1.0, 1.0, 0.25, 0.5, 1.8
+DISTANCE, MATCHING, ADVERSARIAL, PHONES, SPEAKER = 1.0, 1.0, 0.25, 1.0, 1.8
+TAUGHT = 0.5
+"""Weight of what the codes must go on naming: the phones that they named before."""
+REFRESH = 450
+"""Steps after which the references' codes are made anew."""
 NEARER = 0.6
 """By how much the listener's cosine to the voice is to exceed that to the source."""
 PEOPLE = 24
 """Stretches per step by which the listener learns."""
 MARGIN, SCALE = 0.2, 20.0
-WARM_UP = 500
+WARM_UP = 100
 """Steps in which only discriminator, reader and listener learn."""
 VALIDATE_EVERY = 200
 SEED = 11
@@ -160,24 +169,30 @@ class Trainer:
     def __init__(self, pack: Path, codes: Path, content: Path, run: Path, seed: int) -> None:
         torch.manual_seed(SEED)
         self.run = run
-        self.items = Items(pack, codes, "train", seed)
-        held = Items(pack, codes, "valid", 99)
+        self.content, prior = load_content(content)
+        self.prior = torch.from_numpy(prior)
+        self.items = Items(pack, codes, "train", seed, prior)
+        held = Items(pack, codes, "valid", 99, prior)
         self.valid = [held.batch(16, plain=True) for _ in range(4)] if held.clips else []
         self.model, self.judge, self.reader = Timbre(), Judge(), Reader()
         self.listener = Listener(len(self.items.names))
         told = load_file(content)
         self.head = nn.Linear(CODE, CLASSES)
         self.head.load_state_dict({"weight": told["head.weight"], "bias": told["head.bias"]})
-        self.average = {name: value.clone() for name, value in self.model.state_dict().items()}
-        self.maker = torch.optim.AdamW(self.model.parameters(), lr=LEARNING_RATE, betas=BETAS)
+        self.makers = nn.ModuleDict({"timbre": self.model, "content": self.content})
+        self.average = {name: value.clone() for name, value in self.makers.state_dict().items()}
+        self.maker = torch.optim.AdamW(self.makers.parameters(), lr=LEARNING_RATE, betas=BETAS)
         self.critics = (self.judge, self.reader, self.listener)
         others = [each for network in self.critics for each in network.parameters()]
         self.critic = torch.optim.AdamW(others, lr=JUDGE_RATE, betas=BETAS)
         self.step = 0
 
     def made(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return envelopes and what was looked up for them."""
+        """Return envelopes and what was looked up for them, and replace the codes by live ones."""
         with torch.autocast("cpu", torch.bfloat16):
+            told = self.content(*batch["heard"].split((MELS, 1), dim=-1))[0][:, LOOK_AHEAD:]
+            live = batch["live"][:, None, None]
+            batch["code"] = live * told.float() + (1.0 - live) * batch["code"]
             keys = self.model.keys(batch["rows"])
             modulation = self.model.modulation(batch["means"])
             found = self.model.found(batch["code"], batch["controls"], keys, batch["values"])
@@ -188,6 +203,8 @@ class Trainer:
 
     def advance(self, steps: int) -> dict[str, float]:
         """Take one step and return its figures."""
+        if self.step % REFRESH == 0 and self.step >= WARM_UP:
+            self.items.refresh(self.content)
         for optimiser, full in ((self.maker, LEARNING_RATE), (self.critic, JUDGE_RATE)):
             for group in optimiser.param_groups:
                 group["lr"] = rate_at(self.step, steps, full, FINAL_SHARE * full, 0)
@@ -206,7 +223,8 @@ class Trainer:
         real = rebuilt["target"][:, part] * there[:BATCH] + quiet[:BATCH]
         fake = out * there + quiet
         found = found * there + quiet
-        phones = torch.softmax(self.head(both["code"][:, part]), dim=-1).detach()
+        phones = torch.softmax(self.head(both["phones"][:, part]), dim=-1).detach()
+        named = self.content.head(both["code"][:, part])
 
         wrong = mean[:BATCH].roll(1, 0), found[:BATCH].roll(1, 0)
         own = self.judge(real, mean[:BATCH], found[:BATCH], level[:BATCH])
@@ -247,19 +265,21 @@ class Trainer:
             to_voice, to_source = (vector * theirs).sum(1), (vector * source).sum(1)
             taken = (1.0 - to_voice + (NEARER + to_source - to_voice).clamp(min=0.0)).mean()
             loss = DISTANCE * near + MATCHING * matched + ADVERSARIAL * fooled
-            loss = loss + PHONES * words + SPEAKER * taken
+            taught = self.misread(named, phones, there)
+            loss = loss + PHONES * words + SPEAKER * taken + TAUGHT * taught
             self.maker.zero_grad(set_to_none=True)
             loss.backward()
-            norm = nn.utils.clip_grad_norm_(self.model.parameters(), CLIP_NORM)
+            norm = nn.utils.clip_grad_norm_(self.makers.parameters(), CLIP_NORM)
             if bool(torch.isfinite(norm)):
                 self.maker.step()
             for network in self.critics:
                 network.requires_grad_(True)
             figures |= {"near": near.item(), "matched": matched.item(), "fooled": fooled.item()}
-            figures |= {"words": words.item(), "voice": to_voice.mean().item()}
+            figures |= {"words": words.item(), "taught": taught.item()}
+            figures["voice"] = to_voice.mean().item()
             figures["source"] = to_source.mean().item()
         self.step += 1
-        follow(self.average, self.model, self.step, AVERAGE)
+        follow(self.average, self.makers, self.step, AVERAGE)
         return figures
 
     @staticmethod
@@ -275,9 +295,10 @@ class Trainer:
         """Return the distance on unseen speakers and how lively the envelopes are: the ratio of
         their deviation over time to the truth's."""
         near, lively = [], []
-        with averaged(self.model, self.average):
+        with averaged(self.makers, self.average):
             for batch in self.valid:
-                out, _ = self.made(batch)
+                bare = dict(batch, carried=torch.zeros_like(batch["carried"]))
+                out, _ = self.made(bare)
                 near.append(float(distance(out, batch["target"], batch["weight"])))
                 loud = batch["weight"] > 0.7
                 both = [
@@ -290,7 +311,7 @@ class Trainer:
     def save(self) -> None:
         """Write averaged weights, weights and optimisers in place of the last checkpoint."""
         full = {
-            "model": self.model.state_dict(),
+            "makers": self.makers.state_dict(),
             "judge": self.judge.state_dict(),
             "reader": self.reader.state_dict(),
             "listener": self.listener.state_dict(),
@@ -299,19 +320,31 @@ class Trainer:
             "critic": self.critic.state_dict(),
             "step": self.step,
         }
-        keep(self.run, "timbre.safetensors", self.average, {"step": str(self.step)}, full)
+        header = {"step": str(self.step)}
+        parts: dict[str, dict[str, Tensor]] = {"content": {"prior": self.prior}, "timbre": {}}
+        for name, value in self.average.items():
+            part, _, own = name.partition(".")
+            parts[part][own] = value
+        keep(self.run, parts, header, full)
 
-    def resume(self, start: Path) -> None:
-        """Continue from the run's checkpoint, or begin with the trained weights."""
+    def resume(self, start: Path, critics: Path | None) -> None:
+        """Continue from the run's checkpoint, or begin with the trained weights, and with the
+        critics of another run's checkpoint."""
         last = self.run / "last.pt"
         if last.exists():
             full = torch.load(last, weights_only=True)
-            for name in ("model", "judge", "reader", "listener", "maker", "critic"):
+            for name in ("makers", "judge", "reader", "listener", "maker", "critic"):
                 getattr(self, name).load_state_dict(full[name])
             self.average, self.step = full["average"], full["step"]
-        else:
-            self.model.load_state_dict(load_file(start))
-            self.average = {name: value.clone() for name, value in self.model.state_dict().items()}
+            if self.step >= WARM_UP:
+                self.items.refresh(self.content)
+            return
+        self.model.load_state_dict(load_file(start))
+        self.average = {name: value.clone() for name, value in self.makers.state_dict().items()}
+        if critics is not None:
+            full = torch.load(critics, weights_only=True)
+            for name in ("judge", "reader", "listener"):
+                getattr(self, name).load_state_dict(full[name])
 
 
 def main() -> None:
@@ -321,6 +354,7 @@ def main() -> None:
     parser.add_argument("--codes", type=Path, default=Path("../runs/timbre/codes.npy"))
     parser.add_argument("--content", type=Path, default=Path("../runs/content/content.safetensors"))
     parser.add_argument("--weights", type=Path, default=Path("../runs/timbre/timbre.safetensors"))
+    parser.add_argument("--critics", type=Path, help="last.pt of a run whose critics go on")
     parser.add_argument("--out", type=Path, default=Path("../runs/polish"))
     parser.add_argument("--steps", type=int, default=STEPS)
     arguments = parser.parse_args()
@@ -329,7 +363,7 @@ def main() -> None:
     trainer = Trainer(
         arguments.pack, arguments.codes, arguments.content, arguments.out, fresh_seed()
     )
-    trainer.resume(arguments.weights)
+    trainer.resume(arguments.weights, arguments.critics)
     train(trainer, arguments.steps, arguments.out, VALIDATE_EVERY)
 
 

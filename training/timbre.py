@@ -24,6 +24,7 @@ from rich.progress import track
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from menura.engine.interface import HOP
 from menura.engine.neural import bands
 from menura.engine.neural import mel as spectra_of
 from menura.engine.neural.controls import CONTROLS, controls_of, hold, steady
@@ -32,7 +33,7 @@ from menura.engine.neural.mel import MEL_TOP, MELS
 from menura.engine.neural.networks import CODE, LOOK_AHEAD
 from menura.engine.neural.voice import ROWS
 from training.blocks import Block, rms_norm
-from training.content import held_out, load_content
+from training.content import Content, held_out, load_content
 from training.data import Clip, Pack, perturbed
 from training.envelopes import ROW
 from training.loop import averaged, follow, fresh_seed, keep, rate_at, train
@@ -56,8 +57,10 @@ BETAS = (0.9, 0.95)
 WEIGHT_DECAY = 0.02
 CLIP_NORM = 2.0
 AVERAGE = 0.997
-UNCARRIED = 0.3
-"""Share of the items that see nothing of the source's envelope but the code."""
+UNCARRIED = 0.5
+UNCARRIED_CONVERSIONS = 0.5
+"""Shares of the items, and of the conversions, that see nothing of the source's envelope but the
+code."""
 TRACT = 0.17
 """Largest change of the source's tract in nepers; TRACT_ERROR of it is not undone before."""
 TRACT_ERROR = 0.06
@@ -167,18 +170,27 @@ def codes_of(pack: Pack, content: Path, out: Path) -> None:
             low, high = -0.2 + 0.4 * view / VIEWS, -0.2 + 0.4 * (view + 1) / VIEWS
             warp = float(np.round(np.exp(rng.uniform(low, high)) * 40) / 40)
             views.append(perturbed(wave, f0, clip.frames, rng, warp))
-        inputs = []
-        for mel in views:
-            # The mean as it is after a while: the clip is heard twice.
-            running = spectra_of.RunningMean(prior)
-            running.push(mel)
-            shape, relative = running.push(mel)
-            inputs.append(np.concatenate((shape, relative[:, None]), axis=1))
-        heard = np.pad(np.stack(inputs), ((0, 0), (0, LOOK_AHEAD), (0, 0)), mode="edge")
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            code, _ = model(*torch.from_numpy(heard).split((MELS, 1), dim=-1))
-        made[:, clip.start : clip.start + clip.frames] = code[:, LOOK_AHEAD:].float().numpy()
+        inputs = np.stack([settled(mel, prior) for mel in views])
+        made[:, clip.start : clip.start + clip.frames] = coded(model, inputs)
     made.flush()
+
+
+def settled(mel: Array, prior: Array) -> Array:
+    """Return what the content network is told of a clip, (frames, MELS + 1): log-mel less its mean
+    as it is after a while, for which the clip is heard twice, and the level."""
+    running = spectra_of.RunningMean(prior)
+    running.push(mel)
+    shape, relative = running.push(mel)
+    return np.concatenate((shape, relative[:, None]), axis=1)
+
+
+@torch.no_grad()
+def coded(model: Content, heard: Array) -> Array:
+    """Return the codes of whole clips, (n, frames, MELS + 1) to (n, frames, CODE)."""
+    padded = np.pad(heard, ((0, 0), (0, LOOK_AHEAD), (0, 0)), mode="edge")
+    with torch.autocast("cpu", torch.bfloat16):
+        code, _ = model(*torch.from_numpy(padded).split((MELS, 1), dim=-1))
+    return np.asarray(code[:, LOOK_AHEAD:].float().numpy())
 
 
 def aligned(theirs: Array, ours: Array) -> NDArray[np.int64]:
@@ -210,14 +222,19 @@ def aligned(theirs: Array, ours: Array) -> NDArray[np.int64]:
 
 class Items:
     """Draws batches for ever. split: `train` or `valid`; people held out of training count as the
-    latter."""
+    latter. prior: what the content network's running mean starts from; where it is given, items
+    also bring what that network hears, for codes made anew."""
 
-    def __init__(self, folder: Path, codes: Path, split: str, seed: int) -> None:
+    def __init__(
+        self, folder: Path, codes: Path, split: str, seed: int, prior: Array | None = None
+    ) -> None:
         self.pack = Pack(folder)
         self.rng = np.random.default_rng(seed)
         rows = np.memmap(folder / "envelope.f16", np.float16, "r")
         self._rows = rows.reshape(-1, ROW)
         self._codes = np.load(codes, mmap_mode="r")
+        self._prior = prior
+        self._fresh: NDArray[np.float16] | None = None
         least = FRAMES + 10 if split == "train" else 120
         held = held_out([clip for clip in self.pack.clips if clip.split == "train"])
         clips = [
@@ -269,6 +286,42 @@ class Items:
         """Return a clip's codes, (frames, 64). view: 0 plain, else perturbed."""
         return np.asarray(self._codes[view, clip.start : clip.start + clip.frames], np.float32)
 
+    def _heard(self, clip: Clip, first: int, plain: bool) -> dict[str, Array | bool]:
+        """Return what the content network is told of an item, silence after its end, and that the
+        code is to be made of it; nothing and False without a prior."""
+        span = FRAMES + LEAD + LOOK_AHEAD
+        if self._prior is None:
+            return {"heard": np.zeros((span, MELS + 1), np.float32), "live": False}
+        frames = min(span, clip.frames - first)
+        wave = self.pack.wave(clip)[first * HOP : (first + frames) * HOP]
+        wave = np.pad(wave, (0, (span - frames) * HOP))
+        if plain:
+            mel = spectra_of.log_mel(spectra_of.power(wave, span))
+        else:
+            f0 = np.pad(self.pack.f0(clip)[first : first + frames], (0, span - frames))
+            warp = float(np.round(np.exp(self.rng.uniform(-0.22, 0.22)) * 40) / 40)
+            mel = perturbed(wave, f0, span, self.rng, warp)
+        if self.rng.random() < 0.5:
+            return {"heard": settled(mel, self._prior), "live": True}
+        shape, relative = spectra_of.RunningMean(self._prior).push(mel)
+        return {"heard": np.concatenate((shape, relative[:, None]), axis=1), "live": True}
+
+    def refresh(self, model: Content) -> None:
+        """Let the references have the codes that a network gives them now."""
+        if self._prior is None:
+            raise ValueError("without a prior no codes can be made")
+        if self._fresh is None:
+            self._fresh = np.zeros((self._codes.shape[1], CODE), np.float16)
+        for clip in track([clip for clips in self.of_person.values() for clip in clips], "codes"):
+            mel = spectra_of.log_mel(spectra_of.power(self.pack.wave(clip), clip.frames))
+            code = coded(model, settled(mel, self._prior)[None])[0]
+            self._fresh[clip.start : clip.start + clip.frames] = code
+
+    def _reference_codes(self, clip: Clip) -> Array:
+        if self._fresh is None:
+            return self.codes(clip, 0)
+        return self._fresh[clip.start : clip.start + clip.frames].astype(np.float32)
+
     def reference(self, clip: Clip, first: int) -> tuple[Array, Array, Array, float]:
         """Return rows, (ROWS, 65), their envelopes, (ROWS, 64), the means, (128,), and the median
         of log F0, of other speech of the same speaker."""
@@ -290,7 +343,7 @@ class Items:
             # The voice is measured from speech as it is, or from speech that was perturbed alike.
             chosen = usable & (level > -5.0)
             chosen = chosen if chosen.any() else np.ones_like(chosen)
-            codes.append(self.codes(part, 0)[chosen])
+            codes.append(self._reference_codes(part)[chosen])
             shapes.append(shape[chosen])
             voicing.append((f0 > 0)[chosen])
             pitch.append(np.log(f0[chosen & (f0 > 0)]))
@@ -377,8 +430,13 @@ class Items:
         weight = np.clip((heard[:, None] + 6.0) / 4.0, 0.03, 1.0) * (top > bands.CENTRES)
         weight[:LEAD] = 0.0
         short = span - frames
+        told = self._heard(clip, first, plain)
         out = {
             "code": np.pad(code, ((0, short), (0, 0))),
+            "phones": np.pad(self.codes(clip, 0)[part], ((0, short), (0, 0))),
+            "heard": told["heard"],
+            # A partner's code lies in the partner's time.
+            "live": np.array(bool(told["live"]) and partner is None),
             "carried": np.pad(carried, ((0, short), (0, 0))),
             "controls": np.pad(controls, ((0, short), (0, 0)), constant_values=-3.6),
             "target": np.pad(target, ((0, short), (0, 0))),
@@ -408,12 +466,17 @@ class Items:
         ratio = np.full(part.stop - first, np.exp(np.clip(slope, -0.2, 0.2)), np.float32)
         carried = bands.warped(shape[part] - mean, ratio) + means[: bands.COUNT]
         carried = np.append(np.clip(carried, -9.0, 5.0), np.ones((len(ratio), 1)), axis=1)
+        if rng.random() < UNCARRIED_CONVERSIONS:
+            carried = np.zeros_like(carried)
         held = hold(f0[part], theirs) * float(np.exp(median)) / theirs
-        told = steady(level[part])
-        controls = controls_of(held, median, told, None, shares[part], f0[part] > 0)
+        levels = steady(level[part])
+        controls = controls_of(held, median, levels, None, shares[part], f0[part] > 0)
         short = span - len(ratio)
+        code = np.pad(self.codes(clip, 0)[part], ((0, short), (0, 0)))
         out = {
-            "code": np.pad(self.codes(clip, 0)[part], ((0, short), (0, 0))),
+            "code": code,
+            "phones": code,
+            **self._heard(clip, first, True),
             "carried": np.pad(carried, ((0, short), (0, 0))),
             "controls": np.pad(controls, ((0, short), (0, 0))),
             "source": np.pad(shape[part], ((0, short), (0, 0))),
@@ -536,7 +599,7 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
             "progress": (self.step, self.heard),
         }
-        keep(self.run, "timbre.safetensors", self.average, header, full)
+        keep(self.run, {"timbre": self.average}, header, full)
 
     def resume(self, start: Path | None) -> None:
         """Continue from the run's checkpoint, or begin with weights of another (safetensors)."""

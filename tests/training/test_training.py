@@ -161,24 +161,33 @@ def test_a_cut_run_resumes_where_it_was(packed: Path, heard: Path, trained: Path
     assert all(np.isfinite(value) for value in later.validate().values())
 
 
-def test_polishing_moves_the_network_after_its_critics(
+def test_polishing_moves_both_networks_after_their_critics(
     packed: Path, heard: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(polish, "WARM_UP", 1)
     monkeypatch.setattr(polish, "BATCH", 2)
+    monkeypatch.setattr(polish, "REFRESH", 2)
     weights = heard / "content.safetensors"
     trainer = polish.Trainer(packed, trained / "codes.npy", weights, tmp_path, seed=1)
-    trainer.resume(trained / "timbre.safetensors")
-    before = trainer.model.leave.weight.clone()
+    trainer.resume(trained / "timbre.safetensors", None)
+    ends = [trainer.model.leave.weight, trainer.content.leave.weight]
+    before = [end.clone() for end in ends]
     assert "fooled" not in trainer.advance(10)
-    assert torch.equal(before, trainer.model.leave.weight)
-    figures = trainer.advance(10)
+    assert all(torch.equal(*pair) for pair in zip(before, ends, strict=True))
+    for _ in range(2):
+        figures = trainer.advance(10)
     assert np.isfinite(list(figures.values())).all()
-    assert not torch.equal(before, trainer.model.leave.weight)
+    assert not any(torch.equal(*pair) for pair in zip(before, ends, strict=True))
     trainer.save()
+    content.load_content(tmp_path / "content.safetensors")
     again = polish.Trainer(packed, trained / "codes.npy", weights, tmp_path, seed=1)
-    again.resume(trained / "timbre.safetensors")
-    assert again.step == 2
+    again.resume(trained / "timbre.safetensors", None)
+    assert again.step == 3
+    another = polish.Trainer(packed, trained / "codes.npy", weights, tmp_path / "other", seed=1)
+    another.resume(trained / "timbre.safetensors", tmp_path / "last.pt")
+    assert another.step == 0
+    for name, value in trainer.judge.state_dict().items():
+        assert torch.equal(value, another.judge.state_dict()[name])
 
 
 def test_exported_engine_streams_what_torch_computes(
