@@ -17,6 +17,7 @@ from evaluation.phones import phones_of
 from evaluation.prosody import pitch_track
 from evaluation.resemblance import own_vector, resemblyzer_vector
 from evaluation.speaker_model import WEIGHTS
+from evaluation.words import words_of
 
 
 @lru_cache(maxsize=1)
@@ -36,7 +37,8 @@ def _lists(referee: Callable[[Samples], Any]) -> Callable[[Samples], Any]:
 REFEREES: dict[str, tuple[Callable[[Samples], Any], Callable[[], str]]] = {
     "resemblyzer": (_lists(resemblyzer_vector), lambda: "1"),
     "own": (_lists(own_vector), _own_version),
-    "phones": (phones_of, lambda: "1"),
+    "phones": (phones_of, lambda: "2"),
+    "words": (words_of, lambda: "1"),
     "pitch": (_lists(pitch_track), lambda: "1"),
     "distillmos": (distillmos, lambda: "1"),
     "dnsmos": (dnsmos, lambda: "1"),

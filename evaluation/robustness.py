@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
-import pocketsphinx
-import soxr
 import torch
 import typer
 from rich.progress import track
@@ -23,9 +20,10 @@ from scipy.signal import lfilter
 from evaluation.converters import Converter, converter
 from evaluation.corpus import CORPUS_RATE, Corpus, Samples
 from evaluation.pairs import Pair, corpus_pairs
-from evaluation.phones import phone_error
 from evaluation.prosody import pitch_track, speech_level
+from evaluation.recogniser import error_rate
 from evaluation.referees import Bench
+from evaluation.words import words_in
 
 SECONDS = 6.0
 SNR_DB = 10.0
@@ -73,23 +71,6 @@ def noises(seed: int = 7) -> dict[str, Samples]:
     }
 
 
-@cache
-def _words() -> pocketsphinx.Decoder:
-    return pocketsphinx.Decoder(loglevel="FATAL")
-
-
-def words_in(samples: Samples) -> list[str]:
-    """Words that the recogniser finds in a 24 kHz clip, at its own level."""
-    wave = np.clip(soxr.resample(samples, CORPUS_RATE, 16000), -1.0, 1.0)
-    decoder = _words()
-    decoder.reinit_feat()
-    decoder.start_utt()
-    decoder.process_raw((wave * 32767).astype(np.int16).tobytes(), full_utt=True)
-    decoder.end_utt()
-    best = decoder.hyp()
-    return best.hypstr.split() if best else []
-
-
 def with_noise(samples: Samples, seed: int) -> Samples:
     """Speech with pink noise 10 dB under its speech level."""
     noise = pink(len(samples), np.random.default_rng(seed))
@@ -124,9 +105,9 @@ def noisy_speech(judged: Converter, bench: Bench, pairs: list[Pair]) -> list[str
     for number, pair in enumerate(track(pairs, "speech in noise")):
         noisy = replace(pair, source=with_noise(pair.source, number))
         truth = bench.ask("phones", pair.source)
-        own.append(phone_error(truth, bench.ask("phones", noisy.source)))
-        clean_error = phone_error(truth, bench.ask("phones", judged.convert(pair)))
-        noisy_error = phone_error(truth, bench.ask("phones", judged.convert(noisy)))
+        own.append(error_rate(truth, bench.ask("phones", noisy.source)))
+        clean_error = error_rate(truth, bench.ask("phones", judged.convert(pair)))
+        noisy_error = error_rate(truth, bench.ask("phones", judged.convert(noisy)))
         converted.append((clean_error, noisy_error))
     clean, noise = np.array(converted).T
     extra = float(np.mean(noise - clean) - np.mean(own))

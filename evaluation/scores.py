@@ -10,7 +10,6 @@ import numpy as np
 from evaluation.clicks import clicks, joint_trace
 from evaluation.corpus import CORPUS_RATE, Samples
 from evaluation.pairs import Pair
-from evaluation.phones import phone_error
 from evaluation.prosody import (
     energy_correlation,
     energy_track,
@@ -21,6 +20,7 @@ from evaluation.prosody import (
     speech_level,
     voicing_error,
 )
+from evaluation.recogniser import error_rate
 from evaluation.referees import Bench
 from evaluation.resemblance import similarity
 from evaluation.speaker_model import WEIGHTS
@@ -50,6 +50,7 @@ MEASURES = (
     Measure("own_source", "to source ", 2),
     Measure("own_nearer", "share nearer to target ", 2, "≥ 0.85", "≥ 0.98"),
     Measure("phone_error", "phone error against source", 3, "≤ 0.38", "≤ 0.25"),
+    Measure("word_error", "word error against source", 3, "", ""),
     Measure("distillmos", "DistillMOS", 2, "≥ 3.3", "≥ 4.2"),
     Measure("dnsmos", "DNSMOS overall", 2),
     Measure("dnsmos_speech", "DNSMOS speech", 2),
@@ -83,7 +84,8 @@ def judge(bench: Bench, pair: Pair, result: Samples, quick: bool = False) -> Fig
         figures[f"{model}_source"] = similarity(ours, before)
         nearer = figures[f"{model}_target"] > figures[f"{model}_source"]
         figures[f"{model}_nearer"] = float(nearer)
-    figures["phone_error"] = phone_error(bench.ask("phones", source), bench.ask("phones", result))
+    figures["phone_error"] = error_rate(bench.ask("phones", source), bench.ask("phones", result))
+    figures["word_error"] = error_rate(bench.ask("words", source), bench.ask("words", result))
     if not quick:
         figures["distillmos"] = bench.ask("distillmos", result)
         figures["dnsmos_speech"], _, figures["dnsmos"] = bench.ask("dnsmos", result)

@@ -1,7 +1,14 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
-from evaluation.phones import edit_distance, phone_error, phones_of
+import soundfile as sf
+from evaluation.phones import phones_of
+from evaluation.recogniser import edit_distance, error_rate
+from evaluation.words import words_of
 from tests.evaluation.signals import voice
+
+SPEECH = Path(__file__).parents[2] / "examples" / "speech_male.wav"
 
 
 def test_edit_distance_counts_each_kind_of_error() -> None:
@@ -12,10 +19,10 @@ def test_edit_distance_counts_each_kind_of_error() -> None:
     assert edit_distance("", "abc") == 3
 
 
-def test_no_phones_is_no_figure() -> None:
-    assert np.isnan(phone_error([], ["AA"]))
-    assert phone_error(["AA", "B"], ["AA", "B"]) == 0.0
-    assert phone_error(["AA", "B"], []) == 1.0
+def test_no_truth_is_no_figure() -> None:
+    assert np.isnan(error_rate([], ["AA"]))
+    assert error_rate(["AA", "B"], ["AA", "B"]) == 0.0
+    assert error_rate(["AA", "B"], []) == 1.0
 
 
 def test_the_same_clip_gives_the_same_phones_whatever_was_heard_before() -> None:
@@ -29,3 +36,10 @@ def test_the_same_clip_gives_the_same_phones_whatever_was_heard_before() -> None
 def test_level_does_not_change_what_is_heard(gain: float) -> None:
     clip = voice(140.0) * 0.3
     assert phones_of(clip) == phones_of((clip * gain).astype(np.float32))
+
+
+def test_words_of_real_speech_are_heard_whatever_its_level() -> None:
+    clip = sf.read(SPEECH, frames=3 * 24000, dtype="float32")[0]
+    heard = words_of(clip)
+    assert heard[:3] == ["chapter", "seven", "the"]
+    assert words_of((clip * 0.02).astype(np.float32)) == heard
