@@ -9,12 +9,13 @@ from menura.engine.source_filter import envelope as spectral
 from menura.engine.source_filter import periodicity as periodic
 from menura.engine.source_filter import pitch
 from menura.engine.source_filter.features import SourceFilterFeatures
+from menura.engine.source_filter.settling import Settling
 from menura.engine.source_filter.spectrum import STEP, Array
 from menura.engine.source_filter.statistics import SpeakerStatistics
 
 _REACH = max(spectral.REACH, periodic.REACH)
 
-_SETTLING = (4, 4, 2, 0, 0)
+SETTLING = (4, 4, 2, 0, 0)
 """Blocks per latency level for which features wait, so that the statistics that go with them have
 heard what follows: 640, 320, 80, 0 and 0 ms. At level 0 each further block is one more to analyse
 before a recording's first byte leaves, and brings a short clip's median F0 some 0.05 semitones
@@ -33,13 +34,14 @@ class SourceFilterAnalysis:
     def __init__(self, latency: LatencyProfile) -> None:
         self._chunk = latency.chunk
         self._look_ahead = latency.look_ahead
-        self._held_back = latency.look_ahead + _SETTLING[latency.level] * latency.chunk
+        self._held_back = latency.look_ahead + SETTLING[latency.level] * latency.chunk
         self._instants = latency.chunk // STEP
         self._tracker = pitch.PitchTracker(
             self._instants, (latency.look_ahead - pitch.REACH) // STEP
         )
         self._statistics = SpeakerStatistics()
-        self._settling = _SETTLING[latency.level]
+        self._settling = SETTLING[latency.level]
+        self._expected = Settling(self._settling * self._instants)
         self._waiting: deque[tuple[Array, Array, Array, Array]] = deque()
         self._pending = np.zeros(0, dtype=np.float32)
         self._history = np.zeros(latency.look_ahead + 2 * _REACH, dtype=np.float32)
@@ -88,6 +90,7 @@ class SourceFilterAnalysis:
         first = 2 * _REACH
         source = self._history[first : first + self._chunk].reshape(self._instants, STEP).copy()
         self._statistics.push(f0, share, shape)
+        self._expected.push(f0)
         self._waiting.append((source, f0, share, shape))
         if len(self._waiting) <= self._settling:
             return SourceFilterFeatures.nothing()
@@ -101,12 +104,13 @@ class SourceFilterAnalysis:
     ) -> SourceFilterFeatures:
         """Join a block with what is known of the speaker by now."""
         known, rows = self._statistics, self._instants
+        pitch = np.array([self._expected.median, known.pitch[1]], dtype=np.float32)
         return SourceFilterFeatures(
             source,
             f0,
             share,
             shape.astype(np.float16),
-            np.tile(known.pitch, (rows, 1)),
+            np.tile(pitch, (rows, 1)),
             np.full(rows, known.tract, dtype=np.float32),
             np.tile(known.breath, (rows, 1)),
             np.tile(known.timbre.astype(np.float16), (rows, 1, 1)),
