@@ -15,7 +15,7 @@ from menura.engine.neural.analysis import NeuralAnalysis
 from menura.engine.neural.mapping import NeuralMapping
 from menura.engine.neural.networks import load_networks, shipped_networks
 from menura.engine.neural.voice import VERSION, NeuralVoice
-from menura.engine.source_filter.equaliser import Equaliser, usual
+from menura.engine.source_filter.equaliser import Equaliser
 from menura.engine.source_filter.rendering import SourceFilterRendering
 
 
@@ -60,5 +60,5 @@ class NeuralEngine:
         if not isinstance(voice, NeuralVoice):
             raise TypeError(f"{type(voice).__name__} is a voice of another engine")
         mapping = NeuralMapping(self._networks, voice, settings)
-        equaliser = Equaliser(voice, settings, usual(self.name))
+        equaliser = Equaliser(voice, settings)
         return SourceFilterRendering(mapping, equaliser, settings.speed, seed, latency)

@@ -104,7 +104,7 @@ class SourceFilterAnalysis:
     ) -> SourceFilterFeatures:
         """Join a block with what is known of the speaker by now."""
         known, rows = self._statistics, self._instants
-        pitch = np.array([self._expected.median, known.pitch[1]], dtype=np.float32)
+        pitch = np.array([self._expected.median, known.steady_spread], dtype=np.float32)
         return SourceFilterFeatures(
             source,
             f0,

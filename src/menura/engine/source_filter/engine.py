@@ -11,7 +11,7 @@ from menura.engine.interface import (
 )
 from menura.engine.source_filter import measurement
 from menura.engine.source_filter.analysis import SourceFilterAnalysis
-from menura.engine.source_filter.equaliser import Equaliser, usual
+from menura.engine.source_filter.equaliser import Equaliser
 from menura.engine.source_filter.mapping import SourceFilterMapping
 from menura.engine.source_filter.rendering import SourceFilterRendering
 from menura.engine.source_filter.voice import VERSION, SourceFilterVoice
@@ -56,5 +56,5 @@ class SourceFilterEngine:
         if not isinstance(voice, SourceFilterVoice):
             raise TypeError(f"{type(voice).__name__} is a voice of another engine")
         mapping = SourceFilterMapping(voice, settings)
-        equaliser = Equaliser(voice, settings, usual(self.name))
+        equaliser = Equaliser(voice, settings)
         return SourceFilterRendering(mapping, equaliser, settings.speed, seed, latency)

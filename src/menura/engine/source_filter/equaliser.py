@@ -3,13 +3,8 @@
 Mapping moves envelopes; what a listener averages over seconds is the waveform, with its harmonics,
 its noise and what of the source came through. So the rendered samples are heard again, and the next
 ones are equalised by what still lies between them and the voice. Half of the difference is taken
-between mean log spectra, half between mean power spectra, which the loud vowels decide. Until
-enough is heard, what usually lies between an engine's output and natural voices (`equaliser.npz`,
-by `training.equaliser`) stands for it.
+between mean log spectra, half between mean power spectra, which the loud vowels decide.
 """
-
-from functools import cache
-from importlib.resources import files
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -28,7 +23,7 @@ _LOUD = 5.5
 _PEAK_DECAY = 0.004
 """Decay of the peak in nepers per frame."""
 _PRIOR_FRAMES = 50.0
-"""Loud frames that the usual difference counts for: fewer follow single sounds, and cost phones."""
+"""Loud frames that "no difference" counts for: fewer follow single sounds, and cost phones."""
 _MEMORY = 1_500.0
 """Loud frames after which one is forgotten: 15 s of speech."""
 _MOST_CUT, _MOST_LIFT = 2.5, 2.0
@@ -76,36 +71,19 @@ def long_term(samples: Samples) -> Array:
     return np.stack([_level_free(logs), _level_free(np.log(loud.mean(axis=0)))]).astype(np.float32)
 
 
-@cache
-def usual(engine: str) -> NDArray[np.float64]:
-    """Return what usually lies between voices and what an engine renders, (SPECTRUM_BANDS,)."""
-    with (files(__package__) / "equaliser.npz").open("rb") as held, np.load(held) as arrays:
-        return np.asarray(arrays[engine], dtype=np.float64)
-
-
 class Equaliser:
     """The equaliser of one stream.
 
     It acts as far as `similarity_boost` reaches, and only with `use_speaker_boost`.
-
-    expected: difference from the voice that is assumed until enough is heard, in nepers of power,
-    (SPECTRUM_BANDS,).
     """
 
-    def __init__(
-        self,
-        voice: SourceFilterVoice,
-        settings: ConversionSettings,
-        expected: NDArray[np.float64],
-    ) -> None:
+    def __init__(self, voice: SourceFilterVoice, settings: ConversionSettings) -> None:
         self._tail = np.zeros(0, dtype=np.float32)
         self._peak = -np.inf
-        self._expected = expected
-        self._began = False
+        self._gain = np.zeros(SPECTRUM_BANDS)
         self._given = np.zeros(SPECTRUM_BANDS)
         self._adopt(voice)
         self._choose(settings)
-        self._settle()
 
     def change(self, voice: Voice | None, settings: ConversionSettings | None) -> None:
         """Change voice or settings; what was heard of the former voice is forgotten."""
@@ -113,7 +91,6 @@ class Equaliser:
             self._adopt(voice)
         if settings is not None:
             self._choose(settings)
-        self._settle()
 
     def _adopt(self, voice: SourceFilterVoice) -> None:
         self._wanted = voice.spectrum.astype(np.float64)
@@ -126,16 +103,11 @@ class Equaliser:
         reach = min(1.0, settings.similarity_boost / FULL_SIMILARITY)
         self._reach = reach if settings.use_speaker_boost else 0.0
 
-    def gains(self, instants: int, voiced: bool) -> Array:
-        """Return log power to add to the next instants' envelopes, (instants, BINS).
-
-        voiced: whether there is voice in them. Before the first of a stream they stay as they are.
-        """
-        self._began |= voiced
-        gain = self._gain if self._began else self._given
+    def gains(self, instants: int) -> Array:
+        """Return log power to add to the next instants' envelopes, (instants, BINS)."""
         part = (np.arange(1, instants + 1) / instants)[:, None]
-        bands = self._given + part * (gain - self._given)
-        self._given = gain
+        bands = self._given + part * (self._gain - self._given)
+        self._given = self._gain
         return np.asarray(bands.astype(np.float32) @ _SPREAD, dtype=np.float32)
 
     def hear(self, samples: Samples, voiced: bool) -> None:
@@ -159,29 +131,15 @@ class Equaliser:
         self._power = self._power * keep + power
         self._count = self._count * keep + 1.0
 
-    @property
-    def apart(self) -> NDArray[np.float64]:
-        """What lies between the voice and what would be rendered without this, as far as it was
-        heard, in nepers of power; (SPECTRUM_BANDS,)."""
-        if self._count == 0.0:
-            return self._expected
-        heard = np.stack([self._logs / self._count, _level_free(np.log(self._power))])
-        return np.asarray((self._wanted - heard).mean(axis=0))
-
     def _settle(self) -> None:
         """Reckon the gain of the next block."""
-        if self._reach == 0.0:
+        if self._count == 0.0:
             self._gain = np.zeros(SPECTRUM_BANDS)
             return
-        known = self._count / (self._count + _PRIOR_FRAMES)
-        apart = self._reach * (self._expected + known * (self.apart - self._expected))
+        heard = np.stack([self._logs / self._count, _level_free(np.log(self._power))])
+        apart = (self._wanted - heard).mean(axis=0)
         apart[self._edge :] = apart[max(0, self._edge - 1)]
+        apart *= self._reach * self._count / (self._count + _PRIOR_FRAMES)
         gain = np.clip(apart, -_MOST_CUT, _MOST_LIFT)
         # As loud as before, over all that was heard.
-        power = (1.0 - known) * _shares(np.exp(self._wanted[1] - self._expected))
-        power += known * _shares(self._power + _FLOOR)
-        self._gain = gain - np.log((power * np.exp(gain)).sum())
-
-
-def _shares(power: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(power / power.sum())
+        self._gain = gain - np.log((self._power * np.exp(gain)).sum() / self._power.sum())

@@ -60,7 +60,7 @@ class SourceFilterRendering:
         latency: LatencyProfile,
     ) -> None:
         self._mapping = mapping
-        self.equaliser = equaliser
+        self._equaliser = equaliser
         self._kind = mapping.kind
         self._speed = speed
         self._instants = latency.chunk // STEP
@@ -103,7 +103,7 @@ class SourceFilterRendering:
     ) -> None:
         """Change voice or settings from the next frame on, without a click. `speed` is kept."""
         self._mapping.change(voice, settings)
-        self.equaliser.change(voice, settings)
+        self._equaliser.change(voice, settings)
 
     def _positions(self) -> NDArray[np.float64]:
         return (self._next + np.arange(self._block_length, dtype=np.float64)) * self._speed
@@ -118,11 +118,10 @@ class SourceFilterRendering:
         starts = np.rint(offsets * STEP).astype(np.intp) - STEP
         grains = sliding_window_view(self._rows.samples.ravel(), 2 * STEP)[starts]
         sound = self._mapping.push(shown)
-        voiced = bool((sound.f0 > 0).any())
-        gains = self.equaliser.gains(self._block_length, voiced)
+        gains = self._equaliser.gains(self._block_length)
         equal = replace(sound, envelope=sound.envelope + gains, change=sound.change + gains)
         out = self._synthesiser.push(equal, grains)
-        self.equaliser.hear(out, voiced)
+        self._equaliser.hear(out, bool((sound.f0 > 0).any()))
         self._next += self._block_length
         self._block_length = self._instants
         keep = int(self._next * self._speed) - 1

@@ -22,6 +22,9 @@ _PITCH_GRID = np.arange(np.log2(50.0), np.log2(900.0), 1 / 48)
 _PRIOR_WEIGHT = 24.0
 """Voiced instants (5 ms) that the prior counts for. Medians of speakers lie 5 semitones apart, a
 first syllable 3 from its speaker's, and 60 instants say about the same: 60 * 3**2 / 5**2 = 22."""
+_SPREAD_WEIGHT = 300.0
+"""Voiced instants that the prior counts for where a stream's melody is scaled: 1.5 s. A spread told
+from one phrase says little, and a scale that changes bends the melody."""
 _MEMORY = 6_000.0
 """Voiced instants after which a speaker is forgotten: 30 s of voice."""
 _PRIOR_WEIGHT_TIMBRE = 60.0
@@ -74,6 +77,13 @@ class SpeakerStatistics:
         """Median and spread of log2 F0."""
         self.tract = 1.0
         """Vocal-tract factor."""
+
+    @property
+    def steady_spread(self) -> float:
+        """Spread of log2 F0 that moves slowly from the prior to what was heard."""
+        heard = float(self._weights[0])
+        spread = float(self.pitch[1])
+        return (PRIOR_SPREAD * _SPREAD_WEIGHT + spread * heard) / (_SPREAD_WEIGHT + heard)
 
     @property
     def timbre(self) -> Array:
