@@ -23,7 +23,8 @@ LIMITS = {3: 0.15, 0: 0.08}
 """Asked of levels 3 (20 ms chunks) and 0 (160 ms)."""
 
 
-def _speech(name: str) -> Samples:
+def speech(name: str) -> Samples:
+    """Return a clip of `tests/speech` at 24 kHz."""
     with open(SPEECH / name, "rb") as held:
         decoder = open_decoder(held, "other")
         parts = []
@@ -46,8 +47,8 @@ def _cost(engine: Engine, source: Samples, reference: Samples, level: int) -> fl
 
 def measure_engines(report: Report, quick: bool) -> None:
     """Cost of one stream through each model, best of several runs, and of adding a voice."""
-    source = _speech("male_librispeech_1235.flac")[: (4 if quick else 12) * SAMPLE_RATE]
-    reference = _speech("female_ljspeech.flac")
+    source = speech("male_librispeech_1235.flac")[: (4 if quick else 12) * SAMPLE_RATE]
+    reference = speech("female_ljspeech.flac")
     for model in (model["model_id"] for model in MODELS if model["model_id"].startswith("menura")):
         engine = engine_for(model)
         for level, limit in LIMITS.items():
