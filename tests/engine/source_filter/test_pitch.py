@@ -58,6 +58,16 @@ def test_a_voice_is_heard_without_its_lowest_harmonics():
     assert np.mean(np.abs(np.log2(np.maximum(f0, 1.0) / 110.0)) < 0.05) > 0.9
 
 
+def test_creak_without_a_steady_period_has_the_pitch_of_its_fundamental():
+    rng = np.random.default_rng(3)
+    turns = np.cumsum(110.0 * 2.0 ** np.repeat(rng.normal(0.0, 0.08, 100), 240) / SAMPLE_RATE)
+    wobble = np.interp(np.arange(24_000), np.arange(0, 24_000, 240), rng.uniform(0.4, 1.0, 100))
+    hiss = np.diff(rng.standard_normal(SAMPLE_RATE + 1))
+    creak = 0.05 * wobble * np.cos(2 * np.pi * turns) + 0.005 * hiss
+    f0 = _track(creak.astype(np.float32))[20:-20]
+    assert np.mean(np.abs(np.log2(np.maximum(f0, 1.0) / 110.0)) < 0.3) > 0.9
+
+
 @pytest.mark.parametrize("level", [1e-5, 0.01, 0.3])
 def test_noise_has_hardly_any_pitch(level):
     noise = level * np.random.default_rng(1).standard_normal(SAMPLE_RATE).astype(np.float32)

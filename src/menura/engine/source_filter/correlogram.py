@@ -12,6 +12,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from menura.engine.interface import SAMPLE_RATE
+from menura.engine.source_filter import fundamental
 from menura.engine.source_filter.spectrum import STEP, Array
 
 FLOOR = 55.0
@@ -22,9 +23,10 @@ CEILING = 800.0
 REACH = 3 * STEP
 """Samples of future, at 24 kHz, that one instant's candidates need."""
 
-CANDIDATES = 6
-CANDIDATE_FEATURES = 9
-INSTANT_FEATURES = 7
+_PEAKS = 6
+CANDIDATES = _PEAKS + fundamental.FUNDAMENTALS
+CANDIDATE_FEATURES = 9 + fundamental.FEATURES
+INSTANT_FEATURES = 8
 
 _DECIMATION = 3
 _RATE = SAMPLE_RATE // _DECIMATION
@@ -41,6 +43,11 @@ _CENTRE = (_TAPS // 2 - REACH) // _DECIMATION
 _KEPT = 150
 _STARTS = _KEPT + _CENTRE - (_LAGS + _SHORT * _HOP) // 2 + (_SHORT - 1) * _HOP
 """Where the newest hop of the first window begins, per lag."""
+
+_PAST = fundamental.PAST - _CENTRE
+"""Samples of filtered past that the fundamentals of a block's first instant need."""
+_NEWEST = 8 - REACH // STEP - 2
+"""Hop in which the window of the level around a block's first instant begins."""
 
 _QUIET = 1e-8
 """Power (-80 dBFS) that is added to both windows, so that silence has no pitch."""
@@ -103,6 +110,8 @@ class Correlogram:
         self._clean = np.zeros(_LOW_TAPS - 1, dtype=np.float32)
         self._signals = np.zeros((2, _KEPT), dtype=np.float32)
         self._hops = np.zeros((_LONG - 1, 5, 2, len(_LAGS)), dtype=np.float32)
+        self._powers = np.zeros(8, dtype=np.float32)
+        self._past = np.zeros(_PAST, dtype=np.float32)
         self._peak = 0.0
 
     def push(self, samples: Array) -> Candidates:
@@ -116,7 +125,7 @@ class Correlogram:
         middle = both[:, 1:-1]
         peaks = (middle > both[:, :-2]) & (middle >= both[:, 2:]) & (middle > _LEAST)
         ranked = np.where(peaks, middle - _RANK, -9.0)
-        at = np.argpartition(-ranked, CANDIDATES, axis=1)[:, :CANDIDATES]
+        at = np.argpartition(-ranked, _PEAKS, axis=1)[:, :_PEAKS]
         valid = np.take_along_axis(ranked, at, axis=1) > -9.0
         at += 1
         rows = np.arange(self._instants)[:, None]
@@ -125,12 +134,19 @@ class Correlogram:
         shift = np.where(valid, 0.5 * (before - after) / curve, 0.0)
         lags = _LAGS[at] + shift
         score = score - 0.25 * (before - after) * shift
+        weak = fundamental.fundamentals(self._past, self._instants, _HOP)
+        lags = np.concatenate([lags, _RATE / 2.0**weak.logs], axis=1)
         logs = np.log2(_RATE / lags).astype(np.float32)
+        near = np.clip(np.rint(lags[:, _PEAKS:]).astype(np.intp) - _SHORTEST, 1, len(_LAGS) - 2)
+        at = np.concatenate([at, near], axis=1)
+        score = np.concatenate([score, _near(both, rows, near)], axis=1)
+        best = np.where(valid, score[:, :_PEAKS], 0.0).max(axis=1, keepdims=True)
+        first = np.where(valid, score[:, :_PEAKS], 0.0).argmax(axis=1)
+        valid = np.concatenate([valid, weak.valid], axis=1)
         half = np.maximum(np.rint(lags / 2).astype(np.intp), _SHORTEST + 1) - _SHORTEST
         double = np.minimum(np.rint(lags * 2).astype(np.intp), _LONGEST - 1) - _SHORTEST
         halved = np.where(lags >= 2 * _SHORTEST + 2, _near(both, rows, half), 0.0)
         doubled = np.where(2 * lags <= _LONGEST - 1, _near(both, rows, double), score)
-        best = np.where(valid, score, 0.0).max(axis=1, keepdims=True)
         features = np.stack(
             [
                 short[rows, at], long[rows, at], low_short[rows, at], low_long[rows, at],
@@ -138,8 +154,8 @@ class Correlogram:
             ],
             axis=2,
         )  # fmt: skip
+        features = np.concatenate([features, weak.at(logs)], axis=2)
         features = np.where(valid[:, :, None], features, 0.0).astype(np.float32)
-        first = np.where(valid, score, 0.0).argmax(axis=1)
         strongest = features[np.arange(self._instants), first, :4]
         instants = np.concatenate([strongest, best, levels], axis=1).astype(np.float32)
         return Candidates(logs, valid, features, instants)
@@ -147,12 +163,15 @@ class Correlogram:
     def _filter(self, samples: Array) -> None:
         padded = np.concatenate([self._tail, samples])
         self._tail = padded[-(_TAPS - 1) :].copy()
+        hops = np.mean(samples.reshape(-1, STEP) ** 2, axis=1)
+        self._powers = np.concatenate([self._powers[-8:], hops])
         raw = np.concatenate(
             [self._raw, sliding_window_view(padded, _TAPS)[::_DECIMATION] @ _DECIMATOR]
         )
         self._raw = raw[-(_HIGHPASS_TAPS - 1) :]
         clean = np.concatenate([self._clean, np.convolve(raw, _HUM_FILTER, "valid")])
         self._clean = clean[-(_LOW_TAPS - 1) :]
+        self._past = np.concatenate([self._past[-_PAST:], clean[_LOW_TAPS - 1 :]])
         fresh = np.stack([clean[_LOW_TAPS - 1 :], np.convolve(clean, _LOW_FILTER, "valid")])
         self._signals = np.concatenate([self._signals[:, -_KEPT:], fresh], axis=1)
 
@@ -160,7 +179,7 @@ class Correlogram:
         """Return coefficients of the whole and of the low band, and levels.
 
         Coefficients per window, (2, instants, lags). Levels: log10 of the power under the running
-        peak, and of the low band's share of it, (instants, 2).
+        peak, of the low band's share of it, and of all up to 12 kHz over it, (instants, 3).
         """
         n = self._instants
         hops = np.empty((_LONG - 1 + n, 5, 2, len(_LAGS)), dtype=np.float32)
@@ -189,6 +208,8 @@ class Correlogram:
         quiet = _QUIET + _RELATIVE_QUIET * self._peak
         level = np.log10((power[0] + quiet) / (self._peak + quiet))
         share = np.log10((power[1] + quiet) / (power[0] + quiet))
+        around = sliding_window_view(self._powers, 4).mean(axis=1)[_NEWEST : _NEWEST + n]
+        hiss = np.log10((around + quiet) / (power[0] + quiet))
         whole, low = np.stack(
             [
                 _coefficient(short, _SHORT * _HOP, quiet),
@@ -196,7 +217,7 @@ class Correlogram:
             ],
             axis=1,
         ).transpose(2, 1, 0, 3)
-        return whole, low, np.stack([level, share], axis=1)
+        return whole, low, np.stack([level, share, hiss], axis=1)
 
 
 _MIDDLE = 60
