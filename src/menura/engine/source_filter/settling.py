@@ -34,11 +34,12 @@ INPUTS = 13
 class Evidence:
     """What has been heard of a speaker's F0.
 
-    wait: instants for which features wait to be described, 0 to 128.
+    wait: instants for which features wait to be described. More than 128 are told to the network
+        as 128, the longest wait that it was trained with.
     """
 
     def __init__(self, wait: int) -> None:
-        self._wait = wait / 128.0
+        self._wait = min(wait, 128) / 128.0
         self._heard = np.zeros(len(_MEMORIES))
         self._sums = np.zeros(len(_MEMORIES))
         self._squares = 0.0
@@ -102,7 +103,7 @@ def _weights() -> dict[str, Array]:
 class Settling:
     """The expected median of one stream.
 
-    wait: instants for which features wait to be described, 0 to 128.
+    wait: instants for which features wait to be described.
     """
 
     def __init__(self, wait: int) -> None:
