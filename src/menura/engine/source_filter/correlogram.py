@@ -208,7 +208,7 @@ class Correlogram:
         quiet = _QUIET + _RELATIVE_QUIET * self._peak
         level = np.log10((power[0] + quiet) / (self._peak + quiet))
         share = np.log10((power[1] + quiet) / (power[0] + quiet))
-        around = sliding_window_view(self._powers, 4).mean(axis=1)[_NEWEST : _NEWEST + n]
+        around = sum(self._powers[k : k + n] for k in range(_NEWEST, _NEWEST + 4)) / np.float32(4)
         hiss = np.log10((around + quiet) / (power[0] + quiet))
         whole, low = np.stack(
             [

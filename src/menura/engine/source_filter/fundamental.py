@@ -9,7 +9,6 @@ do not resemble each other keep such a frequency, and it is what is heard as the
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from menura.engine.source_filter.spectrum import Array
@@ -22,8 +21,9 @@ FUNDAMENTALS = 3
 FEATURES = 4
 
 _PER_OCTAVE = 12
-_MIDDLES = 58.0 * 2.0 ** (np.arange(42) / _PER_OCTAVE)
+_MIDDLES = (58.0 * 2.0 ** (np.arange(42) / _PER_OCTAVE)).astype(np.float32)
 _LOGS = np.log2(_MIDDLES)
+_TAPS = np.arange(PAST + FUTURE + 1)
 _PERIODS = 2.0
 """Periods of a band's middle that its window reaches to either side, as far as there are any."""
 
@@ -85,7 +85,7 @@ def fundamentals(signal: Array, instants: int, step: int) -> Fundamentals:
 
     signal: at RATE, from PAST before the first instant to FUTURE after the last.
     """
-    frames = sliding_window_view(signal, PAST + FUTURE + 1)[::step][:instants]
+    frames = signal[step * np.arange(instants)[:, None] + _TAPS]
     real, imag, real_fall, imag_fall = (frames @ _BANK).reshape(instants, 4, -1).transpose(1, 0, 2)
     power = real * real + imag * imag + np.float32(1e-14)
     turning = (real * imag_fall - imag * real_fall) / power
