@@ -32,7 +32,10 @@ _PRIOR_WEIGHT_TIMBRE = 60.0
 _PEAK_DECAY = 0.002
 """Decay of the peak level in nepers per instant: 1.7 dB a second."""
 _EVERY = 4
-"""Every so many voiced instants are compared with the average speaker's."""
+"""Every so many firmly voiced instants are compared with the average speaker's."""
+_LOW_BANDS, _FIRM = 3, 0.75
+"""Lowest bands, and the periodic share in them over which voice is firm: breath and creak tell less
+of the tract than of the throat."""
 
 
 BANK: Array = mel_bank(mel_edges(LTAS_BANDS))
@@ -111,7 +114,8 @@ class SpeakerStatistics:
         if voiced.any():
             self._breath += periodicity[voiced].sum(axis=0)
             self._hear_pitch(np.log2(f0[voiced].astype(np.float64)))
-            self._likelihoods += _EVERY * tract.log_likelihoods(envelope[voiced][::_EVERY])
+            firm = envelope[voiced & (periodicity[:, :_LOW_BANDS].mean(axis=1) > _FIRM)]
+            self._likelihoods += _EVERY * tract.log_likelihoods(firm[::_EVERY])
             self.tract = tract.tract(self._likelihoods, float(self.pitch[0]))
 
     def _forget(self, kind: int, heard: int) -> None:

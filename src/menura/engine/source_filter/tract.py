@@ -56,7 +56,9 @@ def average() -> dict[str, NDArray[np.float32]]:
 
 def cepstra(envelope: Array) -> Array:
     """Return cepstral terms 3 to 14 under every warp, (rows, warps, terms)."""
-    return np.asarray(envelope @ _projection()).reshape(len(envelope), len(WARPS), -1)
+    return np.asarray(envelope @ _projection()).reshape(
+        len(envelope), len(WARPS), _LAST - _FIRST + 1
+    )
 
 
 def log_likelihoods(envelope: Array) -> NDArray[np.float64]:
@@ -71,7 +73,7 @@ def log_likelihoods(envelope: Array) -> NDArray[np.float64]:
     )
     top = scores.max(axis=1, keepdims=True)
     logs = top[:, 0] + np.log(np.exp(scores - top).sum(axis=1))
-    return np.asarray(logs.reshape(len(envelope), -1).sum(axis=0), dtype=np.float64)
+    return np.asarray(logs.reshape(len(envelope), len(WARPS)).sum(axis=0), dtype=np.float64)
 
 
 def tract(total: NDArray[np.float64], pitch: float) -> float:
