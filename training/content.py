@@ -2,9 +2,10 @@
 
     python -m training.content --spoken ../spoken --pack ../packed --out ../runs/content
 
-Every stretch is heard twice, perturbed in two ways: both codes must name the phones (cross-entropy
-where a label is known) and agree with each other (everywhere, other languages too). Resumes from
-the run's last checkpoint.
+Every stretch is heard twice, perturbed in two ways, once by a network that may wait for 30 ms and
+once by the same network waiting for 160 ms. Both codes must name the phones (cross-entropy where a
+label is known), say what the teacher heard in the clip as it was (`lessons.py`; everywhere, other
+languages too) and agree with each other. Resumes from the run's last checkpoint.
 """
 
 import argparse
@@ -20,9 +21,10 @@ from torch import Tensor, nn
 from menura.engine.interface import HOP
 from menura.engine.neural import mel as spectra_of
 from menura.engine.neural.mel import MELS
-from menura.engine.neural.networks import CODE, LOOK_AHEAD
+from menura.engine.neural.networks import CODE, PATIENT, QUICK
 from training.blocks import Block, rms_norm
 from training.data import Clip, Pack, average_mel, perturbed
+from training.lessons import LESSON, lessons_of
 from training.loop import averaged, follow, fresh_seed, keep, rate_at, train
 from training.phones import CLASSES, UNKNOWN
 
@@ -32,6 +34,8 @@ BATCH = 12
 FRAMES = 260
 """Frames of a stretch, of which the first LEAD only settle the state."""
 LEAD = 20
+COUNTED = FRAMES - PATIENT
+"""Frames whose codes have all been heard at the end of a stretch."""
 WIDTH, HIDDEN, BLOCKS, KERNEL = 224, 512, 7, 7
 LEARNING_RATE = 1.2e-3
 FINAL_RATE = 2.0e-5
@@ -40,8 +44,8 @@ BETAS = (0.9, 0.95)
 WEIGHT_DECAY = 0.02
 CLIP_NORM = 3.0
 SMOOTHING = 0.05
-AGREEMENT = 0.5
-"""Weight of the agreement of the two codes."""
+AGREEMENT, LESSONS = 0.4, 2.0
+"""Weights of the agreement of the two codes, and of what the teacher heard."""
 WARP = 1.25
 AVERAGE = 0.995
 VALIDATE_EVERY = 100
@@ -51,26 +55,32 @@ SHARES = {"spoken": 0.22, "t145": 0.13, "librispeech": 0.36, "s2i": 0.12, "wakew
 HELD_OUT = 12
 """Every so many-th person of the labelled corpora is only for validation."""
 
+Array = NDArray[np.float32]
+
 
 class Content(nn.Module):
-    """Log-mel to a code of what is said: causal, the code of a frame is read LOOK_AHEAD later."""
+    """Log-mel to a code of what is said: causal, the code of a frame is read QUICK or PATIENT
+    frames later."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.enter = nn.Linear(MELS + 1, WIDTH)
+        self.enter = nn.Linear(MELS + 2, WIDTH)
         self.blocks = nn.ModuleList(Block(WIDTH, HIDDEN, KERNEL) for _ in range(BLOCKS))
         self.leave = nn.Linear(WIDTH, CODE)
         self.head = nn.Linear(CODE, CLASSES)
+        self.lesson = nn.Linear(CODE, LESSON)
 
     def forward(
-        self, mel: Tensor, level: Tensor, states: list[Tensor] | None = None
+        self, mel: Tensor, level: Tensor, patient: Tensor, states: list[Tensor] | None = None
     ) -> tuple[Tensor, list[Tensor]]:
         """Return codes of unit RMS, shape (batch, time, 64), and the next states.
 
         mel: log-mel minus the running mean, (batch, time, 80). level: relative level, (batch, time,
-        1).
+        1). patient: 1 where a code is read PATIENT frames later, 0 where QUICK, (batch,).
         """
-        x = self.enter(torch.cat((mel.clamp(-8.0, 6.0), level.clamp(-10.0, 4.0)), dim=-1) * 0.5)
+        told = torch.cat((mel.clamp(-8.0, 6.0), level.clamp(-10.0, 4.0)), dim=-1) * 0.5
+        waits = patient[:, None, None].expand(-1, told.shape[1], -1)
+        x = self.enter(torch.cat((told, waits), dim=-1))
         following = []
         for index, block in enumerate(self.blocks):
             x, state = block(x, None if states is None else states[index])
@@ -94,6 +104,7 @@ class Labelled:
     pack: Pack
     clip: Clip
     labels: NDArray[np.int8]
+    lessons: NDArray[np.float16] | None
 
 
 def labelled_clips(folder: Path) -> list[Labelled]:
@@ -101,13 +112,15 @@ def labelled_clips(folder: Path) -> list[Labelled]:
     pack = Pack(folder)
     path = folder / "labels.i8"
     labels = np.fromfile(path, np.int8) if path.exists() else np.zeros(0, np.int8)
+    lessons = lessons_of(folder)
     found = []
     for clip in pack.clips:
         own = labels[clip.start : clip.start + clip.frames]
         if len(own) < clip.frames:
             own = np.full(clip.frames, UNKNOWN, np.int8)
         if clip.split == "train" and clip.frames > 60:
-            found.append(Labelled(pack, clip, own))
+            told = None if lessons is None else lessons[clip.start : clip.start + clip.frames]
+            found.append(Labelled(pack, clip, own, told))
     return found
 
 
@@ -135,8 +148,9 @@ class Stretches:
             np.array([clip.clip.frames for clip in own], float) for _, own in self.corpora
         ]
 
-    def item(self, plain: bool) -> tuple[list[spectra_of.Array], NDArray[np.int64]]:
-        """Return two perturbed inputs, (frames, 81) each, and the labels of their codes."""
+    def item(self, plain: bool) -> tuple[list[spectra_of.Array], NDArray[np.int64], Array]:
+        """Return two perturbed inputs, (FRAMES, 81) each, the labels of the frames, and their
+        lessons with how much each counts, (FRAMES, LESSON + 1). plain: both unperturbed."""
         rng = self.rng
         which = rng.choice(len(self.corpora), p=self.chance)
         weights = self.weights[which]
@@ -150,7 +164,7 @@ class Stretches:
         wave, f0 = np.pad(wave, (0, short * HOP)), np.pad(f0, (0, short))
         widest = np.log(WARP)
         views = []
-        for _ in range(1 if plain else 2):
+        for _ in range(2):
             if plain:
                 mel = spectra_of.log_mel(spectra_of.power(wave, FRAMES))
             else:
@@ -159,17 +173,38 @@ class Stretches:
             shape, relative = spectra_of.RunningMean(self.prior).push(mel)
             views.append(np.concatenate((shape, relative[:, None]), axis=1).astype(np.float32))
         known = np.full(FRAMES, UNKNOWN, np.int64)
-        known[LOOK_AHEAD:frames] = labels[first : first + frames - LOOK_AHEAD]
-        known[:LEAD] = UNKNOWN
-        return views, known
+        known[LEAD:frames] = labels[first + LEAD : first + frames]
+        taught = np.zeros((FRAMES, LESSON + 1), np.float32)
+        if chosen.lessons is not None:
+            taught[LEAD:frames, :LESSON] = chosen.lessons[first + LEAD : first + frames]
+            taught[LEAD:frames, LESSON] = taught[LEAD:frames].any(axis=1)
+        return views, known, taught
 
-    def batch(self, size: int, plain: bool = False) -> tuple[Tensor, Tensor]:
-        """Return inputs, (2 size, frames, 81) or (size, ...) when plain, and labels (size,
-        frames)."""
+    def batch(self, size: int, plain: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+        """Return inputs, (2 size, FRAMES, 81), the first half to be heard quickly, and what `read`
+        takes of labels and lessons, (size, COUNTED) and (size, COUNTED, LESSON + 1)."""
         items = [self.item(plain) for _ in range(size)]
-        views = [np.stack(view) for view in zip(*(views for views, _ in items), strict=True)]
-        labels = np.stack([known for _, known in items])
-        return torch.from_numpy(np.concatenate(views)), torch.from_numpy(labels)
+        views = [np.stack(view) for view in zip(*(views for views, *_ in items), strict=True)]
+        labels = np.stack([known for _, known, _ in items])[:, :COUNTED]
+        taught = np.stack([told for *_, told in items])[:, :COUNTED]
+        heard = torch.from_numpy(np.concatenate(views))
+        return heard, torch.from_numpy(labels), torch.from_numpy(taught)
+
+
+def read(model: Content, heard: Tensor) -> Tensor:
+    """Return the codes of a batch's COUNTED first frames, quick ones, then patient ones,
+    (2 size, COUNTED, CODE)."""
+    size = len(heard) // 2
+    patient = torch.cat((torch.zeros(size), torch.ones(size)))
+    code, _ = model(heard[..., :MELS], heard[..., MELS:], patient)
+    return torch.cat((code[:size, QUICK : QUICK + COUNTED], code[size:, PATIENT:]))
+
+
+def unexplained(lessons: Tensor, taught: Tensor) -> Tensor:
+    """Return the share of the lessons' variance that was missed; taught: with weights last."""
+    weight = taught[..., LESSON:]
+    missed = ((lessons - taught[..., :LESSON]).square() * weight).sum()
+    return missed / (taught[..., :LESSON].square() * weight).sum().clamp(min=1.0)
 
 
 class Trainer:
@@ -194,14 +229,14 @@ class Trainer:
 
     def advance(self, steps: int) -> dict[str, float]:
         """Take one step and return its figures."""
-        inputs, labels = self.stretches.batch(BATCH)
+        inputs, labels, taught = self.stretches.batch(BATCH)
         for group in self.optimiser.param_groups:
             group["lr"] = rate_at(self.step, steps, LEARNING_RATE, FINAL_RATE, WARM_UP)
         with torch.autocast("cpu", torch.bfloat16):
-            code, _ = self.model(inputs[..., :MELS], inputs[..., MELS:])
-            logits = self.model.head(code)
-        logits, code = logits.float(), code.float()
-        known = labels.repeat(2, 1)
+            code = read(self.model, inputs)
+            logits, lessons = self.model.head(code).float(), self.model.lesson(code).float()
+        code = code.float()
+        known, taught = labels.repeat(2, 1), taught.repeat(2, 1, 1)
         named = (known != UNKNOWN).sum().clamp(min=1)
         entropy = nn.functional.cross_entropy(
             logits.flatten(0, 1),
@@ -211,9 +246,10 @@ class Trainer:
             reduction="sum",
         )
         entropy = entropy / named
+        missed = unexplained(lessons, taught)
         one, other = code[:, LEAD:].chunk(2)
         apart = (1.0 - nn.functional.cosine_similarity(one, other, dim=-1)).mean()
-        loss = entropy + AGREEMENT * apart
+        loss = entropy + AGREEMENT * apart + LESSONS * missed
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), CLIP_NORM)
@@ -222,22 +258,24 @@ class Trainer:
         self.step += 1
         self.heard += 2 * BATCH * FRAMES / 100
         follow(self.average, self.model, self.step, AVERAGE)
-        hit = (logits.argmax(-1) == known).sum() / named
-        return {"entropy": entropy.item(), "apart": apart.item(), "hit": hit.item()}
+        return {"entropy": entropy.item(), "missed": missed.item(), "apart": apart.item()}
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Return the share of frames named rightly on held-out people, halves apart and joined."""
-        exact, phone, total = 0, 0, 0
+        """Return the share of frames named rightly on held-out people, halves joined, and the share
+        of the lessons missed, of quick and of patient codes."""
+        figures: dict[str, list[float]] = {}
         with averaged(self.model, self.average):
-            for inputs, labels in self.valid:
-                code, _ = self.model(inputs[..., :MELS], inputs[..., MELS:])
-                guess = self.model.head(code).argmax(-1)
-                known = labels != UNKNOWN
-                exact += int((guess == labels)[known].sum())
-                phone += int(((guess + 1) // 2 == (labels + 1) // 2)[known].sum())
-                total += int(known.sum())
-        return {"valid_exact": exact / max(1, total), "valid_phone": phone / max(1, total)}
+            for inputs, labels, taught in self.valid:
+                both = read(self.model, inputs).chunk(2)
+                for name, code in zip(("quick", "patient"), both, strict=True):
+                    guess = self.model.head(code).argmax(-1)
+                    known = labels != UNKNOWN
+                    right = ((guess + 1) // 2 == (labels + 1) // 2)[known].float().mean()
+                    missed = unexplained(self.model.lesson(code), taught)
+                    figures.setdefault(f"{name}_phone", []).append(float(right))
+                    figures.setdefault(f"{name}_missed", []).append(float(missed))
+        return {name: float(np.mean(values)) for name, values in figures.items()}
 
     def save(self) -> None:
         """Write averaged weights, weights and optimiser in place of the last checkpoint."""
@@ -250,8 +288,8 @@ class Trainer:
         }
         keep(self.run, {"content": self.average | {"prior": self.prior}}, header, full)
 
-    def resume(self) -> None:
-        """Continue from the run's checkpoint, if there is one."""
+    def resume(self, start: Path | None = None) -> None:
+        """Continue from the run's checkpoint, or begin with the weights of another."""
         last = self.run / "last.pt"
         if last.exists():
             full = torch.load(last, weights_only=True)
@@ -259,6 +297,9 @@ class Trainer:
             self.average = full["average"]
             self.optimiser.load_state_dict(full["optimiser"])
             self.step, self.heard = full["progress"]
+        elif start is not None:
+            self.model.load_state_dict(load_content(start)[0].state_dict())
+            self.average = {name: value.clone() for name, value in self.model.state_dict().items()}
 
 
 def main() -> None:
@@ -267,11 +308,12 @@ def main() -> None:
     parser.add_argument("--pack", type=Path, default=Path("../packed"))
     parser.add_argument("--spoken", type=Path, default=Path("../spoken"))
     parser.add_argument("--out", type=Path, default=Path("../runs/content"))
+    parser.add_argument("--weights", type=Path, default=None, help="weights to begin with")
     parser.add_argument("--steps", type=int, default=STEPS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     trainer = Trainer([arguments.pack, arguments.spoken], arguments.out, fresh_seed())
-    trainer.resume()
+    trainer.resume(arguments.weights)
     train(trainer, arguments.steps, arguments.out, VALIDATE_EVERY)
 
 

@@ -68,21 +68,24 @@ class ContentGraph(nn.Module):
         super().__init__()
         self.content = model
 
-    def forward(self, mel: Tensor, relative: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, mel: Tensor, relative: Tensor, patient: Tensor, state: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Return codes and the next state."""
         net = self.content
         x = torch.cat((mel[0].clamp(-8.0, 6.0), relative[0].clamp(-10.0, 4.0)), dim=-1)
-        x = net.enter(x * 0.5)
+        x = nn.functional.linear(x * 0.5, net.enter.weight[:, :-1], net.enter.bias)
+        x = x + patient * net.enter.weight[:, -1]
         following = []
         for index, block in enumerate(net.blocks):
             x, after = block_step(block, x, state[index], None)  # type: ignore[arg-type]
             following.append(after)
         return frame_norm(net.leave(frame_norm(x)))[None], torch.stack(following)
 
-    def plain(self, mel: Tensor, relative: Tensor, state: Tensor) -> Tensor:
+    def plain(self, mel: Tensor, relative: Tensor, patient: Tensor, state: Tensor) -> Tensor:
         """Return the codes of the network as it was trained."""
         states = [state[index].T[None] for index in range(len(self.content.blocks))]
-        return self.content(mel, relative, states)[0]  # type: ignore[no-any-return]
+        return self.content(mel, relative, patient, states)[0]  # type: ignore[no-any-return]
 
 
 class TimbreGraph(nn.Module):
@@ -223,6 +226,7 @@ def export(content_weights: Path, timbre_weights: Path, target: Path) -> None:
             {
                 "mel": torch.randn(1, time, 80),
                 "relative": torch.randn(1, time, 1),
+                "patient": torch.ones(1),
                 "state": torch.randn(content_state),
             },
             ["code", "next"],

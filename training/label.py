@@ -2,15 +2,17 @@
 
     python -m training.label --pack ../packed
 
-Clips with a text are aligned to it; what was said in the others is recognised first (pocketsphinx
-with the acoustic model, dictionary and language model of its wheel). Words whose phones fit badly
-stay unknown. Run again after an interruption: it goes on.
+Clips with a text, their own or what `teacher.py` wrote down, are aligned to it (pocketsphinx with
+the acoustic model and dictionary of its wheel; flite says how other words are pronounced). Words
+whose phones fit badly stay unknown. Run again after an interruption: it goes on.
 """
 
 import argparse
 import json
 import os
 import re
+import subprocess
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,62 +22,110 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from menura.engine.interface import HOP, SAMPLE_RATE
-from training.phones import UNKNOWN, frame_labels
+from training.phones import PHONES, UNKNOWN, frame_labels, phone_of
 
 RATE = 16_000
 WORST_FIT = -26.0
 """Score per frame under which a word's phones are not believed."""
+Segment = tuple[str, int, int, float]
+"""A phone, its first frame, the one after its last, and its score."""
+
 CORPORA = ("librispeech", "s2i", "t145", "ljspeech", "wakeword")
 
 
+@cache
+def pronounced(word: str) -> str | None:
+    """Return the phones of a word or number as flite says it, or None where it says nothing."""
+    said = subprocess.run(
+        ["flite", "-ps", "-t", word, "-o", "none"], capture_output=True, check=True, text=True
+    ).stdout
+    found = [phone_of(name) for name in said.split()]
+    return " ".join(name for name in found if name in PHONES) or None
+
+
 class Labeller:
-    """Recogniser and aligner of English."""
+    """Aligner of English."""
 
     def __init__(self) -> None:
         model = os.path.join(pocketsphinx.get_model_path(), "en-us")
-        self._dictionary = os.path.join(model, "cmudict-en-us.dict")
         self._decoder = pocketsphinx.Decoder(
             hmm=os.path.join(model, "en-us"),
-            lm=os.path.join(model, "en-us.lm.bin"),
-            dict=self._dictionary,
+            dict=os.path.join(model, "cmudict-en-us.dict"),
+            lm=None,
             loglevel="FATAL",
         )
-        with open(self._dictionary, encoding="utf-8") as held:
-            self._words = {line.split()[0] for line in held}
+        for phone in PHONES:
+            self._decoder.add_word(f"phone-{phone.lower()}", phone)
 
-    def labels(self, wave: NDArray[np.float32], text: str | None, frames: int) -> NDArray[np.int8]:
+    def _known(self, word: str) -> bool:
+        if self._decoder.lookup_word(word) is None:
+            phones = pronounced(word)
+            if phones is None:
+                return False
+            self._decoder.add_word(word, phones)
+        return True
+
+    def labels(self, wave: NDArray[np.float32], text: str, frames: int) -> NDArray[np.int8]:
         """Return a class per frame of 24 kHz samples, `UNKNOWN` where unsure, shape (frames,)."""
         samples = soxr.resample(wave, SAMPLE_RATE, RATE)
         samples *= 0.07 / max(float(np.sqrt(np.mean(samples**2))), 1e-4)
         raw = (np.clip(samples, -1, 1) * 32_767).astype(np.int16).tobytes()
         unknown = np.full(frames, UNKNOWN, np.int8)
-        words = re.sub(r"[^a-z' ]", " ", text.lower()).split() if text else self._heard(raw)
-        if not words or any(word not in self._words for word in words):
+        words = re.sub(r"[^a-z0-9' ]", " ", text.lower().replace("\u2019", "'")).split()
+        words = [word.strip("'") or "a" for word in words]
+        if not words or not all(self._known(word) for word in words):
             return unknown
+        segments = []
+        for phones in self._aligned(raw, words):
+            length = sum(last - first for _, first, last, _ in phones)
+            fits = sum(score for *_, score in phones) / max(1, length) > WORST_FIT
+            segments += [
+                (name if fits else "?", first / 100, last / 100) for name, first, last, _ in phones
+            ]
+        return frame_labels(segments, frames)
+
+    def _aligned(self, raw: bytes, words: list[str]) -> list[list[Segment]]:
+        """Return the phones of each word and pause, nothing where the words do not fit."""
         try:
             self._decoder.set_align_text(" ".join(words))
             self._hear(raw)
+            said = [part.word for part in self._decoder.seg() or ()]
+        except RuntimeError:
+            return []
+        try:
             self._decoder.set_alignment()
             self._hear(raw)
-            aligned = self._decoder.get_alignment()
-        except RuntimeError:
-            return unknown
-        finally:
-            self._decoder.activate_search("_default")
-        segments = []
-        for word in aligned or ():
-            phones = list(word)
-            length = sum(phone.duration for phone in phones)
-            fits = sum(phone.score for phone in phones) / max(1, length) > WORST_FIT
-            segments += [
-                (
-                    phone.name if fits else "?",
-                    phone.start / 100,
-                    (phone.start + phone.duration) / 100,
-                )
-                for phone in phones
+            return [
+                [(p.name, p.start, p.start + p.duration, p.score) for p in word]
+                for word in self._decoder.get_alignment() or ()
             ]
-        return frame_labels(segments, frames)
+        except RuntimeError:
+            # The aligner of phones gives up on a fifth of the clips; then each phone is a word.
+            return self._spelt(raw, said)
+
+    def _spelt(self, raw: bytes, said: list[str]) -> list[list[Segment]]:
+        spelt = [(self._decoder.lookup_word(word) or "SIL").split() for word in said]
+        spoken = [phones for phones in spelt if phones != ["SIL"]]
+        try:
+            self._decoder.set_align_text(" ".join(f"phone-{p.lower()}" for w in spoken for p in w))
+            self._hear(raw)
+            heard = list(self._decoder.seg() or ())
+        except RuntimeError:
+            return []
+        found: list[list[Segment]] = []
+        left = 0
+        for part in heard:
+            name = part.word.removeprefix("phone-").upper()
+            segment = (name, part.start_frame, part.end_frame + 1, part.ascore)
+            if name not in PHONES:
+                found.append([("SIL", *segment[1:])])
+                continue
+            if not left:
+                found.append([])
+                left = len(spoken.pop(0))
+            found[-1].append(segment)
+            left -= 1
+        return found
 
     def _hear(self, raw: bytes) -> None:
         # Cepstral means adapt from clip to clip: without this the order would matter.
@@ -86,17 +136,14 @@ class Labeller:
         finally:
             self._decoder.end_utt()
 
-    def _heard(self, raw: bytes) -> list[str]:
-        self._hear(raw)
-        told = self._decoder.hyp()
-        return told.hypstr.split() if told else []
-
 
 def main() -> None:
     """Label every English clip of the pack's train split."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--pack", type=Path, default=Path("../packed"))
     arguments = parser.parse_args()
+    told = arguments.pack / "texts.json"
+    texts = json.loads(told.read_text(encoding="utf-8")) if told.exists() else {}
     lines = (arguments.pack / "index.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
     waves = np.memmap(arguments.pack / "waves.i16", np.int16, "r")
@@ -110,10 +157,11 @@ def main() -> None:
         for number in track(range(first, len(rows)), "labelling"):
             row, frames = rows[number], rows[number]["frames"]
             found = np.full(frames, UNKNOWN, np.int8)
-            if row["corpus"] in CORPORA and row["split"] == "train":
+            text = row["text"] or texts.get(row["path"])
+            if row["corpus"] in CORPORA and row["split"] == "train" and text:
                 start = int(starts[number]) * HOP
                 wave = waves[start : start + frames * HOP].astype(np.float32) / 32_768
-                found = labeller.labels(wave, row["text"], frames)
+                found = labeller.labels(wave, text, frames)
             labels.write(found.tobytes())
             labels.flush()
 

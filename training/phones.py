@@ -32,6 +32,12 @@ _OTHER_NAMES = {
 _SILENCES = ("PAU", "SIL", "H#", "BRTH", "SSIL")
 
 
+def phone_of(told: str) -> str:
+    """Return a phone's name here, given its name in another phone set of English."""
+    upper = told.upper().strip("0123456789")
+    return _OTHER_NAMES.get(upper, upper)
+
+
 def frame_labels(segments: list[tuple[str, float, float]], frames: int) -> NDArray[np.int8]:
     """Return the class at the centre of each 10 ms frame, shape (frames,).
 
@@ -41,8 +47,7 @@ def frame_labels(segments: list[tuple[str, float, float]], frames: int) -> NDArr
     labels = np.full(frames, UNKNOWN, np.int8)
     hop = HOP / SAMPLE_RATE
     for told, start, end in segments:
-        upper = told.upper().strip("0123456789")
-        name = _OTHER_NAMES.get(upper, upper)
+        name = phone_of(told)
         first, middle, last = (
             int(np.clip(round(at / hop - 0.5 + 1e-6), 0, frames))
             for at in (start, 0.5 * (start + end), end)

@@ -7,12 +7,12 @@
 The distance to one true envelope makes averages. Here half of every batch is one person turned into
 another, of which no truth exists: a discriminator (least squares, Mao et al. 2017) must find the
 envelope one of the voice's own, the voice being given as its mean envelope and as what the network
-has looked up in it, a phone reader must find the same phones in it, and a listener must take it for
-the voice's speaker rather than the source's. The reader learns, from natural envelopes, what the
-content network's head says of them; the listener learns to tell the training people apart (additive
-angular margin, Deng et al. 2019). The content network learns with the timbre network what the
-latter needs to know, and goes on naming the phones that it named. Resumes from the run's last
-checkpoint.
+has looked up in it, a reader must find the same sounds in it, and a listener must take it for the
+voice's speaker rather than the source's. The reader learns, from natural envelopes, what the
+teacher heard in those clips (`lessons.py`), and must find the source's lesson in the result; the
+listener learns to tell the training people apart (additive angular margin, Deng et al. 2019). The
+content network learns with the timbre network what the latter needs to know, and goes on saying
+what the teacher heard. Resumes from the run's last checkpoint.
 """
 
 import argparse
@@ -26,14 +26,13 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from menura.engine.neural import bands
 from menura.engine.neural.mel import MELS
-from menura.engine.neural.networks import CODE, LOOK_AHEAD
-from training.content import load_content
+from training.content import load_content, unexplained
+from training.lessons import LESSON
 from training.loop import averaged, follow, fresh_seed, keep, rate_at, train
-from training.phones import CLASSES
-from training.timbre import FRAMES, LEAD, Items, Timbre, distance
+from training.timbre import FRAMES, LEAD, Items, Timbre, distance, in_place
 
 # Hyper-parameters.
-STEPS = 2_700
+STEPS = 2_000
 BATCH = 8
 """Items rebuilt, and as many converted, per step."""
 LEARNING_RATE = 2.0e-4
@@ -43,10 +42,10 @@ FINAL_SHARE = 0.1
 BETAS = (0.6, 0.95)
 CLIP_NORM = 2.0
 AVERAGE = 0.998
-DISTANCE, MATCHING, ADVERSARIAL, PHONES, SPEAKER = 1.0, 1.0, 0.25, 1.0, 1.8
-TAUGHT = 0.5
-"""Weight of what the codes must go on naming: the phones that they named before."""
-REFRESH = 450
+DISTANCE, MATCHING, ADVERSARIAL, WORDS, SPEAKER = 1.0, 1.0, 0.25, 3.0, 1.5
+TAUGHT = 1.0
+"""Weight of what the codes must go on saying."""
+REFRESH = 800
 """Steps after which the references' codes are made anew."""
 NEARER = 0.6
 """By how much the listener's cosine to the voice is to exceed that to the source."""
@@ -99,7 +98,7 @@ class Judge(nn.Module):
 
 
 class Reader(nn.Module):
-    """Phones read off envelopes."""
+    """What is said, read off envelopes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -110,11 +109,11 @@ class Reader(nn.Module):
             nn.SiLU(),
             nn.Conv1d(160, 160, 5, padding=2),
             nn.SiLU(),
-            nn.Conv1d(160, CLASSES, 1),
+            nn.Conv1d(160, LESSON, 1),
         )
 
     def forward(self, envelope: Tensor, level: Tensor) -> Tensor:
-        """Return logits, (batch, time, CLASSES)."""
+        """Return lessons, (batch, time, LESSON)."""
         envelope = envelope - envelope.mean(dim=1, keepdim=True)
         heard = torch.cat((envelope * 0.5, level[..., None]), dim=-1)
         heard[..., bands.FORMED : bands.COUNT] = 0.0
@@ -176,9 +175,6 @@ class Trainer:
         self.valid = [held.batch(16, plain=True) for _ in range(4)] if held.clips else []
         self.model, self.judge, self.reader = Timbre(), Judge(), Reader()
         self.listener = Listener(len(self.items.names))
-        told = load_file(content)
-        self.head = nn.Linear(CODE, CLASSES)
-        self.head.load_state_dict({"weight": told["head.weight"], "bias": told["head.bias"]})
         self.makers = nn.ModuleDict({"timbre": self.model, "content": self.content})
         self.average = {name: value.clone() for name, value in self.makers.state_dict().items()}
         self.maker = torch.optim.AdamW(self.makers.parameters(), lr=LEARNING_RATE, betas=BETAS)
@@ -190,9 +186,10 @@ class Trainer:
     def made(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return envelopes and what was looked up for them, and replace the codes by live ones."""
         with torch.autocast("cpu", torch.bfloat16):
-            told = self.content(*batch["heard"].split((MELS, 1), dim=-1))[0][:, LOOK_AHEAD:]
-            live = batch["live"][:, None, None]
-            batch["code"] = live * told.float() + (1.0 - live) * batch["code"]
+            patient, live = batch["patient"], batch["live"][:, None, None]
+            told, _ = self.content(*batch["heard"].split((MELS, 1), dim=-1), patient)
+            told = in_place(told.float(), patient)
+            batch["code"] = live * told + (1.0 - live) * batch["code"]
             keys = self.model.keys(batch["rows"])
             modulation = self.model.modulation(batch["means"])
             found = self.model.found(batch["code"], batch["controls"], keys, batch["values"])
@@ -223,8 +220,10 @@ class Trainer:
         real = rebuilt["target"][:, part] * there[:BATCH] + quiet[:BATCH]
         fake = out * there + quiet
         found = found * there + quiet
-        phones = torch.softmax(self.head(both["phones"][:, part]), dim=-1).detach()
-        named = self.content.head(both["code"][:, part])
+        lessons = both["taught"][:, part]
+        heard_of = lessons.any(dim=-1, keepdim=True) * there
+        taught = torch.cat((lessons, heard_of), dim=-1)
+        said = self.content.lesson(both["code"][:, part])
 
         wrong = mean[:BATCH].roll(1, 0), found[:BATCH].roll(1, 0)
         own = self.judge(real, mean[:BATCH], found[:BATCH], level[:BATCH])
@@ -234,7 +233,7 @@ class Trainer:
         )
         judged = verdict(own, 1.0) + 0.7 * verdict(lie, 0.0) + 0.3 * verdict(other, 0.0)
         read = self.reader(real, level[:BATCH])
-        misread = self.misread(read, phones[:BATCH], there[:BATCH])
+        misread = unexplained(read, taught[:BATCH])
         shapes, levels, numbers = self.items.people(PEOPLE)
         heard = self.listener.loss(self.listener(shapes, levels), numbers)
         self.critic.zero_grad(set_to_none=True)
@@ -257,7 +256,7 @@ class Trainer:
                 ]
             ).mean()
             fooled = verdict(lie, 1.0)
-            words = self.misread(self.reader(fake, level), phones, there)
+            words = unexplained(self.reader(fake, level), taught)
             with torch.no_grad():
                 theirs = self.listener(turned["theirs"], turned["their_level"])
                 source = self.listener(turned["source"][:, part], level[BATCH:])
@@ -265,8 +264,8 @@ class Trainer:
             to_voice, to_source = (vector * theirs).sum(1), (vector * source).sum(1)
             taken = (1.0 - to_voice + (NEARER + to_source - to_voice).clamp(min=0.0)).mean()
             loss = DISTANCE * near + MATCHING * matched + ADVERSARIAL * fooled
-            taught = self.misread(named, phones, there)
-            loss = loss + PHONES * words + SPEAKER * taken + TAUGHT * taught
+            forgotten = unexplained(said, taught)
+            loss = loss + WORDS * words + SPEAKER * taken + TAUGHT * forgotten
             self.maker.zero_grad(set_to_none=True)
             loss.backward()
             norm = nn.utils.clip_grad_norm_(self.makers.parameters(), CLIP_NORM)
@@ -275,20 +274,12 @@ class Trainer:
             for network in self.critics:
                 network.requires_grad_(True)
             figures |= {"near": near.item(), "matched": matched.item(), "fooled": fooled.item()}
-            figures |= {"words": words.item(), "taught": taught.item()}
+            figures |= {"words": words.item(), "forgotten": forgotten.item()}
             figures["voice"] = to_voice.mean().item()
             figures["source"] = to_source.mean().item()
         self.step += 1
         follow(self.average, self.makers, self.step, AVERAGE)
         return figures
-
-    @staticmethod
-    def misread(logits: Tensor, phones: Tensor, there: Tensor) -> Tensor:
-        """Return the mean divergence of what was read from the phones, where somebody speaks."""
-        apart = nn.functional.kl_div(
-            torch.log_softmax(logits, dim=-1), phones, reduction="none"
-        ).sum(dim=-1, keepdim=True)
-        return (apart * there).sum() / there.sum().clamp(min=1.0)
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -357,8 +348,9 @@ def main() -> None:
     parser.add_argument("--critics", type=Path, help="last.pt of a run whose critics go on")
     parser.add_argument("--out", type=Path, default=Path("../runs/polish"))
     parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(arguments.threads)
     arguments.out.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(
         arguments.pack, arguments.codes, arguments.content, arguments.out, fresh_seed()

@@ -30,12 +30,13 @@ from menura.engine.neural import mel as spectra_of
 from menura.engine.neural.controls import CONTROLS, controls_of, hold, steady
 from menura.engine.neural.measurement import means_of, speech_level
 from menura.engine.neural.mel import MEL_TOP, MELS
-from menura.engine.neural.networks import CODE, LOOK_AHEAD
+from menura.engine.neural.networks import CODE, PATIENT, QUICK
 from menura.engine.neural.voice import ROWS
 from training.blocks import Block, rms_norm
 from training.content import Content, held_out, load_content
 from training.data import Clip, Pack, perturbed
 from training.envelopes import ROW
+from training.lessons import LESSON, lessons_of
 from training.loop import averaged, follow, fresh_seed, keep, rate_at, train
 
 # Hyper-parameters.
@@ -57,8 +58,8 @@ BETAS = (0.9, 0.95)
 WEIGHT_DECAY = 0.02
 CLIP_NORM = 2.0
 AVERAGE = 0.997
-UNCARRIED = 0.5
-UNCARRIED_CONVERSIONS = 0.5
+UNCARRIED = 0.8
+UNCARRIED_CONVERSIONS = 0.8
 """Shares of the items, and of the conversions, that see nothing of the source's envelope but the
 code."""
 TRACT = 0.17
@@ -158,7 +159,8 @@ class Timbre(nn.Module):
 
 
 def codes_of(pack: Pack, content: Path, out: Path) -> None:
-    """Write the codes of every clip, plain and perturbed in VIEWS ways, to `out` (float16)."""
+    """Write the codes of every clip, plain and perturbed in VIEWS ways, to `out` (float16); of the
+    perturbed ones every other is read quickly."""
     model, prior = load_content(content)
     total = sum(clip.frames for clip in pack.clips)
     made = np.lib.format.open_memmap(out, "w+", np.float16, (1 + VIEWS, total, CODE))
@@ -171,7 +173,8 @@ def codes_of(pack: Pack, content: Path, out: Path) -> None:
             warp = float(np.round(np.exp(rng.uniform(low, high)) * 40) / 40)
             views.append(perturbed(wave, f0, clip.frames, rng, warp))
         inputs = np.stack([settled(mel, prior) for mel in views])
-        made[:, clip.start : clip.start + clip.frames] = coded(model, inputs)
+        patient = np.arange(1 + VIEWS) % 2 == 0
+        made[:, clip.start : clip.start + clip.frames] = coded(model, inputs, patient)
     made.flush()
 
 
@@ -185,12 +188,24 @@ def settled(mel: Array, prior: Array) -> Array:
 
 
 @torch.no_grad()
-def coded(model: Content, heard: Array) -> Array:
-    """Return the codes of whole clips, (n, frames, MELS + 1) to (n, frames, CODE)."""
-    padded = np.pad(heard, ((0, 0), (0, LOOK_AHEAD), (0, 0)), mode="edge")
+def coded(model: Content, heard: Array, patient: NDArray[np.bool_]) -> Array:
+    """Return the codes of whole clips, (n, frames, MELS + 1) to (n, frames, CODE).
+
+    patient: which are read PATIENT frames later rather than QUICK, (n,).
+    """
+    padded = torch.from_numpy(np.pad(heard, ((0, 0), (0, PATIENT), (0, 0)), mode="edge"))
+    waits = torch.from_numpy(patient)
     with torch.autocast("cpu", torch.bfloat16):
-        code, _ = model(*torch.from_numpy(padded).split((MELS, 1), dim=-1))
-    return np.asarray(code[:, LOOK_AHEAD:].float().numpy())
+        code, _ = model(*padded.split((MELS, 1), dim=-1), waits.float())
+    return np.asarray(in_place(code.float(), waits).numpy())
+
+
+def in_place(code: Tensor, patient: Tensor) -> Tensor:
+    """Return codes moved to the frames they belong to, (batch, time, CODE) to (batch, time -
+    PATIENT, CODE)."""
+    count = code.shape[1] - PATIENT
+    late, early = code[:, PATIENT:], code[:, QUICK : QUICK + count]
+    return torch.where(patient[:, None, None] > 0, late, early)
 
 
 def aligned(theirs: Array, ours: Array) -> NDArray[np.int64]:
@@ -234,6 +249,7 @@ class Items:
         self._rows = rows.reshape(-1, ROW)
         self._codes = np.load(codes, mmap_mode="r")
         self._prior = prior
+        self._lessons = lessons_of(folder)
         self._fresh: NDArray[np.float16] | None = None
         least = FRAMES + 10 if split == "train" else 120
         held = held_out([clip for clip in self.pack.clips if clip.split == "train"])
@@ -286,12 +302,21 @@ class Items:
         """Return a clip's codes, (frames, 64). view: 0 plain, else perturbed."""
         return np.asarray(self._codes[view, clip.start : clip.start + clip.frames], np.float32)
 
+    def _taught(self, clip: Clip, part: slice) -> Array:
+        """Return the lessons of a part of a clip, zeros where there are none."""
+        if self._lessons is None:
+            return np.zeros((part.stop - part.start, LESSON), np.float32)
+        start = clip.start
+        return np.asarray(self._lessons[start + part.start : start + part.stop], np.float32)
+
     def _heard(self, clip: Clip, first: int, plain: bool) -> dict[str, Array | bool]:
-        """Return what the content network is told of an item, silence after its end, and that the
-        code is to be made of it; nothing and False without a prior."""
-        span = FRAMES + LEAD + LOOK_AHEAD
+        """Return what the content network is told of an item, silence after its end, that the code
+        is to be made of it, and whether patiently; nothing and False without a prior."""
+        span = FRAMES + LEAD + PATIENT
         if self._prior is None:
-            return {"heard": np.zeros((span, MELS + 1), np.float32), "live": False}
+            nothing = np.zeros((span, MELS + 1), np.float32)
+            return {"heard": nothing, "live": False, "patient": False}
+        patient = bool(self.rng.random() < 0.5)
         frames = min(span, clip.frames - first)
         wave = self.pack.wave(clip)[first * HOP : (first + frames) * HOP]
         wave = np.pad(wave, (0, (span - frames) * HOP))
@@ -302,9 +327,11 @@ class Items:
             warp = float(np.round(np.exp(self.rng.uniform(-0.22, 0.22)) * 40) / 40)
             mel = perturbed(wave, f0, span, self.rng, warp)
         if self.rng.random() < 0.5:
-            return {"heard": settled(mel, self._prior), "live": True}
-        shape, relative = spectra_of.RunningMean(self._prior).push(mel)
-        return {"heard": np.concatenate((shape, relative[:, None]), axis=1), "live": True}
+            heard = settled(mel, self._prior)
+        else:
+            shape, relative = spectra_of.RunningMean(self._prior).push(mel)
+            heard = np.concatenate((shape, relative[:, None]), axis=1)
+        return {"heard": heard, "live": True, "patient": patient}
 
     def refresh(self, model: Content) -> None:
         """Let the references have the codes that a network gives them now."""
@@ -314,7 +341,7 @@ class Items:
             self._fresh = np.zeros((self._codes.shape[1], CODE), np.float16)
         for clip in track([clip for clips in self.of_person.values() for clip in clips], "codes"):
             mel = spectra_of.log_mel(spectra_of.power(self.pack.wave(clip), clip.frames))
-            code = coded(model, settled(mel, self._prior)[None])[0]
+            code = coded(model, settled(mel, self._prior)[None], np.array([True]))[0]
             self._fresh[clip.start : clip.start + clip.frames] = code
 
     def _reference_codes(self, clip: Clip) -> Array:
@@ -433,8 +460,9 @@ class Items:
         told = self._heard(clip, first, plain)
         out = {
             "code": np.pad(code, ((0, short), (0, 0))),
-            "phones": np.pad(self.codes(clip, 0)[part], ((0, short), (0, 0))),
+            "taught": np.pad(self._taught(clip, part), ((0, short), (0, 0))),
             "heard": told["heard"],
+            "patient": np.array(told["patient"]),
             # A partner's code lies in the partner's time.
             "live": np.array(bool(told["live"]) and partner is None),
             "carried": np.pad(carried, ((0, short), (0, 0))),
@@ -475,7 +503,7 @@ class Items:
         code = np.pad(self.codes(clip, 0)[part], ((0, short), (0, 0)))
         out = {
             "code": code,
-            "phones": code,
+            "taught": np.pad(self._taught(clip, part), ((0, short), (0, 0))),
             **self._heard(clip, first, True),
             "carried": np.pad(carried, ((0, short), (0, 0))),
             "controls": np.pad(controls, ((0, short), (0, 0))),

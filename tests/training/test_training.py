@@ -21,8 +21,9 @@ from training.phones import CLASSES, UNKNOWN, frame_labels
 from menura.engine.interface import HOP, LATENCY_PROFILES, ConversionSettings
 from menura.engine.neural import NeuralEngine
 from menura.engine.neural import mel as spectra_of
+from menura.engine.neural.networks import PATIENT, QUICK
 from menura.engine.stream import ConversionStream
-from training import content, data, envelopes, export, polish, prepare, timbre
+from training import content, data, envelopes, export, lessons, polish, prepare, timbre
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 """torch's exporter warns of its own parts."""
@@ -88,6 +89,18 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # A phone of 0.2 s by turns, whose sound the network can only learn by heart.
     labels = (np.arange(frames) // 20 % (CLASSES - 1)).astype(np.int8)
     labels.tofile(out / "labels.i8")
+    # A teacher that hears the phone, and too much of who says it.
+    rng = np.random.default_rng(1)
+    sounds = rng.normal(0, 1.0, (CLASSES, lessons.WIDTH))
+    people: dict[str, np.ndarray] = {}
+    told = []
+    for clip in data.Pack(out).clips:
+        person = people.setdefault(clip.person, rng.normal(0, 3.0, lessons.WIDTH))
+        said = labels[clip.start : clip.start + clip.frames : 2]
+        told.append(sounds[said] + person + rng.normal(0, 0.5, (len(said), lessons.WIDTH)))
+    np.concatenate(told).astype(np.float16).tofile(out / "heard.f16")
+    spoken = str(folder / "none")
+    run("lessons", lessons.main, "--pack", str(out), "--spoken", spoken)
     return out
 
 
@@ -144,6 +157,22 @@ def test_labels_say_which_half_of_which_phone_a_frame_is_in() -> None:
     assert labels[13:].tolist() == [UNKNOWN] * 3
 
 
+def test_lessons_tell_what_is_said_and_not_who_says_it(packed: Path) -> None:
+    told = lessons.lessons_of(packed)
+    assert told is not None
+    labels = np.fromfile(packed / "labels.i8", np.int8)
+    clips = data.Pack(packed).clips
+    speaker = np.concatenate([np.full(clip.frames, int(clip.person[1:])) for clip in clips])
+    # Frames whose neighbours say the same: between two rows of the teacher's they are mixed.
+    inner = np.flatnonzero((np.roll(labels, 1) == labels) & (np.roll(labels, -1) == labels))
+    rng = np.random.default_rng(2)
+    one, other = rng.choice(inner, 4_000), rng.choice(inner, 4_000)
+    apart = np.abs(told[one].astype(float) - told[other].astype(float)).mean(axis=1)
+    same, who = labels[one] == labels[other], speaker[one] == speaker[other]
+    assert apart[same & ~who].mean() < 0.5 * apart[~same & who].mean()
+    assert apart[~same & ~who].mean() < 1.2 * apart[~same & who].mean()
+
+
 def test_alignment_finds_the_same_moment_at_another_tempo() -> None:
     ours = np.random.default_rng(0).standard_normal((60, 14)).astype(np.float32)
     path = timbre.aligned(np.repeat(ours, 2, axis=0), ours)
@@ -190,15 +219,16 @@ def test_polishing_moves_both_networks_after_their_critics(
         assert torch.equal(value, another.judge.state_dict()[name])
 
 
+@pytest.mark.parametrize(("level", "look_ahead"), [(3, QUICK), (0, PATIENT)])
 def test_exported_engine_streams_what_torch_computes(
-    heard: Path, trained: Path, tmp_path: Path
+    heard: Path, trained: Path, tmp_path: Path, level: int, look_ahead: int
 ) -> None:
     weights = heard / "content.safetensors"
     export.export(weights, trained / "timbre.safetensors", tmp_path / "weights")
     engine = NeuralEngine(tmp_path / "weights")
     source = vowels(3, 120.0, 2.0)
     voice = engine.measure([vowels(4, 220.0, 6.0)]).voice
-    profile = LATENCY_PROFILES[3]
+    profile = LATENCY_PROFILES[level]
 
     analysis = engine.analysis(profile)
     parts = [analysis.push(source[at : at + 700]) for at in range(0, len(source), 700)]
@@ -209,12 +239,15 @@ def test_exported_engine_streams_what_torch_computes(
     prior = tensors.pop("prior").numpy()
     model = content.Content()
     model.load_state_dict(tensors)
-    padded = np.pad(source, (0, 4 * HOP))
+    padded = np.pad(source, (0, (look_ahead + 1) * HOP))
     mel = spectra_of.log_mel(spectra_of.power(padded, len(padded) // HOP))
     shape, relative = spectra_of.RunningMean(prior).push(mel)
+    patient = torch.tensor([float(look_ahead == PATIENT)])
     with torch.no_grad():
-        offline, _ = model(torch.from_numpy(shape[None]), torch.from_numpy(relative[None, :, None]))
-    expected = offline[0, 3 : 3 + len(codes)].numpy()
+        offline, _ = model(
+            torch.from_numpy(shape[None]), torch.from_numpy(relative[None, :, None]), patient
+        )
+    expected = offline[0, look_ahead : look_ahead + len(codes)].numpy()
     assert np.abs(codes - expected).max() < 4e-3, "codes are kept in half precision"
 
     outputs = []

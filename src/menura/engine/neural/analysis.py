@@ -5,7 +5,7 @@ import numpy as np
 from menura.engine.interface import HOP, LatencyProfile, Samples
 from menura.engine.neural.content import ContentStream
 from menura.engine.neural.features import NeuralFeatures
-from menura.engine.neural.networks import CODE, Networks
+from menura.engine.neural.networks import CODE, PATIENT, QUICK, Networks
 from menura.engine.source_filter.analysis import SourceFilterAnalysis, cleaned
 from menura.engine.source_filter.features import SourceFilterFeatures
 from menura.engine.source_filter.spectrum import STEP
@@ -16,7 +16,10 @@ class NeuralAnalysis:
 
     def __init__(self, networks: Networks, latency: LatencyProfile) -> None:
         self._sound = SourceFilterAnalysis(latency)
-        self._content = ContentStream(networks, latency.chunk)
+        # Where the features wait anyway, the network may as well hear what follows.
+        enough = self._sound.delay >= latency.chunk + PATIENT * HOP
+        look_ahead = PATIENT if enough else QUICK
+        self._content = ContentStream(networks, latency.chunk, look_ahead)
         self._codes = np.zeros((0, CODE), np.float16)
         self._instant = 0
 

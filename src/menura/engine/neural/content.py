@@ -4,29 +4,30 @@ import numpy as np
 
 from menura.engine.interface import HOP, Samples
 from menura.engine.neural.mel import FFT, MEL_WINDOW, RunningMean, frames_of, hann, log_mel
-from menura.engine.neural.networks import CODE, LOOK_AHEAD, Networks
+from menura.engine.neural.networks import CODE, PATIENT, Networks
 from menura.engine.source_filter.spectrum import Array
 
 
 class ContentStream:
     """Hears one stream in blocks of a fixed number of samples counted from its start.
 
-    The code of a frame comes out when LOOK_AHEAD frames after it have been heard.
+    look_ahead: frames after a frame that have been heard when its code comes out, QUICK or PATIENT.
     """
 
-    def __init__(self, networks: Networks, block: int) -> None:
+    def __init__(self, networks: Networks, block: int, look_ahead: int) -> None:
         self._networks = networks
         self._block = block
         self._pending = np.zeros(0, np.float32)
         self._history = np.zeros(MEL_WINDOW - HOP, np.float32)
         self._mean = RunningMean(networks.prior)
         self._state = np.zeros(networks.content_state, np.float32)
-        self._early = LOOK_AHEAD
+        self._look_ahead = self._early = look_ahead
+        self._patient = np.array([look_ahead == PATIENT], np.float32)
 
     @property
     def delay(self) -> int:
         """Samples of input held back at most before their frame's code is given out."""
-        return self._block + LOOK_AHEAD * HOP
+        return self._block + self._look_ahead * HOP
 
     def push(self, samples: Samples) -> Array:
         """Take samples in and return the codes that have become final, (frames, CODE)."""
@@ -55,7 +56,12 @@ class ContentStream:
         shape, relative = self._mean.push(mel)
         code, self._state = self._networks.content.run(
             None,
-            {"mel": shape[None], "relative": relative[None, :, None], "state": self._state},
+            {
+                "mel": shape[None],
+                "relative": relative[None, :, None],
+                "patient": self._patient,
+                "state": self._state,
+            },
         )
         early = min(self._early, len(mel))
         self._early -= early

@@ -25,6 +25,9 @@ from menura.engine.source_filter.statistics import LTAS_BANDS, spread_over_bins
 _UNCARRIED = 0.4
 """Share of the envelope that is formed from the code alone, without seeing the source's: more takes
 the source's timbre away and costs phones (measured, docs/training.md)."""
+_LIVELY = 1.12
+"""Factor by which envelopes are moved away from the voice's mean: those that the network forms vary
+less over time than natural ones (measured, docs/training.md)."""
 _LIMIT = 4.5
 """Largest change of a band in nepers of power (20 dB)."""
 _LTAS_TO_BANDS = (spread_over_bins(np.eye(LTAS_BANDS, dtype=np.float32)) @ bands.BANK).astype(
@@ -119,6 +122,8 @@ class NeuralMapping:
         carried = self._carried(shape, frames, warp)
         wanted = (1.0 - _UNCARRIED) * self._seeing.push(told, carried)
         wanted += _UNCARRIED * self._blind.push(told, np.zeros_like(carried))
+        centre = self._voice.means[: bands.COUNT]
+        wanted = centre + np.float32(_LIVELY) * (wanted - centre)
         change = np.clip(wanted - bands.warped(shape, warp), -_LIMIT, _LIMIT)
         change[:, bands.FORMED :] = change[:, bands.FORMED - 1 : bands.FORMED]
         positions = np.arange(BINS)[None, :] / np.repeat(warp, 2)[:, None]

@@ -12,8 +12,9 @@ import onnxruntime
 
 from menura.engine.source_filter.spectrum import Array
 
-LOOK_AHEAD = 3
-"""Frames that a content code has heard beyond the frame it belongs to."""
+QUICK, PATIENT = 3, 16
+"""Frames that a content code has heard beyond the frame it belongs to: where little may be waited
+for, and where more can."""
 CODE = 64
 """Length of a content code."""
 
