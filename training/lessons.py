@@ -26,6 +26,8 @@ LESSON = 64
 """Numbers of a lesson."""
 PRIOR_ROWS = 200.0
 """Rows of the average person that a person's mean begins with."""
+FEWEST = 5
+"""Rows that a half of a phone must have to be told from others."""
 RIDGE = 0.03
 """Share of the mean variance added to every direction within the phones."""
 
@@ -88,7 +90,7 @@ def discriminants(heard: Heard, labels: NDArray[np.int8], every: int = 3) -> Arr
         np.add.at(sums, own[known], rows)
         np.add.at(count, own[known], 1)
         squares += rows.T @ rows
-    used = count > WIDTH // 8
+    used = count > FEWEST
     means = sums[used] / count[used][:, None]
     total = count[used].sum()
     between = (means * count[used][:, None]).T @ means / total
