@@ -45,6 +45,10 @@ def document(shared_server: RunningServer) -> Any:
     )
 
 
+# The server's threads draw random numbers while hypothesis builds a case, which is then blamed.
+@pytest.mark.filterwarnings(
+    "ignore:Do not use the `random` module:hypothesis.errors.HypothesisDeprecationWarning"
+)
 @pytest.mark.parametrize("mode", list(GenerationMode))
 def test_every_route_answers_as_the_document_says(
     document: Any, mode: GenerationMode, subtests: pytest.Subtests
