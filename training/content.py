@@ -55,8 +55,6 @@ SHARES = {"spoken": 0.22, "t145": 0.13, "librispeech": 0.36, "s2i": 0.12, "wakew
 HELD_OUT = 12
 """Every so many-th person of the labelled corpora is only for validation."""
 
-Array = NDArray[np.float32]
-
 
 class Content(nn.Module):
     """Log-mel to a code of what is said: causal, the code of a frame is read QUICK or PATIENT
@@ -148,9 +146,11 @@ class Stretches:
             np.array([clip.clip.frames for clip in own], float) for _, own in self.corpora
         ]
 
-    def item(self, plain: bool) -> tuple[list[spectra_of.Array], NDArray[np.int64], Array]:
+    def item(
+        self, plain: bool
+    ) -> tuple[list[spectra_of.Array], NDArray[np.int64], spectra_of.Array]:
         """Return two perturbed inputs, (FRAMES, 81) each, the labels of the frames, and their
-        lessons with how much each counts, (FRAMES, LESSON + 1). plain: both unperturbed."""
+        lessons, zeros where there are none, (FRAMES, LESSON). plain: both unperturbed."""
         rng = self.rng
         which = rng.choice(len(self.corpora), p=self.chance)
         weights = self.weights[which]
@@ -174,15 +174,14 @@ class Stretches:
             views.append(np.concatenate((shape, relative[:, None]), axis=1).astype(np.float32))
         known = np.full(FRAMES, UNKNOWN, np.int64)
         known[LEAD:frames] = labels[first + LEAD : first + frames]
-        taught = np.zeros((FRAMES, LESSON + 1), np.float32)
+        taught = np.zeros((FRAMES, LESSON), np.float32)
         if chosen.lessons is not None:
-            taught[LEAD:frames, :LESSON] = chosen.lessons[first + LEAD : first + frames]
-            taught[LEAD:frames, LESSON] = taught[LEAD:frames].any(axis=1)
+            taught[LEAD:frames] = chosen.lessons[first + LEAD : first + frames]
         return views, known, taught
 
     def batch(self, size: int, plain: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         """Return inputs, (2 size, FRAMES, 81), the first half to be heard quickly, and what `read`
-        takes of labels and lessons, (size, COUNTED) and (size, COUNTED, LESSON + 1)."""
+        takes of labels and lessons, (size, COUNTED) and (size, COUNTED, LESSON)."""
         items = [self.item(plain) for _ in range(size)]
         views = [np.stack(view) for view in zip(*(views for views, *_ in items), strict=True)]
         labels = np.stack([known for _, known, _ in items])[:, :COUNTED]
@@ -201,10 +200,12 @@ def read(model: Content, heard: Tensor) -> Tensor:
 
 
 def unexplained(lessons: Tensor, taught: Tensor) -> Tensor:
-    """Return the share of the lessons' variance that was missed; taught: with weights last."""
-    weight = taught[..., LESSON:]
-    missed = ((lessons - taught[..., :LESSON]).square() * weight).sum()
-    return missed / (taught[..., :LESSON].square() * weight).sum().clamp(min=1.0)
+    """Return the share of the lessons' variance that was missed.
+
+    taught: the lessons, zeros in frames that have none and do not count, (batch, time, LESSON).
+    """
+    missed = ((lessons - taught).square() * taught.any(dim=-1, keepdim=True)).sum()
+    return missed / taught.square().sum().clamp(min=1.0)
 
 
 class Trainer:

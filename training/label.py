@@ -72,7 +72,7 @@ class Labeller:
         raw = (np.clip(samples, -1, 1) * 32_767).astype(np.int16).tobytes()
         unknown = np.full(frames, UNKNOWN, np.int8)
         words = re.sub(r"[^a-z0-9' ]", " ", text.lower().replace("\u2019", "'")).split()
-        words = [word.strip("'") or "a" for word in words]
+        words = [word for word in (word.strip("'") for word in words) if word]
         if not words or not all(self._known(word) for word in words):
             return unknown
         segments = []

@@ -52,8 +52,9 @@ class Heard:
         for clip in track(self.pack.clips, "means"):
             self._start[clip.path] = rows
             rows += row_count(clip)
-            voiced = self.pack.f0(clip)[::2] > 0
-            sums[clip.person] += self._own(clip)[voiced].sum(axis=0)
+            own = self._own(clip)
+            voiced = (self.pack.f0(clip)[::2] > 0) & own.any(axis=1)
+            sums[clip.person] += own[voiced].sum(axis=0)
             counts[clip.person] += int(voiced.sum())
         usual = np.sum(list(sums.values()), axis=0) / max(1, sum(counts.values()))
         self._means = {
@@ -66,8 +67,10 @@ class Heard:
         return np.asarray(self._rows[start : start + row_count(clip)], np.float32)
 
     def frames(self, clip: Clip) -> Array:
-        """Return a row per 10 ms frame, between the teacher's rows, (frames, WIDTH)."""
-        rows = self._own(clip) - self._means[clip.person]
+        """Return a row per 10 ms frame, between the teacher's rows, zeros where it heard nothing,
+        (frames, WIDTH)."""
+        rows = self._own(clip)
+        rows -= self._means[clip.person] * rows.any(axis=1, keepdims=True)
         # The teacher's row i is centred at 20 i ms, frame j at 10 j + 5 ms.
         place = np.clip(0.5 * np.arange(clip.frames) + 0.25, 0.0, len(rows) - 1.0)
         low = place.astype(np.intp)

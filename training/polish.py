@@ -220,9 +220,7 @@ class Trainer:
         real = rebuilt["target"][:, part] * there[:BATCH] + quiet[:BATCH]
         fake = out * there + quiet
         found = found * there + quiet
-        lessons = both["taught"][:, part]
-        heard_of = lessons.any(dim=-1, keepdim=True) * there
-        taught = torch.cat((lessons, heard_of), dim=-1)
+        taught = both["taught"][:, part] * there
         said = self.content.lesson(both["code"][:, part])
 
         wrong = mean[:BATCH].roll(1, 0), found[:BATCH].roll(1, 0)
