@@ -17,10 +17,12 @@ class Block(nn.Module):
     """A causal ConvNeXt block (Liu et al. 2022), optionally modulated by a voice (FiLM, Perez et
     al. 2018)."""
 
-    def __init__(self, width: int, hidden: int, kernel: int, condition: int = 0) -> None:
+    def __init__(
+        self, width: int, hidden: int, kernel: int, condition: int = 0, dilation: int = 1
+    ) -> None:
         super().__init__()
-        self.past = kernel - 1
-        self.depthwise = nn.Conv1d(width, width, kernel, groups=width)
+        self.past = (kernel - 1) * dilation
+        self.depthwise = nn.Conv1d(width, width, kernel, groups=width, dilation=dilation)
         self.expand = nn.Linear(width, hidden)
         self.reduce = nn.Linear(hidden, width)
         self.scale = nn.Parameter(torch.full((width,), 0.3))
@@ -41,7 +43,7 @@ class Block(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Return the block's output, shape of x (batch, time, width), and the next state.
 
-        state: (batch, width, 6), the frames before; zeros at the beginning.
+        state: (batch, width, past), the frames before; zeros at the beginning.
         """
         across = x.transpose(1, 2)
         if state is None:

@@ -44,21 +44,24 @@ def frame_norm(x: Tensor) -> Tensor:
 def block_step(
     block: Block, x: Tensor, state: Tensor, film: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Return what `Block` computes for one stream, without batch axis: (time, width) and the state.
+    """Return what `Block` computes for passes that share their weights, and the next state.
 
-    Time comes first and matrices are plain, which onnxruntime fuses; its depthwise convolution and
-    its transposes cost more than the multiplications at two frames a call. state: (6, width).
+    x: the passes' frames one below the other, (passes time, width); plain matrices, which
+    onnxruntime fuses: its depthwise convolution and its transposes cost more than the
+    multiplications at two frames a call. state: (passes, 6, width).
     """
-    heard = torch.cat((state, x), dim=0)
-    steps = torch.arange(x.shape[0])[:, None] + torch.arange(block.past + 1)
+    passes = state.shape[0]
+    heard = torch.cat((state, x.reshape(passes, -1, x.shape[1])), dim=1)
+    time = heard.shape[1] - block.past
+    steps = torch.arange(time)[:, None] + torch.arange(block.past + 1)
     weight = block.depthwise.weight[:, 0].T
-    y = (heard[steps] * weight).sum(dim=1) + block.depthwise.bias
-    y = frame_norm(y)
+    y = (heard[:, steps] * weight).sum(dim=2) + block.depthwise.bias
+    y = frame_norm(y.flatten(0, 1))
     if film is not None:
         scale, shift = film.chunk(2)
         y = y * (1.0 + scale) + shift
     y = block.reduce(nn.functional.silu(block.expand(y)))
-    return x + block.scale * y, heard[x.shape[0] :]
+    return x + block.scale * y, heard[:, time:]
 
 
 class ContentGraph(nn.Module):
@@ -78,8 +81,8 @@ class ContentGraph(nn.Module):
         x = x + patient * net.enter.weight[:, -1]
         following = []
         for index, block in enumerate(net.blocks):
-            x, after = block_step(block, x, state[index], None)  # type: ignore[arg-type]
-            following.append(after)
+            x, after = block_step(block, x, state[index : index + 1], None)  # type: ignore[arg-type]
+            following.append(after[0])
         return frame_norm(net.leave(frame_norm(x)))[None], torch.stack(following)
 
     def plain(self, mel: Tensor, relative: Tensor, patient: Tensor, state: Tensor) -> Tensor:
@@ -89,7 +92,8 @@ class ContentGraph(nn.Module):
 
 
 class TimbreGraph(nn.Module):
-    """Timbre network with its states as one tensor, (blocks, 6, width)."""
+    """Timbre network twice, seeing the source's envelope and without it, with the states of both as
+    one tensor, (2, blocks, 6, width): its weights are read once."""
 
     def __init__(self, model: Timbre) -> None:
         super().__init__()
@@ -105,7 +109,7 @@ class TimbreGraph(nn.Module):
         modulation: Tensor,
         state: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Return envelopes over the level and the next state."""
+        """Return envelopes over the level, (2, time, 64), and the next state."""
         net = self.timbre
         query = net.query(torch.cat((code[0], controls[0, :, -1:]), dim=-1))
         query = query.reshape(-1, HEADS, KEY)
@@ -113,15 +117,21 @@ class TimbreGraph(nn.Module):
         fit = query.transpose(0, 1) @ keys[0].permute(1, 2, 0)
         weights = torch.softmax(fit * torch.exp(net.sharpness)[:, None, None], dim=-1)
         found = weights @ values
-        x = torch.cat((found.transpose(0, 1).flatten(1) * 0.5, carried[0] * 0.5), dim=-1)
-        x = net.enter(torch.cat((code[0], x, controls[0]), dim=-1))
+        both = torch.cat((code[0], found.transpose(0, 1).flatten(1) * 0.5, controls[0]), dim=-1)
+        first, last = CODE + HEADS * bands.COUNT, -CONTROLS
+        entering = net.enter.weight
+        blind = nn.functional.linear(
+            both, torch.cat((entering[:, :first], entering[:, last:]), dim=1), net.enter.bias
+        )
+        seeing = nn.functional.linear(carried[0] * 0.5, entering[:, first:last])
+        x = torch.cat((blind + seeing, blind), dim=0)
         following = []
         for index, block in enumerate(net.blocks):
             film = modulation[0, index]
-            x, after = block_step(block, x, state[index], film)  # type: ignore[arg-type]
+            x, after = block_step(block, x, state[:, index], film)  # type: ignore[arg-type]
             following.append(after)
-        out = found.mean(dim=0) + net.leave(frame_norm(x))
-        return out[None], torch.stack(following)
+        out = net.leave(frame_norm(x)).reshape(2, -1, bands.COUNT)
+        return found.mean(dim=0) + out, torch.stack(following, dim=1)
 
     def plain(
         self,
@@ -134,10 +144,13 @@ class TimbreGraph(nn.Module):
         state: Tensor,
     ) -> Tensor:
         """Return the envelopes of the network as it was trained."""
-        states = [state[index].T[None] for index in range(len(self.timbre.blocks))]
+        states = [state[:, index].transpose(1, 2) for index in range(len(self.timbre.blocks))]
+        twice = [each.expand(2, -1, -1) for each in (code, controls)]
+        told = torch.cat((carried, torch.zeros_like(carried)))
         return self.timbre(  # type: ignore[no-any-return]
-            code, carried, controls, keys, values, modulation, states
-        )[0]
+            twice[0], told, twice[1], keys.expand(2, -1, -1, -1), values.expand(2, -1, -1),
+            modulation.expand(2, -1, -1), states,
+        )[0]  # fmt: skip
 
 
 class KeysGraph(nn.Module):
@@ -214,7 +227,7 @@ def export(content_weights: Path, timbre_weights: Path, target: Path) -> None:
     formed = Timbre()
     formed.load_state_dict(load_file(timbre_weights))
     content_state = (content.BLOCKS, content.KERNEL - 1, content.WIDTH)
-    timbre_state = (timbre.BLOCKS, timbre.KERNEL - 1, timbre.WIDTH)
+    timbre_state = (2, timbre.BLOCKS, timbre.KERNEL - 1, timbre.WIDTH)
     torch.manual_seed(0)
     time = 11
     target.mkdir(parents=True, exist_ok=True)

@@ -1,18 +1,22 @@
-"""Train the few hundred weights by which the pitch tracker weighs its candidates.
+"""Train the network by which the pitch tracker weighs its candidates.
 
-    python -m training.pitch --corpus ../shared/corpus --cache ../pitch-labels
+    python -m training.pitch --corpus ../shared/corpus --cache ../pitch-labels --out ../runs/pitch
     python -m training.pitch --corpus ../shared/corpus --cache ../pitch-labels --judge
 
 The truth is what Harvest (Morise) says of natural clips of the training people, and where it hears
 no voice, what DIO agrees on: a weak voice that is missed keeps the source's pitch. Clips are also
 heard faster or slower, in noise and through a telephone's band, with the truth of the clean clip;
-vowels of known F0, with and without their lowest harmonics, and plain noise stand beside them.
-Some minutes of one core. `--judge` trains nothing: the tracker is heard on clips of training people
-that gave no example.
+vowels of known F0, with and without their lowest harmonics, and plain noise stand beside them. The
+network hears every stretch waiting shortly and waiting long. The labels take 20 minutes of one
+core, once, the rest as long; 5 GB of memory. Resumes from the run's last checkpoint; at the end
+`pitch.npz` in the package is replaced. `--judge` trains nothing: the tracker is heard on clips of
+training people that gave no example.
 """
 
 import argparse
 import random
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,50 +26,96 @@ from evaluation.corpus import Clip, Corpus
 from evaluation.prosody import energy_track
 from evaluation.world import pyworld
 from numpy.typing import NDArray
+from rich.progress import track
 from scipy.signal import butter, sosfilt
-from torch import nn
+from torch import Tensor, nn
 
 from menura.engine.interface import LATENCY_PROFILES, SAMPLE_RATE
 from menura.engine.source_filter import pitch
-from menura.engine.source_filter.correlogram import (
-    CANDIDATES,
-    CEILING,
-    FLOOR,
-    INSTANT_FEATURES,
-    REACH,
-    Candidates,
-    Correlogram,
+from menura.engine.source_filter.correlogram import CEILING, FLOOR, PICTURE, REACH, Correlogram
+from menura.engine.source_filter.salience import (
+    DILATIONS,
+    KERNEL,
+    LOWEST,
+    PATIENT,
+    PER_OCTAVE,
+    PITCHES,
+    QUICK,
+    RANGE,
+    range_told,
 )
 from menura.engine.source_filter.spectrum import STEP
+from training.blocks import Block, rms_norm
+from training.content import held_out
+from training.loop import averaged, follow, fresh_seed, keep, rate_at
+from training.loop import train as follow_through
 
 Array = NDArray[np.float32]
 
-CLIPS = {"librispeech": 48, "s2i": 20}
+TAUGHT = ("librispeech", "s2i")
 JUDGED = {"librispeech": 28, "s2i": 12}
-SECONDS = 6.0
+SHORTEST, LONGEST = 1.5, 12.0
+"""Seconds that a clip must have, and that are heard of it."""
 SEED = 7
 BLOCK = 32
+VARIATIONS = 1
+"""Times that every clip is heard otherwise, beside as it is."""
+VOWELS = 2_500
 NEAR = 0.09
-"""Octaves within which a candidate is the right one."""
-HIDDEN = 32
-VOWELS = 250
+"""Octaves within which a pitch is the right one."""
+WIDTH, HIDDEN = 96, 192
+STEPS = 8_500
+BATCH = 24
+FRAMES = 320
+LEAD = 45
+"""Instants that only settle the state."""
+BLUR = 0.7
+"""Deviation, in pitches, of what is asked for around the truth."""
+LEARNING_RATE, FINAL_RATE = 1.5e-3, 3.0e-5
+WARM_UP = 60
+BETAS = (0.9, 0.95)
+WEIGHT_DECAY = 0.02
+CLIP_NORM = 2.0
+AVERAGE = 0.997
+ASTRAY, OCTAVE_ASTRAY, UNTOLD = 0.2, 0.2, 0.15
+"""How wrong the tracker's own idea of where the voice lies may be: deviation in octaves, and shares
+of stretches with one or two octaves more or less and with no idea."""
+VALIDATE_EVERY = 250
 OUT = Path(pitch.__file__).with_name("pitch.npz")
 
 
-def chosen(
-    corpus: Corpus, numbers: dict[str, int], seed: int = SEED, without: frozenset[str] = frozenset()
-) -> list[Clip]:
-    """One clip of each of so many people, none of whom is among `without`."""
+def chosen(corpus: Corpus, numbers: dict[str, int], seed: int) -> list[Clip]:
+    """One clip each of so many people, none of whom is held out of all training."""
     clips, rng = [], random.Random(seed)
+    held = held_out([clip for clip in corpus.clips if clip.split == "train"])
     for name, number in numbers.items():
         people: dict[str, list[Clip]] = {}
         for clip in corpus.clips:
             known = clip.corpus == name and clip.split == "train" and clip.seconds >= 2.5
-            if known and clip.person not in without:
+            if known and clip.person not in held:
                 people.setdefault(clip.person, []).append(clip)
         for person in rng.sample(sorted(people), number):
             clips.append(rng.choice(people[person]))
     return clips
+
+
+def judged_clips(corpus: Corpus) -> list[Clip]:
+    """Clips of people that teach neither the tracker nor the expected median."""
+    return chosen(corpus, JUDGED, SEED + 1)
+
+
+def taught_clips(corpus: Corpus) -> list[Clip]:
+    """All clips that teach the tracker."""
+    without = {clip.person for clip in judged_clips(corpus)}
+    without |= held_out([clip for clip in corpus.clips if clip.split == "train"])
+    return [
+        clip
+        for clip in corpus.clips
+        if clip.corpus in TAUGHT
+        and clip.split == "train"
+        and clip.seconds >= SHORTEST
+        and clip.person not in without
+    ]
 
 
 def truth(samples: Array) -> tuple[Array, Array]:
@@ -89,7 +139,7 @@ def truth(samples: Array) -> tuple[Array, Array]:
 
 
 def labelled(corpus: Corpus, clip: Clip, cache: Path) -> tuple[Array, Array, Array]:
-    samples = corpus.read(clip)[: int(SECONDS * SAMPLE_RATE)]
+    samples = corpus.read(clip)[: int(LONGEST * SAMPLE_RATE)]
     kept = cache / f"{clip.key.replace('/', '-')}.npz"
     if not kept.is_file():
         f0, sure = truth(samples)
@@ -124,8 +174,10 @@ def vowel(rng: np.random.Generator) -> tuple[Array, Array, Array]:
     """Return a sung tone or glide of known F0."""
     seconds = 0.6
     glide = rng.uniform(-0.4, 0.4) * (rng.random() < 0.5)
-    ends = rng.uniform(*np.log2([58.0, 780.0])) + np.array([0.0, glide])
-    track = 2.0 ** np.clip(np.linspace(*ends, int(seconds * SAMPLE_RATE)), *np.log2([57.0, 790.0]))
+    # Speech has hardly any of the ends of the range, and what is sung has.
+    low, high = ((58.0, 780.0), (56.0, 80.0), (480.0, 795.0))[rng.choice(3, p=(0.5, 0.2, 0.3))]
+    ends = rng.uniform(*np.log2([low, high])) + np.array([0.0, glide])
+    track = 2.0 ** np.clip(np.linspace(*ends, int(seconds * SAMPLE_RATE)), *np.log2([55.5, 798.0]))
     phase = 2 * np.pi * np.cumsum(track) / SAMPLE_RATE
     formants = (rng.uniform(300, 850), rng.uniform(850, 2_200), rng.uniform(2_300, 3_200))
     if rng.random() < 0.4:
@@ -146,17 +198,17 @@ def vowel(rng: np.random.Generator) -> tuple[Array, Array, Array]:
     return sound.astype(np.float32), f0, sure
 
 
-def heard(samples: Array) -> Candidates:
-    """Return the candidates of every instant of a clip."""
+def heard(samples: Array) -> NDArray[np.float16]:
+    """Return the picture of every instant of a clip, (n, PICTURE)."""
     count, late = len(samples) // STEP, REACH // STEP
     blocks = -(-(count + late) // BLOCK)
     padded = np.zeros(blocks * BLOCK * STEP, np.float32)
     padded[: len(samples)] = samples
     correlogram = Correlogram(BLOCK)
-    parts = [correlogram.push(block) for block in padded.reshape(blocks, -1)]
-    names = ("logs", "valid", "features", "instants")
-    whole = [np.concatenate([getattr(p, n) for p in parts])[late : late + count] for n in names]
-    return Candidates(*whole)
+    parts = [
+        correlogram.push(block).picture.astype(np.float16) for block in padded.reshape(blocks, -1)
+    ]
+    return np.concatenate(parts)[late : late + count]
 
 
 def known_range(f0: Array) -> tuple[Array, Array]:
@@ -171,83 +223,211 @@ def known_range(f0: Array) -> tuple[Array, Array]:
     return mean, known
 
 
-Example = tuple[Array, Array, NDArray[np.bool_], NDArray[np.int64], Array]
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A clip as the network hears it, per instant.
+
+    picture: (n, PICTURE). f0: in Hz, 0 where unvoiced, (n,). sure: its weight, (n,). mean, known:
+    see `known_range`.
+    """
+
+    picture: NDArray[np.float16]
+    f0: Array
+    sure: Array
+    mean: Array
+    known: Array
 
 
-def example(samples: Array, f0: Array, sure: Array, rng: np.random.Generator) -> Example:
-    """Return inputs of candidates, of instants, validity, the right answer and its weight."""
+def example(samples: Array, f0: Array, sure: Array) -> Example:
+    """Return a clip as the network hears it."""
     n = min(len(f0), len(samples) // STEP)
-    f0, sure = f0[:n], sure[:n].copy()
-    found = heard(samples[: n * STEP])
-    mean, known = known_range(f0)
-    # A tracker makes mistakes: sometimes it believes the voice an octave off.
-    astray = rng.normal(0.0, 0.12) + (rng.random() < 0.15) * rng.choice([-1.0, 1.0])
-    inputs = pitch.describe(found, (mean + astray).astype(np.float32), known)
-    off = np.abs(found.logs - np.log2(np.maximum(f0, 1.0))[:, None])
-    off = np.where(found.valid, off, 9.0)
-    right = np.where(f0 > 0, off.argmin(axis=1), CANDIDATES)
-    # Where the truth is no candidate, nothing can be learned from choosing among the others.
-    sure[(f0 > 0) & (off.min(axis=1) > NEAR)] = 0.0
-    return inputs, found.instants, found.valid, right, sure
+    return Example(heard(samples[: n * STEP]), f0[:n], sure[:n], *known_range(f0[:n]))
+
+
+def examples_of(
+    clips: Iterable[tuple[Array, Array, Array]], made: int, rng: np.random.Generator
+) -> list[Example]:
+    """Return clips as they are and otherwise, with so many vowels and stretches of noise."""
+    found = []
+    for samples, f0, sure in clips:
+        # Harvest alone hears breath and creak, which keep the source's pitch where they are missed.
+        told = samples, f0, np.where(f0 > 0, np.float32(1.0), sure)
+        found.append(example(*told))
+        found += [example(*varied(*told, rng)) for _ in range(VARIATIONS)]
+    for _ in range(made):
+        found.append(example(*vowel(rng)))
+        noise = rng.standard_normal(SAMPLE_RATE // 4).astype(np.float32)
+        quiet = np.zeros(len(noise) // STEP, np.float32)
+        found.append(example(noise * np.float32(10.0 ** rng.uniform(-5, -1)), quiet, quiet + 1))
+    return found
 
 
 class Weigher(nn.Module):
-    """The network as `menura.engine.source_filter.pitch` runs it."""
+    """The network as `menura.engine.source_filter.salience` runs it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.candidate = nn.Linear(pitch.CANDIDATE_INPUTS, HIDDEN)
-        self.candidate_out = nn.Linear(HIDDEN, 1, bias=False)
-        self.instant = nn.Linear(INSTANT_FEATURES, HIDDEN)
-        self.instant_out = nn.Linear(HIDDEN, 1)
+        self.enter = nn.Linear(PICTURE + RANGE + 1, WIDTH)
+        self.blocks = nn.ModuleList(
+            Block(WIDTH, HIDDEN, KERNEL, dilation=dilation) for dilation in DILATIONS
+        )
+        self.leave = nn.Linear(WIDTH, PITCHES + 1)
 
-    def forward(
-        self, inputs: torch.Tensor, instants: torch.Tensor, valid: torch.Tensor
-    ) -> torch.Tensor:
-        """Return logits of the candidates and of no voice, (n, CANDIDATES + 1)."""
-        voiced = self.candidate_out(torch.relu(self.candidate(inputs)))[..., 0]
-        voiced = torch.where(valid, voiced, torch.tensor(-30.0))
-        return torch.cat([voiced, self.instant_out(torch.relu(self.instant(instants)))], dim=1)
+    def forward(self, picture: Tensor, usual: Tensor, patient: Tensor) -> Tensor:
+        """Return logits of the pitches and of none, (batch, time, PITCHES + 1).
 
-    def arrays(self) -> dict[str, Array]:
+        picture: (batch, time, PICTURE). usual: of `range_told`, (batch, time, RANGE). patient: 1
+        where an instant is judged PATIENT instants later, 0 where QUICK, (batch,).
+        """
+        waits = patient[:, None, None].expand(-1, picture.shape[1], -1)
+        x = self.enter(torch.cat((picture, usual, waits), dim=-1))
+        for block in self.blocks:
+            x, _ = block(x)
+        out: Tensor = self.leave(rms_norm(x))
+        return out
+
+    def arrays(self) -> dict[str, NDArray[np.float16]]:
         """Return the weights under the names that the tracker reads."""
         held = {
-            "candidate_in": self.candidate.weight.T,
-            "candidate_bias": self.candidate.bias,
-            "candidate_out": self.candidate_out.weight[0],
-            "instant_in": self.instant.weight.T,
-            "instant_bias": self.instant.bias,
-            "instant_out": self.instant_out.weight[0],
-            "unvoiced": self.instant_out.bias[0],
+            "enter": self.enter.weight.T,
+            "bias": self.enter.bias,
+            "leave": self.leave.weight.T,
+            "leave_bias": self.leave.bias,
         }
-        return {n: v.detach().numpy().astype(np.float32).copy() for n, v in held.items()}
+        for index, block in enumerate(self.blocks):
+            held |= {
+                f"over_time_{index}": block.depthwise.weight[:, 0].T,
+                f"over_time_bias_{index}": block.depthwise.bias,
+                f"expand_{index}": block.expand.weight.T,
+                f"expand_bias_{index}": block.expand.bias,
+                f"reduce_{index}": (block.reduce.weight * block.scale[:, None]).T,
+                f"reduce_bias_{index}": block.reduce.bias * block.scale,
+            }
+        return {name: value.detach().numpy().astype(np.float16) for name, value in held.items()}
 
 
-def train(examples: list[Example], steps: int) -> Weigher:
-    """Fit the network by listwise cross-entropy."""
-    torch.manual_seed(SEED)
-    inputs, instants, valid, right, sure = (
-        torch.from_numpy(np.concatenate(part)) for part in zip(*examples, strict=True)
-    )
-    kept = sure > 0
-    inputs, instants, valid = inputs[kept], instants[kept], valid[kept]
-    right, sure = right[kept], sure[kept]
-    model = Weigher()
-    optimiser = torch.optim.Adam(model.parameters(), lr=5e-3)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    for step in range(steps):
-        rows = torch.randint(len(right), (2_048,))
-        loss = nn.functional.cross_entropy(
-            model(inputs[rows], instants[rows], valid[rows]), right[rows], reduction="none"
+def asked(f0: Array) -> Array:
+    """Return what the network is to say, (n, PITCHES + 1)."""
+    places = LOWEST + np.arange(PITCHES) / PER_OCTAVE
+    away = (places - np.log2(np.maximum(f0, 1.0))[:, None]) * PER_OCTAVE / BLUR
+    near = np.exp(-0.5 * away**2) * (f0 > 0)[:, None]
+    near /= near.sum(axis=1, keepdims=True) + 1e-9
+    return np.append(near, (f0 <= 0)[:, None], axis=1).astype(np.float32)
+
+
+class Trainer:
+    """Everything one run holds."""
+
+    def __init__(self, taught: list[Example], judged: list[Example], run: Path, seed: int) -> None:
+        torch.manual_seed(SEED)
+        self.run = run
+        self.examples = taught
+        lengths = np.array([len(each.f0) for each in taught], float)
+        self.chance = lengths / lengths.sum()
+        self.rng = np.random.default_rng(seed)
+        self.model = Weigher()
+        self.average = {name: value.clone() for name, value in self.model.state_dict().items()}
+        self.optimiser = torch.optim.AdamW(
+            self.model.parameters(), lr=LEARNING_RATE, betas=BETAS, weight_decay=WEIGHT_DECAY
         )
-        loss = (loss * sure[rows]).sum() / sure[rows].sum()
-        optimiser.zero_grad()
+        self.judged = judged
+        self.step = 0
+
+    def batch(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return pictures and usual ranges, each PATIENT instants longer than what is asked, and
+        what is asked with its weights."""
+        rng, span = self.rng, FRAMES + PATIENT
+        picture = np.zeros((BATCH, span, PICTURE), np.float32)
+        usual = np.zeros((BATCH, span, RANGE), np.float32)
+        wanted = np.zeros((BATCH, FRAMES, PITCHES + 1), np.float32)
+        weight = np.zeros((BATCH, FRAMES), np.float32)
+        for row, index in enumerate(rng.choice(len(self.examples), BATCH, p=self.chance)):
+            clip = self.examples[index]
+            count = len(clip.f0)
+            first = int(rng.integers(-20, max(1, count - FRAMES + 60)))
+            here, end = max(0, first), min(count, first + span)
+            part = slice(here, end)
+            picture[row, here - first : end - first] = clip.picture[part]
+            if rng.random() > UNTOLD:
+                astray = rng.normal(0.0, ASTRAY)
+                astray += (rng.random() < OCTAVE_ASTRAY) * rng.choice([-2.0, -1.0, 1.0, 2.0])
+                told = range_told(clip.mean[part] + np.float32(astray), clip.known[part])
+                usual[row, here - first : end - first] = told
+            end = min(count, first + FRAMES)
+            wanted[row, here - first : end - first] = asked(clip.f0[here:end])
+            weight[row, here - first : end - first] = clip.sure[here:end]
+            if first > 0:
+                weight[row, :LEAD] = 0.0
+        arrays = (picture, usual, wanted, weight)
+        return tuple(torch.from_numpy(array) for array in arrays)  # type: ignore[return-value]
+
+    def advance(self, steps: int) -> dict[str, float]:
+        """Take one step and return its figures."""
+        picture, usual, wanted, weight = self.batch()
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate_at(self.step, steps, LEARNING_RATE, FINAL_RATE, WARM_UP)
+        patient = torch.arange(BATCH) % 2
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = self.model(picture, usual, patient.float()).float()
+        late, early = logits[:, PATIENT:], logits[:, QUICK : QUICK + FRAMES]
+        logits = torch.where(patient[:, None, None] > 0, late, early)
+        entropy = -(wanted * torch.log_softmax(logits, dim=-1)).sum(dim=-1) * weight
+        loss = entropy.sum() / weight.sum()
+        self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        optimiser.step()
-        schedule.step()
-        if (step + 1) % 500 == 0:
-            print(f"step {step + 1}: loss {loss.item():.4f}", flush=True)
-    return model
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), CLIP_NORM)
+        if bool(torch.isfinite(norm)):
+            self.optimiser.step()
+        self.step += 1
+        follow(self.average, self.model, self.step, AVERAGE)
+        figures = {}
+        for name, rows in (("quick", slice(0, None, 2)), ("patient", slice(1, None, 2))):
+            figures[name] = float(entropy[rows].sum() / weight[rows].sum())
+        return figures
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Return, for judged people, the shares of voiced instants whose likeliest pitch is right,
+        and of instants without a voice that are taken for voice."""
+        found: dict[str, list[float]] = {}
+        with averaged(self.model, self.average):
+            for clip in self.judged:
+                picture = torch.from_numpy(clip.picture.astype(np.float32))[None]
+                usual = torch.from_numpy(range_told(clip.mean, clip.known))[None]
+                for name, wait in (("quick", QUICK), ("patient", PATIENT)):
+                    held = [nn.functional.pad(x, (0, 0, 0, wait)) for x in (picture, usual)]
+                    said = self.model(*held, torch.tensor([float(wait == PATIENT)]))[0, wait:]
+                    best = said.argmax(dim=-1).numpy()
+                    off = LOWEST + best / PER_OCTAVE - np.log2(np.maximum(clip.f0, 1.0))
+                    right = (best < PITCHES) & (np.abs(off) < NEAR)
+                    found.setdefault(f"{name}_right", []).append(right[clip.f0 > 0].mean())
+                    silent = (clip.f0 == 0) & (clip.sure == 1)
+                    found.setdefault(f"{name}_false", []).append((best < PITCHES)[silent].mean())
+        return {name: float(np.nanmean(values)) for name, values in found.items()}
+
+    def save(self) -> None:
+        """Write averaged weights, weights and optimiser in place of the last checkpoint."""
+        full = {
+            "model": self.model.state_dict(),
+            "average": self.average,
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+        }
+        keep(self.run, {"pitch": self.average}, {"step": str(self.step)}, full)
+
+    def resume(self) -> None:
+        """Continue from the run's checkpoint."""
+        last = self.run / "last.pt"
+        if last.exists():
+            full = torch.load(last, weights_only=True)
+            self.model.load_state_dict(full["model"])
+            self.optimiser.load_state_dict(full["optimiser"])
+            self.average, self.step = full["average"], full["step"]
+
+    def write(self, out: Path) -> None:
+        """Write the averaged weights as the tracker reads them."""
+        with averaged(self.model, self.average):
+            np.savez(out, **self.model.arrays())
 
 
 def tracked(samples: Array, level: int) -> Array:
@@ -288,38 +468,30 @@ def judge(clips: list[tuple[Array, Array, Array]], level: int) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Train until the steps are done and replace the package's weights, or judge them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--corpus", type=Path, default=None)
     parser.add_argument("--cache", type=Path, required=True, help="Folder that keeps the truth.")
-    parser.add_argument("--steps", type=int, default=3_000)
-    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--out", type=Path, default=Path("../runs/pitch"))
+    parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--judge", action="store_true", help="Judge the tracker, train nothing.")
     options = parser.parse_args()
     options.cache.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    corpus, rng = Corpus(options.corpus), np.random.default_rng(SEED)
-    training = chosen(corpus, CLIPS)
+    corpus = Corpus(options.corpus)
+    judged = [labelled(corpus, clip, options.cache) for clip in judged_clips(corpus)]
     if options.judge:
-        others = chosen(corpus, JUDGED, SEED + 1, frozenset(clip.person for clip in training))
-        clips = [labelled(corpus, clip, options.cache) for clip in others]
-        print(judge(clips, 3), judge(clips, 0), sep="\n")
+        print(judge(judged, 3), judge(judged, 0), sep="\n")
         return
-    examples = []
-    for clip in training:
-        samples, f0, sure = labelled(corpus, clip, options.cache)
-        # Harvest alone hears breath and creak, which keep the source's pitch where they are missed.
-        told = samples, f0, np.where(f0 > 0, np.float32(1.0), sure)
-        examples.append(example(*told, rng))
-        examples.append(example(*varied(*told, rng), rng))
-    for _ in range(VOWELS):
-        examples.append(example(*vowel(rng), rng))
-        noise = rng.standard_normal(SAMPLE_RATE // 4).astype(np.float32)
-        quiet = np.zeros(len(noise) // STEP, np.float32)
-        examples.append(
-            example(noise * np.float32(10.0 ** rng.uniform(-5, -1)), quiet, quiet + 1, rng)
-        )
-    print(f"{len(examples)} clips, {sum(len(e[3]) for e in examples)} instants", flush=True)
-    np.savez(options.out, **train(examples, options.steps).arrays())
+    taught = (
+        labelled(corpus, clip, options.cache)
+        for clip in track(taught_clips(corpus), "what Harvest hears")
+    )
+    examples = examples_of(taught, VOWELS, np.random.default_rng(SEED))
+    trainer = Trainer(examples, [example(*clip) for clip in judged], options.out, fresh_seed())
+    trainer.resume()
+    follow_through(trainer, options.steps, options.out, VALIDATE_EVERY)
+    trainer.write(OUT)
 
 
 if __name__ == "__main__":

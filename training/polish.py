@@ -1,18 +1,18 @@
 """Polish both networks together against a discriminator, on true conversions.
 
-    python -m training.polish --pack ../packed --codes ../runs/timbre/codes.npy \\
-        --content ../runs/content/content.safetensors \\
-        --weights ../runs/timbre/timbre.safetensors --out ../runs/polish
+    python -m training.polish --pack ../packed --content ../runs/content/content.safetensors \\
+        --weights ../runs/timbre/timbre.safetensors --reader ../runs/reader/reader.safetensors \\
+        --listener ../runs/listener/listener.safetensors --out ../runs/polish
 
 The distance to one true envelope makes averages. Here half of every batch is one person turned into
 another, of which no truth exists: a discriminator (least squares, Mao et al. 2017) must find the
 envelope one of the voice's own, the voice being given as its mean envelope and as what the network
-has looked up in it, a reader must find the same sounds in it, and a listener must take it for the
-voice's speaker rather than the source's. The reader learns, from natural envelopes, what the
-teacher heard in those clips (`lessons.py`), and must find the source's lesson in the result; the
-listener learns to tell the training people apart (additive angular margin, Deng et al. 2019). The
-content network learns with the timbre network what the latter needs to know, and goes on saying
-what the teacher heard. Resumes from the run's last checkpoint.
+has looked up in it; a reader (`reader.py`) must find in it what the teacher heard in the source;
+and a listener (`listener.py`) must take it for the voice's speaker rather than the source's. Both
+were trained before on natural envelopes and stay as they are; a little noise on what they are shown
+keeps the networks from writing for their weaknesses. The content network learns with the timbre
+network what the latter needs to know, and goes on saying what the teacher heard. Resumes from the
+run's last checkpoint.
 """
 
 import argparse
@@ -27,8 +27,9 @@ from torch.nn.utils.parametrizations import weight_norm
 from menura.engine.neural import bands
 from menura.engine.neural.mel import MELS
 from training.content import load_content, unexplained
-from training.lessons import LESSON
+from training.listener import QUIET, load_listener
 from training.loop import averaged, follow, fresh_seed, keep, rate_at, train
+from training.reader import load_reader
 from training.timbre import FRAMES, LEAD, Items, Timbre, distance, in_place
 
 # Hyper-parameters.
@@ -42,22 +43,19 @@ FINAL_SHARE = 0.1
 BETAS = (0.6, 0.95)
 CLIP_NORM = 2.0
 AVERAGE = 0.998
-DISTANCE, MATCHING, ADVERSARIAL, WORDS, SPEAKER = 1.0, 1.0, 0.25, 3.0, 1.5
+DISTANCE, MATCHING, ADVERSARIAL, WORDS, SPEAKER = 1.0, 1.0, 0.25, 6.0, 1.0
 TAUGHT = 1.0
 """Weight of what the codes must go on saying."""
 REFRESH = 800
 """Steps after which the references' codes are made anew."""
-NEARER = 0.6
+NEARER = 0.7
 """By how much the listener's cosine to the voice is to exceed that to the source."""
-PEOPLE = 24
-"""Stretches per step by which the listener learns."""
-MARGIN, SCALE = 0.2, 20.0
+SHOWN_NOISE = 0.12
+"""Nepers of noise on what reader and listener are shown."""
 WARM_UP = 100
-"""Steps in which only discriminator, reader and listener learn."""
+"""Steps in which only the discriminator learns."""
 VALIDATE_EVERY = 200
 SEED = 11
-QUIET = -2.2
-"""Level, as the network is told it, under which nobody speaks."""
 
 
 class Judge(nn.Module):
@@ -97,66 +95,6 @@ class Judge(nn.Module):
         return made
 
 
-class Reader(nn.Module):
-    """What is said, read off envelopes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv1d(bands.COUNT + 1, 160, 5, padding=2),
-            nn.SiLU(),
-            nn.Conv1d(160, 160, 5, padding=2),
-            nn.SiLU(),
-            nn.Conv1d(160, 160, 5, padding=2),
-            nn.SiLU(),
-            nn.Conv1d(160, LESSON, 1),
-        )
-
-    def forward(self, envelope: Tensor, level: Tensor) -> Tensor:
-        """Return lessons, (batch, time, LESSON)."""
-        envelope = envelope - envelope.mean(dim=1, keepdim=True)
-        heard = torch.cat((envelope * 0.5, level[..., None]), dim=-1)
-        heard[..., bands.FORMED : bands.COUNT] = 0.0
-        read: Tensor = self.layers(heard.transpose(1, 2)).transpose(1, 2)
-        return read
-
-
-class Listener(nn.Module):
-    """Who speaks, by envelopes alone."""
-
-    def __init__(self, people: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv1d(bands.FORMED, 160, 5, padding=2),
-            nn.SiLU(),
-            nn.Conv1d(160, 160, 5, padding=4, dilation=2),
-            nn.SiLU(),
-            nn.Conv1d(160, 192, 1),
-            nn.SiLU(),
-        )
-        self.leave = nn.Linear(2 * 192, 96)
-        self.head = nn.Linear(96, people, bias=False)
-
-    def forward(self, envelope: Tensor, level: Tensor) -> Tensor:
-        """Return unit vectors, (batch, 96)."""
-        there = (level > QUIET).float()[:, None]
-        x = self.layers((envelope[..., : bands.FORMED] * 0.4 + 1.0).transpose(1, 2) * there)
-        count = there.sum(dim=2).clamp(min=1.0)
-        mean = (x * there).sum(dim=2) / count
-        spread = ((x - mean[..., None]).square() * there).sum(dim=2) / count
-        pooled = torch.cat((mean, torch.sqrt(spread + 1e-4)), dim=1)
-        return nn.functional.normalize(self.leave(pooled), dim=1)
-
-    def loss(self, vectors: Tensor, numbers: Tensor) -> Tensor:
-        """Return the cross-entropy of naming the people, with a margin."""
-        cosine = vectors @ nn.functional.normalize(self.head.weight).T
-        own = cosine.gather(1, numbers[:, None]).clamp(-0.999, 0.999)
-        moved = torch.cos(torch.acos(own) + MARGIN)
-        return nn.functional.cross_entropy(
-            SCALE * cosine.scatter(1, numbers[:, None], moved), numbers
-        )
-
-
 def verdict(made: list[Tensor], wanted: float) -> Tensor:
     """Return the least-squares distance of a verdict from what is wanted."""
     return (made[-1] - wanted).square().mean()
@@ -165,22 +103,26 @@ def verdict(made: list[Tensor], wanted: float) -> Tensor:
 class Trainer:
     """Everything one run holds."""
 
-    def __init__(self, pack: Path, codes: Path, content: Path, run: Path, seed: int) -> None:
+    def __init__(
+        self, pack: Path, content: Path, critics: tuple[Path, Path], run: Path, seed: int
+    ) -> None:
         torch.manual_seed(SEED)
         self.run = run
         self.content, prior = load_content(content)
         self.prior = torch.from_numpy(prior)
-        self.items = Items(pack, codes, "train", seed, prior)
-        held = Items(pack, codes, "valid", 99, prior)
+        self.items = Items(pack, None, "train", seed, prior)
+        self.items.refresh(self.content)
+        held = Items(pack, None, "valid", 99, prior)
+        held.refresh(self.content)
         self.valid = [held.batch(16, plain=True) for _ in range(4)] if held.clips else []
-        self.model, self.judge, self.reader = Timbre(), Judge(), Reader()
-        self.listener = Listener(len(self.items.names))
+        self.model, self.judge = Timbre(), Judge()
+        self.reader, self.listener = load_reader(critics[0]), load_listener(critics[1])
+        self.reader.requires_grad_(False)
+        self.listener.requires_grad_(False)
         self.makers = nn.ModuleDict({"timbre": self.model, "content": self.content})
         self.average = {name: value.clone() for name, value in self.makers.state_dict().items()}
         self.maker = torch.optim.AdamW(self.makers.parameters(), lr=LEARNING_RATE, betas=BETAS)
-        self.critics = (self.judge, self.reader, self.listener)
-        others = [each for network in self.critics for each in network.parameters()]
-        self.critic = torch.optim.AdamW(others, lr=JUDGE_RATE, betas=BETAS)
+        self.critic = torch.optim.AdamW(self.judge.parameters(), lr=JUDGE_RATE, betas=BETAS)
         self.step = 0
 
     def made(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -200,7 +142,7 @@ class Trainer:
 
     def advance(self, steps: int) -> dict[str, float]:
         """Take one step and return its figures."""
-        if self.step % REFRESH == 0 and self.step >= WARM_UP:
+        if self.step % REFRESH == 0 and self.step > WARM_UP:
             self.items.refresh(self.content)
         for optimiser, full in ((self.maker, LEARNING_RATE), (self.critic, JUDGE_RATE)):
             for group in optimiser.param_groups:
@@ -230,19 +172,14 @@ class Trainer:
             real, wrong[0], found[:BATCH] - mean[:BATCH, None] + wrong[0][:, None], level[:BATCH]
         )
         judged = verdict(own, 1.0) + 0.7 * verdict(lie, 0.0) + 0.3 * verdict(other, 0.0)
-        read = self.reader(real, level[:BATCH])
-        misread = unexplained(read, taught[:BATCH])
-        shapes, levels, numbers = self.items.people(PEOPLE)
-        heard = self.listener.loss(self.listener(shapes, levels), numbers)
         self.critic.zero_grad(set_to_none=True)
-        (judged + misread + 0.3 * heard).backward()
-        nn.utils.clip_grad_norm_([p for g in self.critic.param_groups for p in g["params"]], 5.0)
+        judged.backward()
+        nn.utils.clip_grad_norm_(self.judge.parameters(), 5.0)
         self.critic.step()
 
-        figures = {"judge": judged.item(), "reader": misread.item(), "listener": heard.item()}
+        figures = {"judge": judged.item()}
         if self.step >= WARM_UP:
-            for network in self.critics:
-                network.requires_grad_(False)
+            self.judge.requires_grad_(False)
             lie = self.judge(fake, mean, found, level)
             with torch.no_grad():
                 own = self.judge(real, mean[:BATCH], found[:BATCH], level[:BATCH])
@@ -254,11 +191,14 @@ class Trainer:
                 ]
             ).mean()
             fooled = verdict(lie, 1.0)
-            words = unexplained(self.reader(fake, level), taught)
-            with torch.no_grad():
-                theirs = self.listener(turned["theirs"], turned["their_level"])
-                source = self.listener(turned["source"][:, part], level[BATCH:])
-            vector = self.listener(fake[BATCH:], level[BATCH:])
+            shown = fake + SHOWN_NOISE * torch.randn_like(fake)
+            with torch.autocast("cpu", torch.bfloat16):
+                read = self.reader(shown, level)
+                vector = self.listener(shown[BATCH:], level[BATCH:])
+                with torch.no_grad():
+                    theirs = self.listener(turned["theirs"], turned["their_level"])
+                    source = self.listener(turned["source"], turned["source_level"])
+            words = unexplained(read.float(), taught)
             to_voice, to_source = (vector * theirs).sum(1), (vector * source).sum(1)
             taken = (1.0 - to_voice + (NEARER + to_source - to_voice).clamp(min=0.0)).mean()
             loss = DISTANCE * near + MATCHING * matched + ADVERSARIAL * fooled
@@ -269,8 +209,7 @@ class Trainer:
             norm = nn.utils.clip_grad_norm_(self.makers.parameters(), CLIP_NORM)
             if bool(torch.isfinite(norm)):
                 self.maker.step()
-            for network in self.critics:
-                network.requires_grad_(True)
+            self.judge.requires_grad_(True)
             figures |= {"near": near.item(), "matched": matched.item(), "fooled": fooled.item()}
             figures |= {"words": words.item(), "forgotten": forgotten.item()}
             figures["voice"] = to_voice.mean().item()
@@ -302,8 +241,6 @@ class Trainer:
         full = {
             "makers": self.makers.state_dict(),
             "judge": self.judge.state_dict(),
-            "reader": self.reader.state_dict(),
-            "listener": self.listener.state_dict(),
             "average": self.average,
             "maker": self.maker.state_dict(),
             "critic": self.critic.state_dict(),
@@ -316,44 +253,43 @@ class Trainer:
             parts[part][own] = value
         keep(self.run, parts, header, full)
 
-    def resume(self, start: Path, critics: Path | None) -> None:
+    def resume(self, start: Path, judge: Path | None) -> None:
         """Continue from the run's checkpoint, or begin with the trained weights, and with the
-        critics of another run's checkpoint."""
+        discriminator of another run's checkpoint."""
         last = self.run / "last.pt"
         if last.exists():
             full = torch.load(last, weights_only=True)
-            for name in ("makers", "judge", "reader", "listener", "maker", "critic"):
+            for name in ("makers", "judge", "maker", "critic"):
                 getattr(self, name).load_state_dict(full[name])
             self.average, self.step = full["average"], full["step"]
-            if self.step >= WARM_UP:
-                self.items.refresh(self.content)
+            self.items.refresh(self.content)
             return
         self.model.load_state_dict(load_file(start))
         self.average = {name: value.clone() for name, value in self.makers.state_dict().items()}
-        if critics is not None:
-            full = torch.load(critics, weights_only=True)
-            for name in ("judge", "reader", "listener"):
-                getattr(self, name).load_state_dict(full[name])
+        if judge is not None:
+            self.judge.load_state_dict(torch.load(judge, weights_only=True)["judge"])
 
 
 def main() -> None:
     """Train until the steps are done; progress on the terminal and in `log.jsonl`."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--pack", type=Path, default=Path("../packed"))
-    parser.add_argument("--codes", type=Path, default=Path("../runs/timbre/codes.npy"))
     parser.add_argument("--content", type=Path, default=Path("../runs/content/content.safetensors"))
     parser.add_argument("--weights", type=Path, default=Path("../runs/timbre/timbre.safetensors"))
-    parser.add_argument("--critics", type=Path, help="last.pt of a run whose critics go on")
+    parser.add_argument("--reader", type=Path, default=Path("../runs/reader/reader.safetensors"))
+    parser.add_argument(
+        "--listener", type=Path, default=Path("../runs/listener/listener.safetensors")
+    )
+    parser.add_argument("--judge", type=Path, help="last.pt of a run whose discriminator goes on")
     parser.add_argument("--out", type=Path, default=Path("../runs/polish"))
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(
-        arguments.pack, arguments.codes, arguments.content, arguments.out, fresh_seed()
-    )
-    trainer.resume(arguments.weights, arguments.critics)
+    critics = (arguments.reader, arguments.listener)
+    trainer = Trainer(arguments.pack, arguments.content, critics, arguments.out, fresh_seed())
+    trainer.resume(arguments.weights, arguments.judge)
     train(trainer, arguments.steps, arguments.out, VALIDATE_EVERY)
 
 

@@ -30,9 +30,7 @@ from menura.engine.source_filter.features import SourceFilterFeatures
 from menura.engine.source_filter.settling import INPUTS, TICK, USUAL, Evidence
 from menura.engine.source_filter.spectrum import STEP
 from menura.engine.source_filter.statistics import SpeakerStatistics
-from training.pitch import CLIPS as TRACKER_CLIPS
-from training.pitch import JUDGED, chosen, labelled, tracked
-from training.pitch import SEED as TRACKER_SEED
+from training.pitch import judged_clips, labelled, tracked
 
 Array = NDArray[np.float32]
 
@@ -54,7 +52,7 @@ SHIFT = 0.1
 """Standard deviation in octaves by which streams are moved."""
 AFTER_CHANGE = 0.5
 """Weight of a stretch after a change of speaker."""
-OFFSET_WEIGHT = {0: 0.09, 1: 0.08, 2: 0.07, 3: 0.06}
+OFFSET_WEIGHT = {0: 0.07, 1: 0.06, 2: 0.055, 3: 0.046}
 """Correlation that a semitone off the median is worth, per latency level. Where features wait, a
 correlation is cheaper to have."""
 QUIET_BIAS = 0.015
@@ -85,12 +83,6 @@ class Stream:
     inputs: Array
     means: Array
     stretches: tuple[Stretch, ...]
-
-
-def judged_clips(corpus: Corpus) -> list[Clip]:
-    """Clips of people that taught neither the tracker nor this."""
-    taught = frozenset(clip.person for clip in chosen(corpus, TRACKER_CLIPS))
-    return chosen(corpus, JUDGED, TRACKER_SEED + 1, taught)
 
 
 def tracks(corpus: Corpus, cache: Path, without: frozenset[str]) -> dict[str, list[Array]]:

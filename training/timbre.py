@@ -241,13 +241,13 @@ class Items:
     also bring what that network hears, for codes made anew."""
 
     def __init__(
-        self, folder: Path, codes: Path, split: str, seed: int, prior: Array | None = None
+        self, folder: Path, codes: Path | None, split: str, seed: int, prior: Array | None = None
     ) -> None:
         self.pack = Pack(folder)
         self.rng = np.random.default_rng(seed)
         rows = np.memmap(folder / "envelope.f16", np.float16, "r")
         self._rows = rows.reshape(-1, ROW)
-        self._codes = np.load(codes, mmap_mode="r")
+        self._codes = None if codes is None else np.load(codes, mmap_mode="r")
         self._prior = prior
         self._lessons = lessons_of(folder)
         self._fresh: NDArray[np.float16] | None = None
@@ -270,6 +270,11 @@ class Items:
         ]
         weight = np.array([clip.frames * WEIGHTS.get(clip.corpus, 0.5) for clip in self.clips])
         self.chance = weight / weight.sum()
+        spoken: dict[str, float] = defaultdict(float)
+        for clip, share in zip(self.clips, self.chance, strict=True):
+            spoken[clip.person] += share
+        # The share of a clip in what its speaker says: equal chances for people.
+        self._share = self.chance / np.array([spoken[clip.person] for clip in self.clips])
         people = sorted({clip.person for clip in self.clips})
         self.names = {person: number for number, person in enumerate(people)}
         self.of_text: dict[str, list[Clip]] = defaultdict(list)
@@ -299,7 +304,12 @@ class Items:
         return shape.astype(np.float32), level, shares.astype(np.float32), f0, speech
 
     def codes(self, clip: Clip, view: int) -> Array:
-        """Return a clip's codes, (frames, 64). view: 0 plain, else perturbed."""
+        """Return a clip's codes, (frames, 64). view: 0 plain, else perturbed; codes made anew are
+        all plain."""
+        if self._fresh is not None:
+            return self._fresh[clip.start : clip.start + clip.frames].astype(np.float32)
+        if self._codes is None:
+            raise ValueError("no codes were given")
         return np.asarray(self._codes[view, clip.start : clip.start + clip.frames], np.float32)
 
     def _taught(self, clip: Clip, part: slice) -> Array:
@@ -334,20 +344,15 @@ class Items:
         return {"heard": heard, "live": True, "patient": patient}
 
     def refresh(self, model: Content) -> None:
-        """Let the references have the codes that a network gives them now."""
+        """Give all clips the codes that a network gives them now."""
         if self._prior is None:
             raise ValueError("without a prior no codes can be made")
         if self._fresh is None:
-            self._fresh = np.zeros((self._codes.shape[1], CODE), np.float16)
+            self._fresh = np.zeros((len(self._rows), CODE), np.float16)
         for clip in track([clip for clips in self.of_person.values() for clip in clips], "codes"):
             mel = spectra_of.log_mel(spectra_of.power(self.pack.wave(clip), clip.frames))
             code = coded(model, settled(mel, self._prior)[None], np.array([True]))[0]
             self._fresh[clip.start : clip.start + clip.frames] = code
-
-    def _reference_codes(self, clip: Clip) -> Array:
-        if self._fresh is None:
-            return self.codes(clip, 0)
-        return self._fresh[clip.start : clip.start + clip.frames].astype(np.float32)
 
     def reference(self, clip: Clip, first: int) -> tuple[Array, Array, Array, float]:
         """Return rows, (ROWS, 65), their envelopes, (ROWS, 64), the means, (128,), and the median
@@ -370,7 +375,7 @@ class Items:
             # The voice is measured from speech as it is, or from speech that was perturbed alike.
             chosen = usable & (level > -5.0)
             chosen = chosen if chosen.any() else np.ones_like(chosen)
-            codes.append(self._reference_codes(part)[chosen])
+            codes.append(self.codes(part, 0)[chosen])
             shapes.append(shape[chosen])
             voicing.append((f0 > 0)[chosen])
             pitch.append(np.log(f0[chosen & (f0 > 0)]))
@@ -507,13 +512,13 @@ class Items:
             **self._heard(clip, first, True),
             "carried": np.pad(carried, ((0, short), (0, 0))),
             "controls": np.pad(controls, ((0, short), (0, 0))),
-            "source": np.pad(shape[part], ((0, short), (0, 0))),
             "rows": rows,
             "values": values,
             "means": np.append(means, median - 5.0),
         }
         out["controls"][len(ratio) :, 2] = -3.6
-        out["theirs"], out["their_level"] = self._stretch(other)
+        out["source"], out["source_level"] = self._speech(clip.person)
+        out["theirs"], out["their_level"] = self._speech(other.person)
         return {name: np.asarray(value, np.float32) for name, value in out.items()}
 
     def _stretch(self, clip: Clip) -> tuple[Array, Array]:
@@ -525,14 +530,38 @@ class Items:
         told = np.pad(steady(level[part]), (0, short), constant_values=-3.6)
         return np.pad(shape[part], ((0, short), (0, 0))), told
 
-    def people(self, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _speech(self, person: str) -> tuple[Array, Array]:
+        """Return two stretches of what somebody says, (2 FRAMES, 64), and their levels."""
+        said = self.of_person[person]
+        drawn = self.rng.choice(len(said), 2, replace=len(said) < 2)
+        shapes, levels = zip(*(self._stretch(said[index]) for index in drawn), strict=True)
+        return np.concatenate(shapes), np.concatenate(levels)
+
+    def people(self, size: int, evenly: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         """Return stretches of `size` people's clips, (size, FRAMES, 64), their levels and the
-        people's numbers; see `names`."""
-        drawn = self.rng.choice(len(self.clips), size, p=self.chance)
+        people's numbers; see `names`. evenly: rather by people than by how long they speak."""
+        chance = np.sqrt(self.chance * self._share) if evenly else self.chance
+        drawn = self.rng.choice(len(self.clips), size, p=chance / chance.sum())
         parts = [self._stretch(self.clips[index]) for index in drawn]
         numbers = [self.names[self.clips[index].person] for index in drawn]
         shapes, levels = (np.stack(part) for part in zip(*parts, strict=True))
         return torch.from_numpy(shapes), torch.from_numpy(levels), torch.tensor(numbers)
+
+    def readings(self, size: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return stretches of clips, (size, FRAMES, 64), their levels and lessons."""
+        shapes, levels, lessons = [], [], []
+        for index in self.rng.choice(len(self.clips), size, p=self.chance):
+            clip = self.clips[index]
+            shape, level, _, _, _ = self.known(clip)
+            first = int(self.rng.integers(0, max(1, clip.frames - FRAMES + 1)))
+            part = slice(first, first + min(FRAMES, clip.frames - first))
+            short = FRAMES - (part.stop - first)
+            shapes.append(np.pad(shape[part], ((0, short), (0, 0))))
+            levels.append(np.pad(steady(level[part]), (0, short), constant_values=-3.6))
+            lessons.append(np.pad(self._taught(clip, part), ((0, short), (0, 0))))
+        made = (np.stack(part).astype(np.float32) for part in (shapes, levels, lessons))
+        shape, level, lesson = (torch.from_numpy(part) for part in made)
+        return shape, level, lesson
 
     def conversions(self, size: int) -> dict[str, Tensor]:
         """Return `size` conversions stacked."""

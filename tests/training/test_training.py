@@ -23,7 +23,18 @@ from menura.engine.neural import NeuralEngine
 from menura.engine.neural import mel as spectra_of
 from menura.engine.neural.networks import PATIENT, QUICK
 from menura.engine.stream import ConversionStream
-from training import content, data, envelopes, export, lessons, polish, prepare, timbre
+from training import (
+    content,
+    data,
+    envelopes,
+    export,
+    lessons,
+    listener,
+    polish,
+    prepare,
+    reader,
+    timbre,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 """torch's exporter warns of its own parts."""
@@ -141,6 +152,28 @@ def trained(packed: Path, heard: Path, tmp_path_factory: pytest.TempPathFactory)
     return folder
 
 
+@pytest.fixture(scope="module")
+def critics(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A reader and a listener after a few steps."""
+    folder = tmp_path_factory.mktemp("critics")
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (reader, listener):
+            patch.setattr(module, "BATCH", 4)
+            patch.setattr(module, "WARM_UP", 1)
+        for trainer in (
+            reader.Trainer(packed, folder, seed=1),
+            listener.Trainer(packed, folder, seed=1),
+        ):
+            losses = [next(iter(trainer.advance(400).values())) for _ in range(32)]
+            assert np.mean(losses[-4:]) < 0.97 * np.mean(losses[:2]), losses
+            assert np.isfinite(list(trainer.validate().values())).all()
+            trainer.save()
+    again = listener.Trainer(packed, folder, seed=2)
+    again.resume()
+    assert again.step == 32
+    return folder / "reader.safetensors", folder / "listener.safetensors"
+
+
 def test_prepared_f0_is_that_of_the_clips(packed: Path) -> None:
     pack = data.Pack(packed)
     for clip in pack.clips[::3]:
@@ -190,14 +223,19 @@ def test_a_cut_run_resumes_where_it_was(packed: Path, heard: Path, trained: Path
     assert all(np.isfinite(value) for value in later.validate().values())
 
 
-def test_polishing_moves_both_networks_after_their_critics(
-    packed: Path, heard: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_polishing_moves_both_networks_after_the_discriminator(
+    packed: Path,
+    heard: Path,
+    trained: Path,
+    critics: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(polish, "WARM_UP", 1)
     monkeypatch.setattr(polish, "BATCH", 2)
     monkeypatch.setattr(polish, "REFRESH", 2)
     weights = heard / "content.safetensors"
-    trainer = polish.Trainer(packed, trained / "codes.npy", weights, tmp_path, seed=1)
+    trainer = polish.Trainer(packed, weights, critics, tmp_path, seed=1)
     trainer.resume(trained / "timbre.safetensors", None)
     ends = [trainer.model.leave.weight, trainer.content.leave.weight]
     before = [end.clone() for end in ends]
@@ -209,10 +247,10 @@ def test_polishing_moves_both_networks_after_their_critics(
     assert not any(torch.equal(*pair) for pair in zip(before, ends, strict=True))
     trainer.save()
     content.load_content(tmp_path / "content.safetensors")
-    again = polish.Trainer(packed, trained / "codes.npy", weights, tmp_path, seed=1)
+    again = polish.Trainer(packed, weights, critics, tmp_path, seed=1)
     again.resume(trained / "timbre.safetensors", None)
     assert again.step == 3
-    another = polish.Trainer(packed, trained / "codes.npy", weights, tmp_path / "other", seed=1)
+    another = polish.Trainer(packed, weights, critics, tmp_path / "other", seed=1)
     another.resume(trained / "timbre.safetensors", tmp_path / "last.pt")
     assert another.step == 0
     for name, value in trainer.judge.state_dict().items():

@@ -43,13 +43,13 @@ class LatencyProfile:
 
 
 LATENCY_PROFILES: tuple[LatencyProfile, ...] = (
-    LatencyProfile(0, chunk=3840, look_ahead=1920),
+    LatencyProfile(0, chunk=3840, look_ahead=7680),
     LatencyProfile(1, chunk=1920, look_ahead=1440),
     LatencyProfile(2, chunk=960, look_ahead=960),
     LatencyProfile(3, chunk=480, look_ahead=720),
     LatencyProfile(4, chunk=480, look_ahead=720),
 )
-"""Levels 0 to 4: 160, 80, 40, 20, 20 ms chunks; 80, 60, 40, 30, 30 ms look-ahead."""
+"""Levels 0 to 4: 160, 80, 40, 20, 20 ms chunks; 320, 60, 40, 30, 30 ms look-ahead."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,6 +116,21 @@ def test_a_whisper_stays_a_whisper(engine, man, woman_voice):
     assert abs(10 * np.log10(np.mean(out**2) / np.mean(whisper**2))) < 6
 
 
+@pytest.mark.parametrize(("boost", "quieter"), [(0.75, True), (0.0, False)])
+def test_what_murmurs_below_a_voice_is_not_heard_at_the_sources_pitch(
+    boost, quieter, engine, man, woman_voice
+):
+    """Unvoiced sound keeps the source's waveform; its lowest band would hold the source's voice."""
+    noise = 0.02 * np.random.default_rng(5).standard_normal(2 * SAMPLE_RATE).astype(np.float32)
+    source = np.concatenate([man[: 4 * SAMPLE_RATE], noise])
+    out = _convert(engine, source, woman_voice, similarity_boost=boost)
+    levels = []
+    for sound in (source, out):
+        power = np.abs(np.fft.rfft(sound[-SAMPLE_RATE:])) ** 2
+        levels.append(10 * np.log10(power[60:180].mean() / power[600:900].mean()))
+    assert (levels[1] < levels[0] - 10) == quieter
+
+
 def test_the_seed_decides_the_noise(engine, woman, man_voice):
     source = woman[:24_000]
     first, again, other = (_convert(engine, source, man_voice, seed=s) for s in (4, 4, 5))

@@ -18,6 +18,7 @@ from menura.engine.source_filter.mapping import (
     Sound,
     convert,
     tract_warp,
+    without_murmur,
 )
 from menura.engine.source_filter.spectrum import BINS, Array, at_bins
 from menura.engine.source_filter.statistics import LTAS_BANDS, spread_over_bins
@@ -37,21 +38,6 @@ _LEVEL_OFFSET = -0.06
 """Level of the bands over that of the bins, of which long-term spectra are reckoned, in nepers."""
 
 
-class _Forming:
-    """One stream through the timbre network."""
-
-    def __init__(self, networks: Networks) -> None:
-        self._network = networks.timbre
-        self._state = np.zeros(networks.timbre_state, np.float32)
-
-    def push(self, told: dict[str, Array], carried: Array) -> Array:
-        """Return the bands over the level that the voice would have, (n, 64)."""
-        out, self._state = self._network.run(
-            None, told | {"carried": carried[None], "state": self._state}
-        )
-        return np.asarray(out[0], np.float32)
-
-
 class NeuralMapping:
     """The mapping of one stream.
 
@@ -65,7 +51,7 @@ class NeuralMapping:
         self, networks: Networks, voice: NeuralVoice, settings: ConversionSettings
     ) -> None:
         self._networks = networks
-        self._seeing, self._blind = _Forming(networks), _Forming(networks)
+        self._state = np.zeros(networks.timbre_state, np.float32)
         self._loudness = LoudnessKeeper()
         self._choose(settings)
         self._peak = -20.0
@@ -112,16 +98,18 @@ class NeuralMapping:
         relative = self._relative(level)
         shape = source - level[:, None]
         warp = tract_warp(self._voice.tract, frames.tract)
+        carried = self._carried(shape, frames, warp)
         told = {
             "code": frames.code.astype(np.float32)[None],
             "controls": self._controls(plain.f0[1::2], relative, plain.periodicity[1::2])[None],
             "keys": self._keys,
             "values": self._voice.values[None],
             "modulation": self._modulation,
+            "carried": carried[None],
+            "state": self._state,
         }
-        carried = self._carried(shape, frames, warp)
-        wanted = (1.0 - _UNCARRIED) * self._seeing.push(told, carried)
-        wanted += _UNCARRIED * self._blind.push(told, np.zeros_like(carried))
+        (seeing, blind), self._state = self._networks.timbre.run(None, told)
+        wanted = (1.0 - _UNCARRIED) * seeing + _UNCARRIED * blind
         centre = self._voice.means[: bands.COUNT]
         wanted = centre + np.float32(_LIVELY) * (wanted - centre)
         change = np.clip(wanted - bands.warped(shape, warp), -_LIMIT, _LIMIT)
@@ -135,7 +123,8 @@ class NeuralMapping:
         # Where nobody speaks the network was taught nothing.
         sure = np.repeat(reach * np.clip((relative + 7.0) / 3.0, 0.0, 1.0), 2)[:, None]
         mixed = (plain.envelope + sure * (formed - plain.envelope)).astype(np.float32)
-        return self._loudness.push(Sound(plain.f0, plain.periodicity, mixed, mixed - envelope))
+        sound = self._loudness.push(Sound(plain.f0, plain.periodicity, mixed, mixed - envelope))
+        return without_murmur(sound, features, self._voice, self._settings)
 
     def _relative(self, level: Array) -> Array:
         """Return each frame's level over that of the speech so far, in nepers of power."""

@@ -15,9 +15,9 @@ from menura.engine.source_filter.statistics import SpeakerStatistics
 
 _REACH = max(spectral.REACH, periodic.REACH)
 
-SETTLING = (6, 4, 2, 0, 0)
+SETTLING = (4, 4, 2, 0, 0)
 """Blocks per latency level for which features wait, so that the statistics that go with them have
-heard what follows: 960, 320, 80, 0 and 0 ms. At level 0 each further block is one more to analyse
+heard what follows: 640, 320, 80, 0 and 0 ms. At level 0 each further block is one more to analyse
 before a recording's first byte leaves, and lets the melody of the first words glide less."""
 
 

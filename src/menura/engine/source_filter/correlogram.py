@@ -1,4 +1,4 @@
-"""What the waveform says about its period: peaks of normalised correlation and their surroundings.
+"""What the waveform says about its period: normalised correlation at every lag, and its peaks.
 
 Two windows one lag apart, centred on the instant, are compared by their cross-covariance
 coefficient (after Talkin 1995, "A robust algorithm for pitch tracking"), over 20 ms and over
@@ -25,8 +25,6 @@ REACH = 3 * STEP
 
 _PEAKS = 6
 CANDIDATES = _PEAKS + fundamental.FUNDAMENTALS
-CANDIDATE_FEATURES = 9 + fundamental.FEATURES
-INSTANT_FEATURES = 8
 
 _DECIMATION = 3
 _RATE = SAMPLE_RATE // _DECIMATION
@@ -37,6 +35,9 @@ _LOW_TAPS = 33
 _SHORTEST = int(_RATE / CEILING) - 1
 _LONGEST = int(np.ceil(_RATE / FLOOR)) + 1
 _LAGS = np.arange(_SHORTEST, _LONGEST + 1)
+_LEVELS = 3
+PICTURE = 4 * len(_LAGS) + _LEVELS + 2 * fundamental.BANDS
+"""Numbers that tell of one instant."""
 _SHORT, _LONG = 4, 6
 """Hops per window: 20 and 30 ms; the longer one reaches into the past."""
 _CENTRE = (_TAPS // 2 - REACH) // _DECIMATION
@@ -90,14 +91,13 @@ class Candidates:
     """Possible periods of consecutive instants.
 
     logs: log2 F0, (n, CANDIDATES). valid: whether there is such a candidate, (n, CANDIDATES).
-    features: what speaks for each, (n, CANDIDATES, CANDIDATE_FEATURES).
-    instants: what speaks for voice at all, (n, INSTANT_FEATURES).
+    picture: correlation at every lag over 20 and 30 ms, in the whole band and below 700 Hz, levels,
+    and what narrow bands follow, (n, PICTURE).
     """
 
     logs: Array
     valid: NDArray[np.bool_]
-    features: Array
-    instants: Array
+    picture: Array
 
 
 class Correlogram:
@@ -132,33 +132,13 @@ class Correlogram:
         before, score, after = both[rows, at - 1], both[rows, at], both[rows, at + 1]
         curve = np.where(valid, before - 2 * score + after, -1.0)
         shift = np.where(valid, 0.5 * (before - after) / curve, 0.0)
-        lags = _LAGS[at] + shift
-        score = score - 0.25 * (before - after) * shift
         weak = fundamental.fundamentals(self._past, self._instants, _HOP)
-        lags = np.concatenate([lags, _RATE / 2.0**weak.logs], axis=1)
-        logs = np.log2(_RATE / lags).astype(np.float32)
-        near = np.clip(np.rint(lags[:, _PEAKS:]).astype(np.intp) - _SHORTEST, 1, len(_LAGS) - 2)
-        at = np.concatenate([at, near], axis=1)
-        score = np.concatenate([score, _near(both, rows, near)], axis=1)
-        best = np.where(valid, score[:, :_PEAKS], 0.0).max(axis=1, keepdims=True)
-        first = np.where(valid, score[:, :_PEAKS], 0.0).argmax(axis=1)
+        logs = np.concatenate([np.log2(_RATE / (_LAGS[at] + shift)), weak.logs], axis=1)
         valid = np.concatenate([valid, weak.valid], axis=1)
-        half = np.maximum(np.rint(lags / 2).astype(np.intp), _SHORTEST + 1) - _SHORTEST
-        double = np.minimum(np.rint(lags * 2).astype(np.intp), _LONGEST - 1) - _SHORTEST
-        halved = np.where(lags >= 2 * _SHORTEST + 2, _near(both, rows, half), 0.0)
-        doubled = np.where(2 * lags <= _LONGEST - 1, _near(both, rows, double), score)
-        features = np.stack(
-            [
-                short[rows, at], long[rows, at], low_short[rows, at], low_long[rows, at],
-                halved, score - halved, doubled - score, score - best, logs - 7.2,
-            ],
-            axis=2,
-        )  # fmt: skip
-        features = np.concatenate([features, weak.at(logs)], axis=2)
-        features = np.where(valid[:, :, None], features, 0.0).astype(np.float32)
-        strongest = features[np.arange(self._instants), first, :4]
-        instants = np.concatenate([strongest, best, levels], axis=1).astype(np.float32)
-        return Candidates(logs, valid, features, instants)
+        picture = [short, long, low_short, low_long, levels, 2.0 * weak.away, weak.level]
+        return Candidates(
+            logs.astype(np.float32), valid, np.concatenate(picture, axis=1, dtype=np.float32)
+        )
 
     def _filter(self, samples: Array) -> None:
         padded = np.concatenate([self._tail, samples])
@@ -231,7 +211,3 @@ def _coefficient(sums: Array, width: int, quiet: float) -> Array:
     first = np.maximum(early_power - early * early / width, 0.0) + floor
     second = np.maximum(late_power - late * late / width, 0.0) + floor
     return np.asarray((cross - early * late / width) / np.sqrt(first * second), dtype=np.float32)
-
-
-def _near(values: Array, rows: NDArray[np.intp], at: NDArray[np.intp]) -> Array:
-    return np.maximum(np.maximum(values[rows, at - 1], values[rows, at]), values[rows, at + 1])

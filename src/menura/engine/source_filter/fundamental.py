@@ -18,10 +18,10 @@ PAST, FUTURE = 288, 110
 """Samples at RATE that an instant's filters reach to either side."""
 FUNDAMENTALS = 3
 """Crossings that are told, the strongest ones."""
-FEATURES = 4
+BANDS = 42
 
 _PER_OCTAVE = 12
-_MIDDLES = (58.0 * 2.0 ** (np.arange(42) / _PER_OCTAVE)).astype(np.float32)
+_MIDDLES = (58.0 * 2.0 ** (np.arange(BANDS) / _PER_OCTAVE)).astype(np.float32)
 _LOGS = np.log2(_MIDDLES)
 _TAPS = np.arange(PAST + FUTURE + 1)
 _PERIODS = 2.0
@@ -54,30 +54,14 @@ class Fundamentals:
 
     logs: log2 Hz of the strongest crossings, (n, FUNDAMENTALS). valid: whether there is such a
     crossing, (n, FUNDAMENTALS). away: octaves by which each band's frequency lies over its middle,
-    -0.5 to 0.5, (n, bands). level: log10 of each band's amplitude over the strongest band's,
-    -3 to 0, (n, bands).
+    -0.5 to 0.5, (n, BANDS). level: log10 of each band's amplitude over the strongest band's,
+    -3 to 0, (n, BANDS).
     """
 
     logs: Array
     valid: NDArray[np.bool_]
     away: Array
     level: Array
-
-    def at(self, logs: Array) -> Array:
-        """Return what speaks for frequencies of (n, k) log2 Hz, (n, k, FEATURES)."""
-        place = np.clip((logs - _LOGS[0]) * _PER_OCTAVE, 0.0, len(_LOGS) - 1.001)
-        low = place.astype(np.intp)
-        part = place - low
-        rows = np.arange(len(logs))[:, None]
-        away = self.away[rows, low] * (1 - part) + self.away[rows, low + 1] * part
-        level = self.level[rows, low] * (1 - part) + self.level[rows, low + 1] * part
-        below, above = np.maximum(low - 1, 0), np.minimum(low + 2, len(_LOGS) - 1)
-        follows = self.away[rows, above] - self.away[rows, below] + _LOGS[above] - _LOGS[below]
-        return np.stack(
-            [4.0 * away, 4.0 * np.abs(away), level, 4.0 * np.clip(follows, -0.5, 0.5)],
-            axis=2,
-            dtype=np.float32,
-        )
 
 
 def fundamentals(signal: Array, instants: int, step: int) -> Fundamentals:

@@ -1,13 +1,13 @@
 """Turning the source's features towards a voice: F0, vocal-tract length, long-term spectrum."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from menura.engine.interface import SAMPLE_RATE, ConversionSettings, Voice
 from menura.engine.source_filter.features import SourceFilterFeatures
-from menura.engine.source_filter.spectrum import BINS, Array, at_bins
+from menura.engine.source_filter.spectrum import BINS, FREQUENCIES, Array, at_bins
 from menura.engine.source_filter.statistics import (
     LTAS_BANDS,
     PRIOR_PITCH,
@@ -33,6 +33,12 @@ _LOUDNESS_MEMORY = 800.0
 """Instants over which the level is compared: 4 s."""
 _STYLE = 0.5
 """How much farther than the target `style` 1 goes, as a share of the way."""
+_MURMUR = 4.0 * np.clip((450.0 - FREQUENCIES) / 250.0, 0.0, 1.0).astype(np.float32)
+"""Nepers of power (17 dB up to 200 Hz, none from 450 Hz) by which unvoiced sound is made quieter,
+per bin, where the pitch is moved by _FAR or more. More follows the pitch better and costs phones
+(measured, docs/engine.md)."""
+_FAR = 0.15
+"""Octaves."""
 
 _COARSE = np.array(
     [np.exp(-0.5 * ((np.arange(LTAS_BANDS) - band) / 3.0) ** 2) for band in range(LTAS_BANDS)]
@@ -84,8 +90,7 @@ def _pitch(
     medians, spreads = features.pitch[voiced].T
     usual = np.clip(voice.spread / spreads, 0.7, 1.4) ** (0.5 * towards)
     scale = usual * 2.0 ** (0.8 * (0.5 - settings.stability)) * (1.0 + 0.3 * settings.style)
-    style = 0.15 * settings.style * (voice.pitch - PRIOR_PITCH)
-    goal = medians + towards * (voice.pitch + style - medians)
+    goal = medians + _moved(medians, voice, settings)
     f0 = np.zeros_like(features.f0)
     f0[voiced] = 2.0 ** np.clip(
         goal + scale * (np.log2(features.f0[voiced]) - medians),
@@ -93,6 +98,29 @@ def _pitch(
         np.log2(1_000.0),
     )
     return f0
+
+
+def _moved(medians: Array, voice: SourceFilterVoice, settings: ConversionSettings) -> Array:
+    """Return by how many octaves the pitch is moved, (n,). medians: log2 F0 of the source, (n,)."""
+    towards = min(1.0, settings.similarity_boost / FULL_SIMILARITY)
+    style = 0.15 * settings.style * (voice.pitch - PRIOR_PITCH)
+    return np.asarray(towards * (voice.pitch + style - medians))
+
+
+def without_murmur(
+    sound: Sound,
+    features: SourceFilterFeatures,
+    voice: SourceFilterVoice,
+    settings: ConversionSettings,
+) -> Sound:
+    """Return sound that murmurs less where it is unvoiced.
+
+    Unvoiced sound keeps the source's waveform. What little it holds in the lowest band is mostly
+    weak voice that the tracker has missed, and would be heard at the source's pitch.
+    """
+    far = np.minimum(np.abs(_moved(features.pitch[:, 0], voice, settings)) / _FAR, 1.0)
+    cut = (far * (sound.f0 == 0)).astype(np.float32)[:, None] * _MURMUR
+    return replace(sound, envelope=sound.envelope - cut, change=sound.change - cut)
 
 
 def _breath(features: SourceFilterFeatures, voice: SourceFilterVoice, towards: float) -> Array:
@@ -188,7 +216,8 @@ class SourceFilterMapping:
 
     def push(self, features: SourceFilterFeatures) -> Sound:
         """Return the sound of a block of features, row for row."""
-        return self._loudness.push(convert(features, self._voice, self._settings))
+        sound = self._loudness.push(convert(features, self._voice, self._settings))
+        return without_murmur(sound, features, self._voice, self._settings)
 
     def change(self, voice: Voice | None, settings: ConversionSettings | None) -> None:
         """Change voice or settings from the next block on."""

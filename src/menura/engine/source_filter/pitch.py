@@ -1,49 +1,40 @@
-"""Streaming F0 tracking: weighed candidates and dynamic programming.
+"""Streaming F0 tracking: a network weighs candidates, dynamic programming chooses among them.
 
-A network of a few hundred weights says how likely each candidate of the correlogram is, and how
-likely it is that there is no voice. The path through candidates and "unvoiced" is found by the
-Viterbi algorithm with a bounded look-ahead (after Talkin 1995 and Boersma 1993).
+Candidates are the peaks of the correlogram, what narrow bands follow, and the network's own best
+pitches. How likely each is, and no voice, the network says (`salience.py`). The path through
+candidates and "unvoiced" is found by the Viterbi algorithm with a bounded look-ahead (after Talkin
+1995 and Boersma 1993).
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib.resources import files
 
 import numpy as np
 from numpy.typing import NDArray
 
-from menura.engine.source_filter.correlogram import (
-    CANDIDATE_FEATURES,
-    CANDIDATES,
-    INSTANT_FEATURES,
-    REACH,
-    Candidates,
-    Correlogram,
-)
+from menura.engine.source_filter import salience
+from menura.engine.source_filter.correlogram import CANDIDATES, REACH, Correlogram
 from menura.engine.source_filter.spectrum import Array
 
-__all__ = ["CANDIDATE_INPUTS", "REACH", "Pitch", "PitchTracker", "Range", "describe"]
+__all__ = ["REACH", "Pitch", "PitchTracker", "Range"]
 
-CANDIDATE_INPUTS = CANDIDATE_FEATURES + INSTANT_FEATURES + 3
-"""What the network is told about each candidate."""
-
+_PROPOSED = 2
+"""Pitches that the network adds to the candidates."""
+_SAME = 0.05
+"""Octaves within which a candidate is the one that the network means, and more exact."""
+_STATES = CANDIDATES + _PROPOSED + 1
+_NEVER = -40.0
+"""Log probability of what is no candidate."""
 _SETTLED = 100
 """Voiced instants after which it is known where the voice usually lies."""
 _MEMORY = 400
 """Voiced instants over which that is averaged: 2 s of voice."""
 _JUMP_COST = 10.0
 """Nepers per octave between neighbouring instants."""
-_VOICING_COST = 4.0
+_VOICING_COST = 2.0
 """Nepers for a change between voice and none."""
-_LEAN = 2.0
+_LEAN = 2.5
 """Nepers by which voice is preferred to none: the periodic share per band tells how much noise an
 instant holds, but a voiced instant that is missed keeps the source's pitch."""
-
-
-@lru_cache(maxsize=1)
-def _weights() -> dict[str, Array]:
-    with (files(__package__) / "pitch.npz").open("rb") as held, np.load(held) as arrays:
-        return {name: arrays[name] for name in arrays.files}
 
 
 class Range:
@@ -65,41 +56,6 @@ class Range:
         self.mean += (log - self.mean) / self._heard
 
 
-def describe(candidates: Candidates, mean: Array, known: Array) -> Array:
-    """Return the network's inputs, (n, CANDIDATES, CANDIDATE_INPUTS).
-
-    mean, known: the voice's `Range` at each instant, (n,).
-    """
-    away = known[:, None] * (candidates.logs - mean[:, None])
-    shape = away.shape
-    return np.concatenate(
-        [
-            candidates.features,
-            np.broadcast_to(candidates.instants[:, None], (*shape, INSTANT_FEATURES)),
-            away[:, :, None],
-            np.abs(away)[:, :, None],
-            np.broadcast_to(known[:, None, None], (*shape, 1)),
-        ],
-        axis=2,
-        dtype=np.float32,
-    )
-
-
-def _scores(candidates: Candidates, mean: float, known: float) -> NDArray[np.float64]:
-    """Return log probabilities of the candidates and, last, of no voice: (n, CANDIDATES + 1)."""
-    w = _weights()
-    n = len(candidates.logs)
-    inputs = describe(candidates, np.full(n, mean, np.float32), np.full(n, known, np.float32))
-    hidden = np.maximum(inputs @ w["candidate_in"] + w["candidate_bias"], 0.0)
-    voiced = hidden @ w["candidate_out"]
-    hidden = np.maximum(candidates.instants @ w["instant_in"] + w["instant_bias"], 0.0)
-    unvoiced = hidden @ w["instant_out"] + w["unvoiced"]
-    logits = np.concatenate([np.where(candidates.valid, voiced, -30.0), unvoiced[:, None]], axis=1)
-    logits = logits.astype(np.float64)
-    logits -= logits.max(axis=1, keepdims=True)
-    return np.asarray(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)))
-
-
 @dataclass(frozen=True, slots=True)
 class Pitch:
     """F0 of consecutive instants in Hz; 0 where unvoiced."""
@@ -110,19 +66,26 @@ class Pitch:
 class PitchTracker:
     """Tracks one stream in blocks of a fixed number of instants.
 
-    look_ahead: instants of future the path sees at least before an instant is decided.
+    look_ahead: instants of future that are heard at least before an instant is decided, QUICK or
+    more; from PATIENT on the network waits longer.
     """
 
     def __init__(self, instants: int, look_ahead: int) -> None:
         self._instants = instants
-        self._look_ahead = look_ahead
         self._correlogram = Correlogram(instants)
+        self._salience = salience.Salience(instants, look_ahead >= salience.PATIENT)
+        self._look_ahead = look_ahead - self._salience.look_ahead
+        if self._look_ahead < 0:
+            raise ValueError(f"a look-ahead of {look_ahead} instants is too short")
+        self._before = self._salience.look_ahead
+        self._logs = np.zeros((self._before, CANDIDATES), np.float32)
+        self._valid = np.zeros((self._before, CANDIDATES), np.bool_)
         self._range = Range()
-        self._cost = np.zeros(CANDIDATES + 1)
+        self._cost = np.zeros(_STATES)
         self._cost[:-1] = 1e3
-        self._moves = np.full((CANDIDATES + 1, CANDIDATES + 1), _VOICING_COST)
+        self._moves = np.full((_STATES, _STATES), _VOICING_COST)
         self._moves[-1, -1] = 0.0
-        self._last = np.zeros(CANDIDATES, dtype=np.float32)
+        self._last = np.zeros(_STATES - 1, dtype=np.float32)
         self._trellis: list[tuple[Array, NDArray[np.intp]]] = []
 
     def push(self, samples: Array) -> Pitch:
@@ -131,11 +94,17 @@ class PitchTracker:
         The first instant given out lies `REACH + look_ahead * STEP` samples before the block's
         start; instants before the stream's start are unvoiced.
         """
-        candidates = self._correlogram.push(samples)
-        scores = _scores(candidates, self._range.mean, self._range.known)
-        scores[:, -1] -= _LEAN
-        for logs, score in zip(candidates.logs, scores, strict=True):
-            self._extend(logs, score)
+        found = self._correlogram.push(samples)
+        told = self._salience.push(found.picture, self._range.mean, self._range.known)
+        self._logs = np.concatenate([self._logs, found.logs])
+        self._valid = np.concatenate([self._valid, found.valid])
+        count = self._instants
+        logs, scores = _weighed(told, self._logs[:count], self._valid[:count])
+        self._logs, self._valid = self._logs[count:], self._valid[count:]
+        early = min(self._before, count)
+        self._before -= early
+        for row in range(early, count):
+            self._extend(logs[row], scores[row])
         return Pitch(self._decide())
 
     def _extend(self, logs: Array, scores: NDArray[np.float64]) -> None:
@@ -155,10 +124,24 @@ class PitchTracker:
         state = int(self._cost.argmin())
         for place in range(len(self._trellis) - 1, -1, -1):
             logs, back = self._trellis[place]
-            if place < ready and state < CANDIDATES:
+            if place < ready and state < len(logs):
                 f0[missing + place] = 2.0 ** logs[state]
             state = int(back[state])
         del self._trellis[: max(0, ready)]
         for value in f0[f0 > 0]:
             self._range.hear(float(np.log2(value)))
         return f0
+
+
+def _weighed(
+    told: Array, logs: Array, valid: NDArray[np.bool_]
+) -> tuple[Array, NDArray[np.float64]]:
+    """Return all candidates' log2 F0, (n, states - 1), and the log probabilities of them and, last,
+    of no voice, (n, states)."""
+    proposed, likely = salience.peaks(told, _PROPOSED)
+    same = (np.abs(proposed[:, :, None] - logs[:, None, :]) < _SAME) & valid[:, None, :]
+    weights = np.where(valid, salience.at(told, logs), _NEVER)
+    likely = np.where(same.any(axis=2), _NEVER, np.maximum(likely, _NEVER))
+    none = told[:, -1:] - _LEAN
+    scores = np.concatenate([weights, likely, none], axis=1, dtype=np.float64)
+    return np.concatenate([logs, proposed], axis=1), scores

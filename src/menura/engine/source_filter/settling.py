@@ -34,12 +34,11 @@ INPUTS = 13
 class Evidence:
     """What has been heard of a speaker's F0.
 
-    wait: instants for which features wait to be described. More than 128 are told to the network
-        as 128, the longest wait that it was trained with.
+    wait: instants for which features wait to be described, up to 128.
     """
 
     def __init__(self, wait: int) -> None:
-        self._wait = min(wait, 128) / 128.0
+        self._wait = wait / 128.0
         self._heard = np.zeros(len(_MEMORIES))
         self._sums = np.zeros(len(_MEMORIES))
         self._squares = 0.0

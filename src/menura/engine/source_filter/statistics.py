@@ -75,6 +75,7 @@ class SpeakerStatistics:
         self._weights = np.full(2, _PRIOR_WEIGHT_TIMBRE)
         self._breath = _PRIOR_WEIGHT_TIMBRE * model["breath"].astype(np.float64)
         self._likelihoods = np.zeros(len(tract.WARPS))
+        self._firm = 0.0
         self._peak = -20.0
         self.pitch = np.array([PRIOR_PITCH, PRIOR_SPREAD], dtype=np.float32)
         """Median and spread of log2 F0."""
@@ -116,7 +117,8 @@ class SpeakerStatistics:
             self._hear_pitch(np.log2(f0[voiced].astype(np.float64)))
             firm = envelope[voiced & (periodicity[:, :_LOW_BANDS].mean(axis=1) > _FIRM)]
             self._likelihoods += _EVERY * tract.log_likelihoods(firm[::_EVERY])
-            self.tract = tract.tract(self._likelihoods, float(self.pitch[0]))
+            self._firm += _EVERY * len(firm[::_EVERY])
+            self.tract = tract.tract(self._likelihoods, self._firm, float(self.pitch[0]))
 
     def _forget(self, kind: int, heard: int) -> None:
         keep = max(0.0, 1.0 - heard / _MEMORY)
@@ -126,6 +128,7 @@ class SpeakerStatistics:
             self._breath *= keep
             self._histogram *= keep
             self._likelihoods *= keep
+            self._firm *= keep
 
     def _hear_pitch(self, logs: NDArray[np.float64]) -> None:
         cells = np.clip(np.rint((logs - _PITCH_GRID[0]) * 48), 0, len(_PITCH_GRID) - 1)

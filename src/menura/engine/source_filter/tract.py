@@ -23,6 +23,9 @@ _RANGE = (100.0, 5_600.0)
 _FIRST, _LAST = 3, 14
 _FRAMES_PER_PHONE = 12.0
 """Instants that count as one, since neighbours say the same."""
+_MOST_PHONES = 20.0
+"""Phones after which more of the same says nothing new: spectra of one recording err alike, and
+would outvote F0 between two tract lengths that are about as likely."""
 _PRIOR_SPREAD = 0.06
 _PITCH_SLOPE = 0.15
 """Natural log of the tract factor per octave of F0: men and women are an octave and 1.15 apart."""
@@ -76,10 +79,16 @@ def log_likelihoods(envelope: Array) -> NDArray[np.float64]:
     return np.asarray(logs.reshape(len(envelope), len(WARPS)).sum(axis=0), dtype=np.float64)
 
 
-def tract(total: NDArray[np.float64], pitch: float) -> float:
-    """Return the expected tract factor given summed log likelihoods and median F0 in log2 Hz."""
+def tract(total: NDArray[np.float64], count: float, pitch: float) -> float:
+    """Return the expected tract factor.
+
+    total: log likelihoods of the warps, summed over `count` instants, (warps,). pitch: median F0 in
+    log2 Hz.
+    """
     logs = np.log(WARPS)
     usual = np.clip(_PITCH_SLOPE * (pitch - np.log2(150.0)), -0.12, 0.14)
-    score = total / _FRAMES_PER_PHONE - 0.5 * ((logs - usual) / _PRIOR_SPREAD) ** 2
+    phones = max(count / _FRAMES_PER_PHONE, 1e-9)
+    evidence = total / _FRAMES_PER_PHONE * min(1.0, _MOST_PHONES / phones)
+    score = evidence - 0.5 * ((logs - usual) / _PRIOR_SPREAD) ** 2
     weight = np.exp(score - score.max())
     return float(np.exp((weight * logs).sum() / weight.sum()))

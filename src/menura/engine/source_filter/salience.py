@@ -1,0 +1,112 @@
+"""How likely F0 lies at each pitch, told by a small network that hears the moments around, too.
+
+One instant's correlations leave octaves and weak voice open; what came before and comes after
+settles most of it. A causal convolutional network (`pitch.npz`, by `training.pitch`) names one of
+PITCHES pitches or none, as CREPE does (Kim et al. 2018) from waveforms, and waits for a stated
+number of instants before it does.
+"""
+
+from functools import cache
+from importlib.resources import files
+
+import numpy as np
+
+from menura.engine.source_filter.spectrum import Array
+
+PITCHES = 94
+PER_OCTAVE = 24
+LOWEST = float(np.log2(55.0))
+"""Log2 Hz of the lowest pitch."""
+QUICK, PATIENT = 3, 48
+"""Instants that have been heard beyond the one that is judged: 15 and 240 ms."""
+RANGE = 24
+"""Numbers that tell where the voice usually lies."""
+
+KERNEL, DILATIONS = 7, (1, 2, 4, 8)
+"""Of the convolutions over time, in instants."""
+
+_RANGE_PLACES = np.linspace(LOWEST, LOWEST + PITCHES / PER_OCTAVE, RANGE, dtype=np.float32)
+_RANGE_WIDTH = 0.17
+
+
+def range_told(mean: Array, known: Array) -> Array:
+    """Return how the network is told where a voice usually lies, (n, RANGE).
+
+    mean: of log2 F0, (n,). known: how far that is known, 0 to 1, (n,).
+    """
+    away = (_RANGE_PLACES - mean[:, None]) / _RANGE_WIDTH
+    return np.asarray(known[:, None] * np.exp(-0.5 * away**2), np.float32)
+
+
+@cache
+def _weights() -> dict[str, Array]:
+    with (files(__package__) / "pitch.npz").open("rb") as held, np.load(held) as arrays:
+        return {name: arrays[name].astype(np.float32) for name in arrays.files}
+
+
+def _norm(x: Array) -> Array:
+    return np.asarray(x / np.sqrt((x * x).mean(axis=1, keepdims=True) + np.float32(1e-4)))
+
+
+class Salience:
+    """The network of one stream, in blocks of a fixed number of instants.
+
+    patient: whether it hears PATIENT instants more rather than QUICK.
+    """
+
+    def __init__(self, instants: int, patient: bool) -> None:
+        width = _weights()["bias"].shape[0]
+        self.look_ahead = PATIENT if patient else QUICK
+        """Instants by which what `push` returns lags behind what it takes."""
+        self._taps = [
+            np.arange(instants)[:, None] + dilation * np.arange(KERNEL) for dilation in DILATIONS
+        ]
+        self._before = [
+            np.zeros((dilation * (KERNEL - 1), width), np.float32) for dilation in DILATIONS
+        ]
+        self._patient = np.full((instants, 1), patient, np.float32)
+
+    def push(self, picture: Array, mean: float, known: float) -> Array:
+        """Return log probabilities of the pitches and, last, of none, (n, PITCHES + 1).
+
+        picture: see `Candidates`, (n, PICTURE). mean, known: see `range_told`.
+        """
+        w = _weights()
+        usual = range_told(np.array([mean], np.float32), np.array([known], np.float32))
+        told = [picture, np.repeat(usual, len(picture), axis=0), self._patient]
+        x = np.concatenate(told, axis=1) @ w["enter"] + w["bias"]
+        for index, taps in enumerate(self._taps):
+            heard = np.concatenate([self._before[index], x])
+            self._before[index] = heard[len(x) :]
+            y = (heard[taps] * w[f"over_time_{index}"]).sum(axis=1) + w[f"over_time_bias_{index}"]
+            y = _norm(y) @ w[f"expand_{index}"] + w[f"expand_bias_{index}"]
+            y = y / (1.0 + np.exp(-np.maximum(y, -60.0)))
+            x = x + y @ w[f"reduce_{index}"] + w[f"reduce_bias_{index}"]
+        out = _norm(x) @ w["leave"] + w["leave_bias"]
+        out = out - out.max(axis=1, keepdims=True)
+        return np.asarray(out - np.log(np.exp(out).sum(axis=1, keepdims=True)))
+
+
+def peaks(told: Array, number: int) -> tuple[Array, Array]:
+    """Return log2 Hz and log probability of the likeliest pitches, (n, number) each, -inf where
+    there are fewer. told: of `Salience.push`."""
+    voiced = told[:, :PITCHES]
+    middle = voiced[:, 1:-1]
+    high = (middle > voiced[:, :-2]) & (middle >= voiced[:, 2:])
+    at = np.argsort(np.where(high, -middle, np.inf), axis=1)[:, :number] + 1
+    rows = np.arange(len(told))[:, None]
+    before, here, after = voiced[rows, at - 1], voiced[rows, at], voiced[rows, at + 1]
+    there = high[rows, at - 1]
+    bend = np.where(there, before - 2.0 * here + after, -1.0)
+    shift = np.where(there, 0.5 * (before - after) / np.minimum(bend, -1e-6), 0.0)
+    logs = LOWEST + (at + np.clip(shift, -0.5, 0.5)) / PER_OCTAVE
+    return logs.astype(np.float32), np.where(there, here, -np.inf)
+
+
+def at(told: Array, logs: Array) -> Array:
+    """Return log probabilities of pitches given in log2 Hz, (n, k) to (n, k)."""
+    place = np.clip((logs - LOWEST) * PER_OCTAVE, 0.0, PITCHES - 1.001)
+    low = place.astype(np.intp)
+    part = place - low
+    rows = np.arange(len(told))[:, None]
+    return np.asarray(told[rows, low] * (1.0 - part) + told[rows, low + 1] * part)

@@ -1,0 +1,172 @@
+"""Train the reader: what is said, told from envelopes alone, whoever says it.
+
+    python -m training.reader --pack ../packed --out ../runs/reader
+
+`polish.py` asks it whether a converted envelope still says what the source said. It learns from
+natural envelopes what the teacher heard in those clips (`lessons.py`), with the speaker disguised:
+tract length moved, equalised, a little noise. It looks as far ahead as back, and is thrown away
+after training. Resumes from the run's last checkpoint.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from menura.engine.neural import bands
+from training.blocks import Block, rms_norm
+from training.content import unexplained
+from training.lessons import LESSON
+from training.loop import averaged, follow, fresh_seed, keep, rate_at, train
+from training.timbre import Items
+
+# Hyper-parameters.
+STEPS = 2_500
+BATCH = 28
+WIDTH, HIDDEN, BLOCKS, KERNEL = 192, 448, 5, 7
+REACH = BLOCKS * (KERNEL // 2)
+"""Frames that the reader looks ahead, and as many back."""
+LEARNING_RATE = 1.5e-3
+FINAL_RATE = 3.0e-5
+WARM_UP = 60
+BETAS = (0.9, 0.95)
+WEIGHT_DECAY = 0.03
+CLIP_NORM = 2.0
+AVERAGE = 0.995
+TRACT, EQUALISER, NOISE = 0.2, 0.7, 0.3
+"""Largest change of tract length in nepers; deviations of the equaliser's knots and, at most, of
+noise, in nepers."""
+VALIDATE_EVERY = 100
+SEED = 13
+
+
+class Reader(nn.Module):
+    """What is said, read off envelopes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enter = nn.Linear(bands.FORMED + 1, WIDTH)
+        self.blocks = nn.ModuleList(Block(WIDTH, HIDDEN, KERNEL) for _ in range(BLOCKS))
+        self.leave = nn.Linear(WIDTH, LESSON)
+
+    def forward(self, envelope: Tensor, level: Tensor) -> Tensor:
+        """Return lessons, (batch, time, LESSON).
+
+        envelope: over the level, (batch, time, 64). level: of the frames over the speech's, (batch,
+        time).
+        """
+        shape = envelope[..., : bands.FORMED]
+        shape = shape - shape.mean(dim=1, keepdim=True)
+        x = torch.cat((shape * 0.5, level[..., None]), dim=-1)
+        x = self.enter(nn.functional.pad(x, (0, 0, 0, REACH)))
+        for block in self.blocks:
+            x, _ = block(x)
+        read: Tensor = self.leave(rms_norm(x[:, REACH:]))
+        return read
+
+
+def load_reader(weights: Path) -> Reader:
+    """Return the reader of a checkpoint."""
+    model = Reader()
+    model.load_state_dict(load_file(weights))
+    return model
+
+
+def disguised(shapes: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Return envelopes as if others had spoken them elsewhere, (batch, time, 64)."""
+    out = np.empty_like(shapes)
+    for index, shape in enumerate(shapes):
+        ratio = np.full(len(shape), np.exp(rng.uniform(-TRACT, TRACT)), np.float32)
+        knots = rng.normal(0, EQUALISER, int(rng.integers(3, 8)))
+        curve = np.interp(
+            np.arange(bands.COUNT), np.linspace(0, bands.COUNT - 1, len(knots)), knots
+        )
+        noise = NOISE * rng.random() * rng.standard_normal(shape.shape)
+        out[index] = bands.warped(shape, ratio) + curve + noise
+    return out
+
+
+class Trainer:
+    """Everything one run holds."""
+
+    def __init__(self, pack: Path, run: Path, seed: int) -> None:
+        torch.manual_seed(SEED)
+        self.run = run
+        self.items = Items(pack, None, "train", seed)
+        self.rng = np.random.default_rng(seed)
+        held = Items(pack, None, "valid", 99)
+        self.valid = [held.readings(24) for _ in range(4)] if held.clips else []
+        self.model = Reader()
+        self.average = {name: value.clone() for name, value in self.model.state_dict().items()}
+        self.optimiser = torch.optim.AdamW(
+            self.model.parameters(), lr=LEARNING_RATE, betas=BETAS, weight_decay=WEIGHT_DECAY
+        )
+        self.step = 0
+
+    def advance(self, steps: int) -> dict[str, float]:
+        """Take one step and return its figures."""
+        shapes, levels, taught = self.items.readings(BATCH)
+        shapes = torch.from_numpy(disguised(shapes.numpy(), self.rng))
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate_at(self.step, steps, LEARNING_RATE, FINAL_RATE, WARM_UP)
+        with torch.autocast("cpu", torch.bfloat16):
+            read = self.model(shapes, levels)
+        missed = unexplained(read.float(), taught)
+        self.optimiser.zero_grad(set_to_none=True)
+        missed.backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), CLIP_NORM)
+        if bool(torch.isfinite(norm)):
+            self.optimiser.step()
+        self.step += 1
+        follow(self.average, self.model, self.step, AVERAGE)
+        return {"missed": missed.item()}
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Return the share of the lessons missed on held-out people."""
+        with averaged(self.model, self.average):
+            missed = [
+                float(unexplained(self.model(shapes, levels), taught))
+                for shapes, levels, taught in self.valid
+            ]
+        return {"valid_missed": float(np.mean(missed))}
+
+    def save(self) -> None:
+        """Write averaged weights, weights and optimiser in place of the last checkpoint."""
+        full = {
+            "model": self.model.state_dict(),
+            "average": self.average,
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+        }
+        keep(self.run, {"reader": self.average}, {"step": str(self.step)}, full)
+
+    def resume(self) -> None:
+        """Continue from the run's checkpoint."""
+        last = self.run / "last.pt"
+        if last.exists():
+            full = torch.load(last, weights_only=True)
+            self.model.load_state_dict(full["model"])
+            self.optimiser.load_state_dict(full["optimiser"])
+            self.average, self.step = full["average"], full["step"]
+
+
+def main() -> None:
+    """Train until the steps are done; progress on the terminal and in `log.jsonl`."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--pack", type=Path, default=Path("../packed"))
+    parser.add_argument("--out", type=Path, default=Path("../runs/reader"))
+    parser.add_argument("--steps", type=int, default=STEPS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    trainer = Trainer(arguments.pack, arguments.out, fresh_seed())
+    trainer.resume()
+    train(trainer, arguments.steps, arguments.out, VALIDATE_EVERY)
+
+
+if __name__ == "__main__":
+    main()
