@@ -17,11 +17,17 @@ from menura.engine.interface import (
 from menura.engine.source_filter.equaliser import Equaliser
 from menura.engine.source_filter.features import SourceFilterFeatures
 from menura.engine.source_filter.mapping import Sound
-from menura.engine.source_filter.spectrum import STEP
+from menura.engine.source_filter.spectrum import STEP, Array
 from menura.engine.source_filter.synthesis import PRE, Synthesiser
 
 _GLIDING = ("periodicity", "envelope", "code")
 """Features read between two rows; of the others the nearest row is taken."""
+_LEVEL_MEMORY = 1_600.0
+"""Instants over which source and result are compared in level: 8 s."""
+_LEVEL_PRIOR = 200.0
+"""Instants that "as loud" counts for: 1 s."""
+_LEVEL_LIMIT = 0.7
+"""Largest correction of the level in nepers of power (3 dB)."""
 _KNEE = 0.8
 """Amplitude above which peaks are bent so that they stay below full scale."""
 
@@ -41,6 +47,32 @@ class Mapping(Protocol):
     def change(self, voice: Voice | None, settings: ConversionSettings | None) -> None:
         """Change voice or settings from the next block on."""
         ...
+
+
+class _Level:
+    """How much louder one stream must be rendered to be as loud as its source.
+
+    Mapping keeps the level of envelopes. That of the waveform differs by a decibel or two: pulses
+    and noise overlap, and the equaliser moves power to where hearing counts it otherwise.
+    """
+
+    def __init__(self) -> None:
+        self._source = self._rendered = 0.0
+        self._heard = 0.0
+        self.gain = np.float32(0.0)
+        """Log power to add to envelopes."""
+
+    def hear(self, source: Array, rendered: Samples) -> None:
+        """Hear as much of the source as of what was rendered with `gain`, both in samples."""
+        instants = len(rendered) / STEP
+        keep = max(0.0, 1.0 - instants / _LEVEL_MEMORY)
+        self._source = keep * self._source + float(np.mean(source**2)) * instants
+        rendered_power = float(np.mean(rendered**2)) * instants * float(np.exp(-self.gain))
+        self._rendered = keep * self._rendered + rendered_power
+        self._heard = keep * self._heard + instants
+        apart = np.log((self._source + 1e-9) / (self._rendered + 1e-9))
+        trust = self._heard / (self._heard + _LEVEL_PRIOR)
+        self.gain = np.float32(np.clip(trust * apart, -_LEVEL_LIMIT, _LEVEL_LIMIT))
 
 
 class SourceFilterRendering:
@@ -66,6 +98,7 @@ class SourceFilterRendering:
         self._instants = latency.chunk // STEP
         self._block_length = (latency.chunk - latency.look_ahead % latency.chunk) // STEP
         self._synthesiser = Synthesiser(self._instants, seed)
+        self._level = _Level()
         self._rows = self._kind.silence()
         self._first = -1
         self._next = 0
@@ -118,10 +151,11 @@ class SourceFilterRendering:
         starts = np.rint(offsets * STEP).astype(np.intp) - STEP
         grains = sliding_window_view(self._rows.samples.ravel(), 2 * STEP)[starts]
         sound = self._mapping.push(shown)
-        gains = self._equaliser.gains(self._block_length)
+        gains = self._equaliser.gains(self._block_length) + self._level.gain
         equal = replace(sound, envelope=sound.envelope + gains, change=sound.change + gains)
         out = self._synthesiser.push(equal, grains)
         self._equaliser.hear(out, bool((sound.f0 > 0).any()))
+        self._level.hear(grains[:, STEP:], out)
         self._next += self._block_length
         self._block_length = self._instants
         keep = int(self._next * self._speed) - 1
