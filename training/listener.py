@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from menura.engine.neural import bands
 from training.blocks import Block, rms_norm
-from training.loop import averaged, follow, fresh_seed, keep, rate_at, train
+from training.loop import OneNetwork, Pace, averaged, fresh_seed, train
 from training.timbre import Items
 
 # Hyper-parameters.
@@ -29,9 +29,7 @@ VECTOR = 128
 LEARNING_RATE = 1.5e-3
 FINAL_RATE = 3.0e-5
 WARM_UP = 60
-BETAS = (0.9, 0.95)
 WEIGHT_DECAY = 0.05
-CLIP_NORM = 2.0
 AVERAGE = 0.995
 MARGIN, SCALE = 0.2, 24.0
 MOVED = 0.1
@@ -94,26 +92,19 @@ def margin_loss(vectors: Tensor, people: Tensor, numbers: Tensor) -> Tensor:
     return nn.functional.cross_entropy(SCALE * cosine.scatter(1, numbers[:, None], moved), numbers)
 
 
-class Trainer:
+class Trainer(OneNetwork):
     """Everything one run holds."""
 
     def __init__(self, pack: Path, run: Path, seed: int) -> None:
         torch.manual_seed(SEED)
-        self.run = run
         self.items = Items(pack, None, "train", seed)
         self.rng = np.random.default_rng(seed)
         held = Items(pack, None, "valid", 99)
         self.valid = held.people(200) if held.clips else None
         self.model = Listener()
         self.people = nn.Parameter(torch.randn(3 * len(self.items.names), VECTOR) * 0.1)
-        self.average = {name: value.clone() for name, value in self.model.state_dict().items()}
-        self.optimiser = torch.optim.AdamW(
-            [*self.model.parameters(), self.people],
-            lr=LEARNING_RATE,
-            betas=BETAS,
-            weight_decay=WEIGHT_DECAY,
-        )
-        self.step = 0
+        pace = Pace(LEARNING_RATE, FINAL_RATE, WARM_UP, WEIGHT_DECAY, AVERAGE)
+        super().__init__("listener", self.model, run, pace, {"people": self.people})
 
     def advance(self, steps: int) -> dict[str, float]:
         """Take one step and return its figures."""
@@ -124,19 +115,11 @@ class Trainer:
                 ratio = np.full(shapes.shape[1], np.exp(MOVED * (2 * turn - 3)), np.float32)
                 shapes[index] = torch.from_numpy(bands.warped(shapes[index].numpy(), ratio))
         numbers = 3 * numbers + torch.from_numpy(which)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate_at(self.step, steps, LEARNING_RATE, FINAL_RATE, WARM_UP)
         shapes = shapes + 0.1 * torch.randn_like(shapes)
         with torch.autocast("cpu", torch.bfloat16):
             vectors = self.model(shapes, levels)
         loss = margin_loss(vectors, self.people, numbers)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), CLIP_NORM)
-        if bool(torch.isfinite(norm)):
-            self.optimiser.step()
-        self.step += 1
-        follow(self.average, self.model, self.step, AVERAGE)
+        self.descend(loss, steps)
         return {"loss": loss.item()}
 
     @torch.no_grad()
@@ -160,27 +143,6 @@ class Trainer:
             "valid_named": float((numbers[nearest] == numbers).float().mean()),
             "valid_equal_error": float(0.5 * (missed[at] + false[at])),
         }
-
-    def save(self) -> None:
-        """Write averaged weights, weights and optimiser in place of the last checkpoint."""
-        full = {
-            "model": self.model.state_dict(),
-            "people": self.people.data,
-            "average": self.average,
-            "optimiser": self.optimiser.state_dict(),
-            "step": self.step,
-        }
-        keep(self.run, {"listener": self.average}, {"step": str(self.step)}, full)
-
-    def resume(self) -> None:
-        """Continue from the run's checkpoint."""
-        last = self.run / "last.pt"
-        if last.exists():
-            full = torch.load(last, weights_only=True)
-            self.model.load_state_dict(full["model"])
-            self.people.data.copy_(full["people"])
-            self.optimiser.load_state_dict(full["optimiser"])
-            self.average, self.step = full["average"], full["step"]
 
 
 def main() -> None:

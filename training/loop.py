@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -78,6 +79,80 @@ def keep(run: Path, networks: dict[str, Weights], header: dict[str, str], whole:
     for name in networks:
         os.replace(run / f"{name}.tmp", run / f"{name}.safetensors")
     os.replace(run / "last.tmp", run / "last.pt")
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast a network learns: `rate_at`'s rates and warm-up, decay of the weights, and what
+    their running average keeps of itself in a step."""
+
+    highest: float
+    lowest: float
+    warm_up: int
+    decay: float
+    average: float
+    clip_norm: float = 2.0
+
+
+class OneNetwork:
+    """A run that trains one network: its weights and their average, optimiser and checkpoints.
+
+    others: parameters that are trained beside it and needed by nobody later.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: nn.Module,
+        run: Path,
+        pace: Pace,
+        others: dict[str, nn.Parameter] | None = None,
+    ) -> None:
+        self.name, self.network, self.run, self.pace = name, model, run, pace
+        self.others = others or {}
+        self.average = {key: value.clone() for key, value in model.state_dict().items()}
+        self.optimiser = torch.optim.AdamW(
+            [*model.parameters(), *self.others.values()],
+            lr=pace.highest,
+            betas=(0.9, 0.95),
+            weight_decay=pace.decay,
+        )
+        self.step = 0
+
+    def descend(self, loss: Tensor, steps: int) -> None:
+        """Take one of `steps` steps down a loss."""
+        pace = self.pace
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate_at(self.step, steps, pace.highest, pace.lowest, pace.warm_up)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), pace.clip_norm)
+        if bool(torch.isfinite(norm)):
+            self.optimiser.step()
+        self.step += 1
+        follow(self.average, self.network, self.step, pace.average)
+
+    def save(self) -> None:
+        """Write averaged weights, weights and optimiser in place of the last checkpoint."""
+        full = {
+            "model": self.network.state_dict(),
+            "average": self.average,
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+        }
+        beside = {key: value.data for key, value in self.others.items()}
+        keep(self.run, {self.name: self.average}, {"step": str(self.step)}, full | beside)
+
+    def resume(self) -> None:
+        """Continue from the run's checkpoint, if there is one."""
+        last = self.run / "last.pt"
+        if last.exists():
+            full = torch.load(last, weights_only=True)
+            self.network.load_state_dict(full["model"])
+            for key, value in self.others.items():
+                value.data.copy_(full[key])
+            self.optimiser.load_state_dict(full["optimiser"])
+            self.average, self.step = full["average"], full["step"]
 
 
 def fresh_seed() -> int:

@@ -47,7 +47,7 @@ from menura.engine.source_filter.salience import (
 from menura.engine.source_filter.spectrum import STEP
 from training.blocks import Block, rms_norm
 from training.content import held_out
-from training.loop import averaged, follow, fresh_seed, keep, rate_at
+from training.loop import OneNetwork, Pace, averaged, fresh_seed
 from training.loop import train as follow_through
 
 Array = NDArray[np.float32]
@@ -73,9 +73,7 @@ BLUR = 0.7
 """Deviation, in pitches, of what is asked for around the truth."""
 LEARNING_RATE, FINAL_RATE = 1.5e-3, 3.0e-5
 WARM_UP = 60
-BETAS = (0.9, 0.95)
 WEIGHT_DECAY = 0.02
-CLIP_NORM = 2.0
 AVERAGE = 0.997
 ASTRAY, OCTAVE_ASTRAY, UNTOLD = 0.2, 0.2, 0.15
 """How wrong the tracker's own idea of where the voice lies may be: deviation in octaves, and shares
@@ -315,23 +313,19 @@ def asked(f0: Array) -> Array:
     return np.append(near, (f0 <= 0)[:, None], axis=1).astype(np.float32)
 
 
-class Trainer:
+class Trainer(OneNetwork):
     """Everything one run holds."""
 
     def __init__(self, taught: list[Example], judged: list[Example], run: Path, seed: int) -> None:
         torch.manual_seed(SEED)
-        self.run = run
+        self.model = Weigher()
+        pace = Pace(LEARNING_RATE, FINAL_RATE, WARM_UP, WEIGHT_DECAY, AVERAGE)
+        super().__init__("pitch", self.model, run, pace)
         self.examples = taught
         lengths = np.array([len(each.f0) for each in taught], float)
         self.chance = lengths / lengths.sum()
         self.rng = np.random.default_rng(seed)
-        self.model = Weigher()
-        self.average = {name: value.clone() for name, value in self.model.state_dict().items()}
-        self.optimiser = torch.optim.AdamW(
-            self.model.parameters(), lr=LEARNING_RATE, betas=BETAS, weight_decay=WEIGHT_DECAY
-        )
         self.judged = judged
-        self.step = 0
 
     def batch(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return pictures and usual ranges, each PATIENT instants longer than what is asked, and
@@ -364,8 +358,6 @@ class Trainer:
     def advance(self, steps: int) -> dict[str, float]:
         """Take one step and return its figures."""
         picture, usual, wanted, weight = self.batch()
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate_at(self.step, steps, LEARNING_RATE, FINAL_RATE, WARM_UP)
         patient = torch.arange(BATCH) % 2
         with torch.autocast("cpu", torch.bfloat16):
             logits = self.model(picture, usual, patient.float()).float()
@@ -373,13 +365,7 @@ class Trainer:
         logits = torch.where(patient[:, None, None] > 0, late, early)
         entropy = -(wanted * torch.log_softmax(logits, dim=-1)).sum(dim=-1) * weight
         loss = entropy.sum() / weight.sum()
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), CLIP_NORM)
-        if bool(torch.isfinite(norm)):
-            self.optimiser.step()
-        self.step += 1
-        follow(self.average, self.model, self.step, AVERAGE)
+        self.descend(loss, steps)
         figures = {}
         for name, rows in (("quick", slice(0, None, 2)), ("patient", slice(1, None, 2))):
             figures[name] = float(entropy[rows].sum() / weight[rows].sum())
@@ -404,25 +390,6 @@ class Trainer:
                     silent = (clip.f0 == 0) & (clip.sure == 1)
                     found.setdefault(f"{name}_false", []).append((best < PITCHES)[silent].mean())
         return {name: float(np.nanmean(values)) for name, values in found.items()}
-
-    def save(self) -> None:
-        """Write averaged weights, weights and optimiser in place of the last checkpoint."""
-        full = {
-            "model": self.model.state_dict(),
-            "average": self.average,
-            "optimiser": self.optimiser.state_dict(),
-            "step": self.step,
-        }
-        keep(self.run, {"pitch": self.average}, {"step": str(self.step)}, full)
-
-    def resume(self) -> None:
-        """Continue from the run's checkpoint."""
-        last = self.run / "last.pt"
-        if last.exists():
-            full = torch.load(last, weights_only=True)
-            self.model.load_state_dict(full["model"])
-            self.optimiser.load_state_dict(full["optimiser"])
-            self.average, self.step = full["average"], full["step"]
 
     def write(self, out: Path) -> None:
         """Write the averaged weights as the tracker reads them."""

@@ -21,7 +21,7 @@ from menura.engine.neural import bands
 from training.blocks import Block, rms_norm
 from training.content import unexplained
 from training.lessons import LESSON
-from training.loop import averaged, follow, fresh_seed, keep, rate_at, train
+from training.loop import OneNetwork, Pace, averaged, fresh_seed, train
 from training.timbre import Items
 
 # Hyper-parameters.
@@ -33,9 +33,7 @@ REACH = BLOCKS * (KERNEL // 2)
 LEARNING_RATE = 1.5e-3
 FINAL_RATE = 3.0e-5
 WARM_UP = 60
-BETAS = (0.9, 0.95)
 WEIGHT_DECAY = 0.03
-CLIP_NORM = 2.0
 AVERAGE = 0.995
 TRACT, EQUALISER, NOISE = 0.2, 0.7, 0.3
 """Largest change of tract length in nepers; deviations of the equaliser's knots and, at most, of
@@ -90,39 +88,27 @@ def disguised(shapes: NDArray[np.float32], rng: np.random.Generator) -> NDArray[
     return out
 
 
-class Trainer:
+class Trainer(OneNetwork):
     """Everything one run holds."""
 
     def __init__(self, pack: Path, run: Path, seed: int) -> None:
         torch.manual_seed(SEED)
-        self.run = run
+        self.model = Reader()
+        pace = Pace(LEARNING_RATE, FINAL_RATE, WARM_UP, WEIGHT_DECAY, AVERAGE)
+        super().__init__("reader", self.model, run, pace)
         self.items = Items(pack, None, "train", seed)
         self.rng = np.random.default_rng(seed)
         held = Items(pack, None, "valid", 99)
         self.valid = [held.readings(24) for _ in range(4)] if held.clips else []
-        self.model = Reader()
-        self.average = {name: value.clone() for name, value in self.model.state_dict().items()}
-        self.optimiser = torch.optim.AdamW(
-            self.model.parameters(), lr=LEARNING_RATE, betas=BETAS, weight_decay=WEIGHT_DECAY
-        )
-        self.step = 0
 
     def advance(self, steps: int) -> dict[str, float]:
         """Take one step and return its figures."""
         shapes, levels, taught = self.items.readings(BATCH)
         shapes = torch.from_numpy(disguised(shapes.numpy(), self.rng))
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate_at(self.step, steps, LEARNING_RATE, FINAL_RATE, WARM_UP)
         with torch.autocast("cpu", torch.bfloat16):
             read = self.model(shapes, levels)
         missed = unexplained(read.float(), taught)
-        self.optimiser.zero_grad(set_to_none=True)
-        missed.backward()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), CLIP_NORM)
-        if bool(torch.isfinite(norm)):
-            self.optimiser.step()
-        self.step += 1
-        follow(self.average, self.model, self.step, AVERAGE)
+        self.descend(missed, steps)
         return {"missed": missed.item()}
 
     @torch.no_grad()
@@ -134,25 +120,6 @@ class Trainer:
                 for shapes, levels, taught in self.valid
             ]
         return {"valid_missed": float(np.mean(missed))}
-
-    def save(self) -> None:
-        """Write averaged weights, weights and optimiser in place of the last checkpoint."""
-        full = {
-            "model": self.model.state_dict(),
-            "average": self.average,
-            "optimiser": self.optimiser.state_dict(),
-            "step": self.step,
-        }
-        keep(self.run, {"reader": self.average}, {"step": str(self.step)}, full)
-
-    def resume(self) -> None:
-        """Continue from the run's checkpoint."""
-        last = self.run / "last.pt"
-        if last.exists():
-            full = torch.load(last, weights_only=True)
-            self.model.load_state_dict(full["model"])
-            self.optimiser.load_state_dict(full["optimiser"])
-            self.average, self.step = full["average"], full["step"]
 
 
 def main() -> None:
