@@ -8,7 +8,6 @@ with a tract 10 % longer and shorter, so that it tells voices by more than what 
 It is thrown away after training; judging uses other models. Resumes from the run's last checkpoint.
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 
 from menura.engine.neural import bands
 from training.blocks import Block, rms_norm
-from training.loop import OneNetwork, Pace, averaged, fresh_seed, train
+from training.loop import OneNetwork, Pace, averaged, critic_command
 from training.timbre import Items
 
 # Hyper-parameters.
@@ -147,15 +146,7 @@ class Trainer(OneNetwork):
 
 def main() -> None:
     """Train until the steps are done; progress on the terminal and in `log.jsonl`."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--pack", type=Path, default=Path("../packed"))
-    parser.add_argument("--out", type=Path, default=Path("../runs/listener"))
-    parser.add_argument("--steps", type=int, default=STEPS)
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    trainer = Trainer(arguments.pack, arguments.out, fresh_seed())
-    trainer.resume()
-    train(trainer, arguments.steps, arguments.out, VALIDATE_EVERY)
+    critic_command("listener", __doc__ or "", Trainer, STEPS, VALIDATE_EVERY)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """What every training run does around its steps: pace, progress, log, checkpoints, the end."""
 
+import argparse
 import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,14 @@ def rate_at(step: int, steps: int, highest: float, lowest: float, warm_up: int) 
         return highest * (step + 1) / warm_up
     share = min(1.0, (step - warm_up) / max(1, steps - warm_up))
     return lowest + (highest - lowest) * 0.5 * (1 + float(np.cos(np.pi * share)))
+
+
+class Critic(Trained, Protocol):
+    """A run that goes on by itself where it stopped."""
+
+    def resume(self) -> None:
+        """Continue from the run's checkpoint, if there is one."""
+        ...
 
 
 Weights = dict[str, Tensor]
@@ -186,3 +195,25 @@ def train(trainer: Trained, steps: int, folder: Path, validate_every: int) -> No
             trainer.save()
             saved = time.monotonic()
     trainer.save()
+
+
+def critic_command(
+    name: str,
+    purpose: str,
+    begun: Callable[[Path, Path, int], Critic],
+    steps: int,
+    validate_every: int,
+) -> None:
+    """Run the command line of a critic of `polish.py`: pack, folder of the run, steps.
+
+    begun: makes the run of a pack, a folder and a seed. steps: how many, unless told otherwise.
+    """
+    parser = argparse.ArgumentParser(description=purpose.splitlines()[0])
+    parser.add_argument("--pack", type=Path, default=Path("../packed"))
+    parser.add_argument("--out", type=Path, default=Path("../runs") / name)
+    parser.add_argument("--steps", type=int, default=steps)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    trainer = begun(arguments.pack, arguments.out, fresh_seed())
+    trainer.resume()
+    train(trainer, arguments.steps, arguments.out, validate_every)

@@ -47,8 +47,7 @@ from menura.engine.source_filter.salience import (
 from menura.engine.source_filter.spectrum import STEP
 from training.blocks import Block, rms_norm
 from training.content import held_out
-from training.loop import OneNetwork, Pace, averaged, fresh_seed
-from training.loop import train as follow_through
+from training.loop import OneNetwork, Pace, averaged, fresh_seed, train
 
 Array = NDArray[np.float32]
 
@@ -457,7 +456,7 @@ def main() -> None:
     examples = examples_of(taught, VOWELS, np.random.default_rng(SEED))
     trainer = Trainer(examples, [example(*clip) for clip in judged], options.out, fresh_seed())
     trainer.resume()
-    follow_through(trainer, options.steps, options.out, VALIDATE_EVERY)
+    train(trainer, options.steps, options.out, VALIDATE_EVERY)
     trainer.write(OUT)
 
 

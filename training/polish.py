@@ -111,7 +111,6 @@ class Trainer:
         self.content, prior = load_content(content)
         self.prior = torch.from_numpy(prior)
         self.items = Items(pack, None, "train", seed, prior)
-        self.items.refresh(self.content)
         held = Items(pack, None, "valid", 99, prior)
         held.refresh(self.content)
         self.valid = [held.batch(16, plain=True) for _ in range(4)] if held.clips else []
@@ -262,12 +261,12 @@ class Trainer:
             for name in ("makers", "judge", "maker", "critic"):
                 getattr(self, name).load_state_dict(full[name])
             self.average, self.step = full["average"], full["step"]
-            self.items.refresh(self.content)
-            return
-        self.model.load_state_dict(load_file(start))
-        self.average = {name: value.clone() for name, value in self.makers.state_dict().items()}
-        if judge is not None:
-            self.judge.load_state_dict(torch.load(judge, weights_only=True)["judge"])
+        else:
+            self.model.load_state_dict(load_file(start))
+            self.average = {name: value.clone() for name, value in self.makers.state_dict().items()}
+            if judge is not None:
+                self.judge.load_state_dict(torch.load(judge, weights_only=True)["judge"])
+        self.items.refresh(self.content)
 
 
 def main() -> None:

@@ -8,7 +8,6 @@ tract length moved, equalised, a little noise. It looks as far ahead as back, an
 after training. Resumes from the run's last checkpoint.
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from menura.engine.neural import bands
 from training.blocks import Block, rms_norm
 from training.content import unexplained
 from training.lessons import LESSON
-from training.loop import OneNetwork, Pace, averaged, fresh_seed, train
+from training.loop import OneNetwork, Pace, averaged, critic_command
 from training.timbre import Items
 
 # Hyper-parameters.
@@ -124,15 +123,7 @@ class Trainer(OneNetwork):
 
 def main() -> None:
     """Train until the steps are done; progress on the terminal and in `log.jsonl`."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--pack", type=Path, default=Path("../packed"))
-    parser.add_argument("--out", type=Path, default=Path("../runs/reader"))
-    parser.add_argument("--steps", type=int, default=STEPS)
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    trainer = Trainer(arguments.pack, arguments.out, fresh_seed())
-    trainer.resume()
-    train(trainer, arguments.steps, arguments.out, VALIDATE_EVERY)
+    critic_command("reader", __doc__ or "", Trainer, STEPS, VALIDATE_EVERY)
 
 
 if __name__ == "__main__":

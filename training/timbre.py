@@ -521,12 +521,15 @@ class Items:
         out["theirs"], out["their_level"] = self._speech(other.person)
         return {name: np.asarray(value, np.float32) for name, value in out.items()}
 
-    def _stretch(self, clip: Clip) -> tuple[Array, Array]:
-        """Return FRAMES of a clip's envelopes, (FRAMES, 64), and levels; silence after its end."""
-        shape, level, _, _, _ = self.known(clip)
+    def _part(self, clip: Clip) -> slice:
+        """Draw FRAMES of a clip, or all that there are."""
         first = int(self.rng.integers(0, max(1, clip.frames - FRAMES + 1)))
-        part = slice(first, first + min(FRAMES, clip.frames - first))
-        short = FRAMES - (part.stop - first)
+        return slice(first, first + min(FRAMES, clip.frames - first))
+
+    def _stretch(self, clip: Clip, part: slice) -> tuple[Array, Array]:
+        """Return a part of a clip's envelopes, (FRAMES, 64), and levels; silence after its end."""
+        shape, level, _, _, _ = self.known(clip)
+        short = FRAMES - (part.stop - part.start)
         told = np.pad(steady(level[part]), (0, short), constant_values=-3.6)
         return np.pad(shape[part], ((0, short), (0, 0))), told
 
@@ -534,7 +537,9 @@ class Items:
         """Return two stretches of what somebody says, (2 FRAMES, 64), and their levels."""
         said = self.of_person[person]
         drawn = self.rng.choice(len(said), 2, replace=len(said) < 2)
-        shapes, levels = zip(*(self._stretch(said[index]) for index in drawn), strict=True)
+        clips = [said[index] for index in drawn]
+        parts = [self._stretch(clip, self._part(clip)) for clip in clips]
+        shapes, levels = zip(*parts, strict=True)
         return np.concatenate(shapes), np.concatenate(levels)
 
     def people(self, size: int, evenly: bool = False) -> tuple[Tensor, Tensor, Tensor]:
@@ -542,8 +547,9 @@ class Items:
         people's numbers; see `names`. evenly: rather by people than by how long they speak."""
         chance = np.sqrt(self.chance * self._share) if evenly else self.chance
         drawn = self.rng.choice(len(self.clips), size, p=chance / chance.sum())
-        parts = [self._stretch(self.clips[index]) for index in drawn]
-        numbers = [self.names[self.clips[index].person] for index in drawn]
+        clips = [self.clips[index] for index in drawn]
+        parts = [self._stretch(clip, self._part(clip)) for clip in clips]
+        numbers = [self.names[clip.person] for clip in clips]
         shapes, levels = (np.stack(part) for part in zip(*parts, strict=True))
         return torch.from_numpy(shapes), torch.from_numpy(levels), torch.tensor(numbers)
 
@@ -552,12 +558,11 @@ class Items:
         shapes, levels, lessons = [], [], []
         for index in self.rng.choice(len(self.clips), size, p=self.chance):
             clip = self.clips[index]
-            shape, level, _, _, _ = self.known(clip)
-            first = int(self.rng.integers(0, max(1, clip.frames - FRAMES + 1)))
-            part = slice(first, first + min(FRAMES, clip.frames - first))
-            short = FRAMES - (part.stop - first)
-            shapes.append(np.pad(shape[part], ((0, short), (0, 0))))
-            levels.append(np.pad(steady(level[part]), (0, short), constant_values=-3.6))
+            part = self._part(clip)
+            shape, level = self._stretch(clip, part)
+            shapes.append(shape)
+            levels.append(level)
+            short = FRAMES - (part.stop - part.start)
             lessons.append(np.pad(self._taught(clip, part), ((0, short), (0, 0))))
         made = (np.stack(part).astype(np.float32) for part in (shapes, levels, lessons))
         shape, level, lesson = (torch.from_numpy(part) for part in made)
