@@ -25,7 +25,7 @@ from menura.engine.neural.networks import CODE, PATIENT, QUICK
 from training.blocks import Block, rms_norm
 from training.data import Clip, Pack, average_mel, perturbed
 from training.lessons import LESSON, lessons_of
-from training.loop import averaged, follow, fresh_seed, keep, rate_at, train
+from training.loop import OneNetwork, Pace, averaged, fresh_seed, keep, train
 from training.phones import CLASSES, UNKNOWN
 
 # Hyper-parameters.
@@ -40,7 +40,6 @@ WIDTH, HIDDEN, BLOCKS, KERNEL = 224, 512, 7, 7
 LEARNING_RATE = 1.2e-3
 FINAL_RATE = 2.0e-5
 WARM_UP = 60
-BETAS = (0.9, 0.95)
 WEIGHT_DECAY = 0.02
 CLIP_NORM = 3.0
 SMOOTHING = 0.05
@@ -208,12 +207,11 @@ def unexplained(lessons: Tensor, taught: Tensor) -> Tensor:
     return missed / taught.square().sum().clamp(min=1.0)
 
 
-class Trainer:
+class Trainer(OneNetwork):
     """Everything one run holds."""
 
     def __init__(self, folders: list[Path], run: Path, seed: int) -> None:
         torch.manual_seed(SEED)
-        self.run = run
         prior = average_mel(Pack(folders[0]))
         clips = [clip for folder in folders for clip in labelled_clips(folder)]
         held = held_out([c.clip for c in clips])
@@ -221,18 +219,14 @@ class Trainer:
         checked = Stretches([c for c in clips if c.clip.person in held], prior, 99)
         self.valid = [checked.batch(24, plain=True) for _ in range(4)] if checked.corpora else []
         self.model = Content()
+        pace = Pace(LEARNING_RATE, FINAL_RATE, WARM_UP, WEIGHT_DECAY, AVERAGE, CLIP_NORM)
+        super().__init__("content", self.model, run, pace)
         self.prior = torch.from_numpy(np.asarray(prior, np.float32))
-        self.average = {name: value.clone() for name, value in self.model.state_dict().items()}
-        self.optimiser = torch.optim.AdamW(
-            self.model.parameters(), lr=LEARNING_RATE, betas=BETAS, weight_decay=WEIGHT_DECAY
-        )
-        self.step, self.heard = 0, 0.0
+        self.heard = 0.0
 
     def advance(self, steps: int) -> dict[str, float]:
         """Take one step and return its figures."""
         inputs, labels, taught = self.stretches.batch(BATCH)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate_at(self.step, steps, LEARNING_RATE, FINAL_RATE, WARM_UP)
         with torch.autocast("cpu", torch.bfloat16):
             code = read(self.model, inputs)
             logits, lessons = self.model.head(code).float(), self.model.lesson(code).float()
@@ -251,14 +245,8 @@ class Trainer:
         one, other = code[:, LEAD:].chunk(2)
         apart = (1.0 - nn.functional.cosine_similarity(one, other, dim=-1)).mean()
         loss = entropy + AGREEMENT * apart + LESSONS * missed
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), CLIP_NORM)
-        if bool(torch.isfinite(norm)):
-            self.optimiser.step()
-        self.step += 1
+        self.descend(loss, steps)
         self.heard += 2 * BATCH * FRAMES / 100
-        follow(self.average, self.model, self.step, AVERAGE)
         return {"entropy": entropy.item(), "missed": missed.item(), "apart": apart.item()}
 
     @torch.no_grad()

@@ -128,8 +128,8 @@ class OneNetwork:
         )
         self.step = 0
 
-    def descend(self, loss: Tensor, steps: int) -> None:
-        """Take one of `steps` steps down a loss."""
+    def descend(self, loss: Tensor, steps: int) -> float:
+        """Take one of `steps` steps down a loss and return the gradient's norm."""
         pace = self.pace
         for group in self.optimiser.param_groups:
             group["lr"] = rate_at(self.step, steps, pace.highest, pace.lowest, pace.warm_up)
@@ -140,6 +140,7 @@ class OneNetwork:
             self.optimiser.step()
         self.step += 1
         follow(self.average, self.network, self.step, pace.average)
+        return float(norm)
 
     def save(self) -> None:
         """Write averaged weights, weights and optimiser in place of the last checkpoint."""

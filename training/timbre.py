@@ -37,7 +37,7 @@ from training.content import Content, held_out, load_content
 from training.data import Clip, Pack, perturbed
 from training.envelopes import ROW
 from training.lessons import LESSON, lessons_of
-from training.loop import averaged, follow, fresh_seed, keep, rate_at, train
+from training.loop import OneNetwork, Pace, averaged, fresh_seed, keep, train
 
 # Hyper-parameters.
 STEPS = 4_500
@@ -54,7 +54,6 @@ PAIR_SHARE = 0.25
 LEARNING_RATE = 1.0e-3
 FINAL_RATE = 2.0e-5
 WARM_UP = 60
-BETAS = (0.9, 0.95)
 WEIGHT_DECAY = 0.02
 CLIP_NORM = 2.0
 AVERAGE = 0.997
@@ -588,21 +587,18 @@ def distance(result: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     return apart + 0.5 * moved.sum() / weight[:, 1:].sum()
 
 
-class Trainer:
+class Trainer(OneNetwork):
     """Everything one run holds."""
 
     def __init__(self, folder: Path, codes: Path, run: Path, seed: int) -> None:
         torch.manual_seed(SEED)
-        self.run = run
         self.items = Items(folder, codes, "train", seed)
         held = Items(folder, codes, "valid", 99)
         self.valid = [held.batch(16, plain=True) for _ in range(4)] if held.clips else []
         self.model = Timbre()
-        self.average = {name: value.clone() for name, value in self.model.state_dict().items()}
-        self.optimiser = torch.optim.AdamW(
-            self.model.parameters(), lr=LEARNING_RATE, betas=BETAS, weight_decay=WEIGHT_DECAY
-        )
-        self.step, self.heard = 0, 0.0
+        pace = Pace(LEARNING_RATE, FINAL_RATE, WARM_UP, WEIGHT_DECAY, AVERAGE, CLIP_NORM)
+        super().__init__("timbre", self.model, run, pace)
+        self.heard = 0.0
 
     def outcome(self, batch: dict[str, Tensor], swap: bool = False) -> Tensor:
         """Return envelopes for a batch. swap: with a neighbour's voice."""
@@ -622,18 +618,10 @@ class Trainer:
     def advance(self, steps: int) -> dict[str, float]:
         """Take one step and return its figures."""
         batch = self.items.batch(BATCH)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate_at(self.step, steps, LEARNING_RATE, FINAL_RATE, WARM_UP)
         loss = distance(self.outcome(batch), batch["target"], batch["weight"])
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), CLIP_NORM)
-        if bool(torch.isfinite(norm)):
-            self.optimiser.step()
-        self.step += 1
+        norm = self.descend(loss, steps)
         self.heard += BATCH * FRAMES / 100
-        follow(self.average, self.model, self.step, AVERAGE)
-        return {"loss": loss.item(), "norm": norm.item()}
+        return {"loss": loss.item(), "norm": norm}
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -663,7 +651,7 @@ class Trainer:
         }
         keep(self.run, {"timbre": self.average}, header, full)
 
-    def resume(self, start: Path | None) -> None:
+    def resume(self, start: Path | None = None) -> None:
         """Continue from the run's checkpoint, or begin with weights of another (safetensors)."""
         last = self.run / "last.pt"
         if last.exists():
