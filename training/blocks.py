@@ -1,7 +1,7 @@
 """The block that both networks are made of.
 
 Convolutions over time look back only. Look-ahead is a shift: a content code is read three frames
-later, when it has heard 30 ms more.
+later, when it has heard 30 ms more, or a block's output describes a frame some frames ago.
 """
 
 import torch
@@ -15,13 +15,23 @@ def rms_norm(x: Tensor) -> Tensor:
 
 class Block(nn.Module):
     """A causal ConvNeXt block (Liu et al. 2022), optionally modulated by a voice (FiLM, Perez et
-    al. 2018)."""
+    al. 2018).
+
+    ahead: frames by which what a frame of the output describes lies back, up to (kernel - 1) *
+    dilation.
+    """
 
     def __init__(
-        self, width: int, hidden: int, kernel: int, condition: int = 0, dilation: int = 1
+        self,
+        width: int,
+        hidden: int,
+        kernel: int,
+        condition: int = 0,
+        dilation: int = 1,
+        ahead: int = 0,
     ) -> None:
         super().__init__()
-        self.past = (kernel - 1) * dilation
+        self.past, self.ahead = (kernel - 1) * dilation, ahead
         self.depthwise = nn.Conv1d(width, width, kernel, groups=width, dilation=dilation)
         self.expand = nn.Linear(width, hidden)
         self.reduce = nn.Linear(hidden, width)
@@ -54,4 +64,7 @@ class Block(nn.Module):
             scale, shift = film[:, None].chunk(2, dim=-1)
             y = y * (1.0 + scale) + shift
         y = self.reduce(nn.functional.silu(self.expand(y)))
-        return x + self.scale * y, heard[:, :, heard.shape[2] - self.past :]
+        following = heard[:, :, heard.shape[2] - self.past :]
+        if self.ahead:
+            x = heard[:, :, self.past - self.ahead : -self.ahead].transpose(1, 2)
+        return x + self.scale * y, following

@@ -1,11 +1,14 @@
-"""Train the listener: who speaks, told from envelopes alone.
+"""Train the listeners: who speaks, told from envelopes alone.
 
     python -m training.listener --pack ../packed --out ../runs/listener
+    python -m training.listener --pack ../packed --out ../runs/movement --movement
 
-`polish.py` asks it whose voice a converted envelope is. It learns to tell the training people
+`polish.py` asks them whose voice a converted envelope is. They learn to tell the training people
 apart (additive angular margin, Deng et al. 2019); everybody counts as three people, as they are and
-with a tract 10 % longer and shorter, so that it tells voices by more than what few people have.
-It is thrown away after training; judging uses other models. Resumes from the run's last checkpoint.
+with a tract 10 % longer and shorter, so that voices are told by more than what few people have.
+With `--movement` the mean envelope is taken away first: a listener that has it hears hardly
+anything else, and what is left is how single sounds are formed. They are thrown away after
+training; judging uses other models. Resumes from the run's last checkpoint.
 """
 
 from pathlib import Path
@@ -40,10 +43,14 @@ SEED = 17
 
 
 class Listener(nn.Module):
-    """Who speaks, by envelopes alone."""
+    """Who speaks, by envelopes alone.
 
-    def __init__(self) -> None:
+    movement: whether it hears only how they move around their mean.
+    """
+
+    def __init__(self, movement: bool = False) -> None:
         super().__init__()
+        self.register_buffer("movement", torch.tensor(float(movement)))
         self.enter = nn.Linear(bands.FORMED, WIDTH)
         self.blocks = nn.ModuleList(Block(WIDTH, HIDDEN, KERNEL) for _ in range(BLOCKS))
         self.attend = nn.Linear(WIDTH, 2 * WIDTH)
@@ -56,7 +63,10 @@ class Listener(nn.Module):
         time).
         """
         there = (level > QUIET)[..., None]
-        x = self.enter((envelope[..., : bands.FORMED] * 0.4 + 1.0) * there)
+        shape = envelope[..., : bands.FORMED] * 0.4 + 1.0
+        mean = (shape * there).sum(dim=1, keepdim=True)
+        mean = mean / there.sum(dim=1, keepdim=True).clamp(min=1)
+        x = self.enter((shape - self.movement * mean) * there)
         for block in self.blocks:
             x, _ = block(x)
         x = rms_norm(x)
@@ -94,13 +104,13 @@ def margin_loss(vectors: Tensor, people: Tensor, numbers: Tensor) -> Tensor:
 class Trainer(OneNetwork):
     """Everything one run holds."""
 
-    def __init__(self, pack: Path, run: Path, seed: int) -> None:
+    def __init__(self, pack: Path, run: Path, seed: int, movement: bool = False) -> None:
         torch.manual_seed(SEED)
         self.items = Items(pack, None, "train", seed)
         self.rng = np.random.default_rng(seed)
         held = Items(pack, None, "valid", 99)
         self.valid = held.people(200) if held.clips else None
-        self.model = Listener()
+        self.model = Listener(movement)
         self.people = nn.Parameter(torch.randn(3 * len(self.items.names), VECTOR) * 0.1)
         pace = Pace(LEARNING_RATE, FINAL_RATE, WARM_UP, WEIGHT_DECAY, AVERAGE)
         super().__init__("listener", self.model, run, pace, {"people": self.people})
@@ -146,7 +156,7 @@ class Trainer(OneNetwork):
 
 def main() -> None:
     """Train until the steps are done; progress on the terminal and in `log.jsonl`."""
-    critic_command("listener", __doc__ or "", Trainer, STEPS, VALIDATE_EVERY)
+    critic_command("listener", __doc__ or "", Trainer, STEPS, VALIDATE_EVERY, flag="movement")
 
 
 if __name__ == "__main__":

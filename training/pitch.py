@@ -1,4 +1,4 @@
-"""Train the network by which the pitch tracker weighs its candidates.
+"""Train the networks by which the pitch tracker weighs its candidates.
 
     python -m training.pitch --corpus ../shared/corpus --cache ../pitch-labels --out ../runs/pitch
     python -m training.pitch --corpus ../shared/corpus --cache ../pitch-labels --judge
@@ -6,8 +6,8 @@
 The truth is what Harvest (Morise) says of natural clips of the training people, and where it hears
 no voice, what DIO agrees on: a weak voice that is missed keeps the source's pitch. Clips are also
 heard faster or slower, in noise and through a telephone's band, with the truth of the clean clip;
-vowels of known F0, with and without their lowest harmonics, and plain noise stand beside them. The
-network hears every stretch waiting shortly and waiting long. The labels take 20 minutes of one
+vowels of known F0, with and without their lowest harmonics, plain noise and hum stand beside them.
+One network learns to wait shortly, one to wait long. The labels take 20 minutes of one
 core, once, the rest as long; 5 GB of memory. Resumes from the run's last checkpoint; at the end
 `pitch.npz` in the package is replaced. `--judge` trains nothing: the tracker is heard on clips of
 training people that gave no example.
@@ -34,13 +34,13 @@ from menura.engine.interface import LATENCY_PROFILES, SAMPLE_RATE
 from menura.engine.source_filter import pitch
 from menura.engine.source_filter.correlogram import CEILING, FLOOR, PICTURE, REACH, Correlogram
 from menura.engine.source_filter.salience import (
+    AHEAD,
     DILATIONS,
     KERNEL,
     LOWEST,
     PATIENT,
     PER_OCTAVE,
     PITCHES,
-    QUICK,
     RANGE,
     range_told,
 )
@@ -62,7 +62,7 @@ VARIATIONS = 1
 VOWELS = 2_500
 NEAR = 0.09
 """Octaves within which a pitch is the right one."""
-WIDTH, HIDDEN = 96, 192
+WIDTHS = {"quick": 96, "patient": 128}
 STEPS = 8_500
 BATCH = 24
 FRAMES = 320
@@ -195,6 +195,19 @@ def vowel(rng: np.random.Generator) -> tuple[Array, Array, Array]:
     return sound.astype(np.float32), f0, sure
 
 
+def hum(rng: np.random.Generator) -> tuple[Array, Array, Array]:
+    """Return the hum of the mains, which is no voice."""
+    time = np.arange(int(0.6 * SAMPLE_RATE)) / SAMPLE_RATE
+    mains = rng.choice((50.0, 60.0)) * rng.choice((1.0, 2.0)) * rng.uniform(0.995, 1.005)
+    sound = 10.0 ** rng.uniform(-3, -1) * rng.standard_normal(len(time))
+    for harmonic in range(1, int(rng.integers(2, 12))):
+        gain = rng.uniform(0.2, 1.2) / harmonic ** rng.uniform(0.7, 1.5)
+        sound += gain * np.sin(2 * np.pi * harmonic * mains * time + rng.uniform(0, 2 * np.pi))
+    sound *= 10.0 ** rng.uniform(-3.0, -1.3) / np.sqrt(np.mean(sound**2))
+    quiet = np.zeros(len(time) // STEP, np.float32)
+    return sound.astype(np.float32), quiet, quiet + 1
+
+
 def heard(samples: Array) -> NDArray[np.float16]:
     """Return the picture of every instant of a clip, (n, PICTURE)."""
     count, late = len(samples) // STEP, REACH // STEP
@@ -244,7 +257,8 @@ def example(samples: Array, f0: Array, sure: Array) -> Example:
 def examples_of(
     clips: Iterable[tuple[Array, Array, Array]], made: int, rng: np.random.Generator
 ) -> list[Example]:
-    """Return clips as they are and otherwise, with so many vowels and stretches of noise."""
+    """Return clips as they are and otherwise, with so many vowels and stretches of noise, and a
+    quarter as many of hum."""
     found = []
     for samples, f0, sure in clips:
         # Harvest alone hears breath and creak, which keep the source's pitch where they are missed.
@@ -256,35 +270,39 @@ def examples_of(
         noise = rng.standard_normal(SAMPLE_RATE // 4).astype(np.float32)
         quiet = np.zeros(len(noise) // STEP, np.float32)
         found.append(example(noise * np.float32(10.0 ** rng.uniform(-5, -1)), quiet, quiet + 1))
+    found += [example(*hum(rng)) for _ in range(made // 4)]
     return found
 
 
 class Weigher(nn.Module):
-    """The network as `menura.engine.source_filter.salience` runs it."""
+    """One network as `menura.engine.source_filter.salience` runs it.
 
-    def __init__(self) -> None:
+    ahead: instants that each block hears beyond the one it describes.
+    """
+
+    def __init__(self, width: int, ahead: tuple[int, ...]) -> None:
         super().__init__()
-        self.enter = nn.Linear(PICTURE + RANGE + 1, WIDTH)
+        self.enter = nn.Linear(PICTURE + RANGE, width)
         self.blocks = nn.ModuleList(
-            Block(WIDTH, HIDDEN, KERNEL, dilation=dilation) for dilation in DILATIONS
+            Block(width, 2 * width, KERNEL, dilation=dilation, ahead=more)
+            for dilation, more in zip(DILATIONS, ahead, strict=True)
         )
-        self.leave = nn.Linear(WIDTH, PITCHES + 1)
+        self.leave = nn.Linear(width, PITCHES + 1)
 
-    def forward(self, picture: Tensor, usual: Tensor, patient: Tensor) -> Tensor:
+    def forward(self, picture: Tensor, usual: Tensor) -> Tensor:
         """Return logits of the pitches and of none, (batch, time, PITCHES + 1).
 
-        picture: (batch, time, PICTURE). usual: of `range_told`, (batch, time, RANGE). patient: 1
-        where an instant is judged PATIENT instants later, 0 where QUICK, (batch,).
+        picture: (batch, time, PICTURE). usual: of `range_told`, (batch, time, RANGE).
         """
-        waits = patient[:, None, None].expand(-1, picture.shape[1], -1)
-        x = self.enter(torch.cat((picture, usual, waits), dim=-1))
+        x = self.enter(torch.cat((picture, usual), dim=-1))
         for block in self.blocks:
-            x, _ = block(x)
+            x, _ = block(nn.functional.pad(x, (0, 0, 0, block.ahead)))
+            x = x[:, block.ahead :]
         out: Tensor = self.leave(rms_norm(x))
         return out
 
     def arrays(self) -> dict[str, NDArray[np.float16]]:
-        """Return the weights under the names that the tracker reads."""
+        """Return the weights under the names that the tracker reads, less the network's."""
         held = {
             "enter": self.enter.weight.T,
             "bias": self.enter.bias,
@@ -317,7 +335,9 @@ class Trainer(OneNetwork):
 
     def __init__(self, taught: list[Example], judged: list[Example], run: Path, seed: int) -> None:
         torch.manual_seed(SEED)
-        self.model = Weigher()
+        self.model = nn.ModuleDict(
+            {name: Weigher(WIDTHS[name], ahead) for name, ahead in AHEAD.items()}
+        )
         pace = Pace(LEARNING_RATE, FINAL_RATE, WARM_UP, WEIGHT_DECAY, AVERAGE)
         super().__init__("pitch", self.model, run, pace)
         self.examples = taught
@@ -356,19 +376,15 @@ class Trainer(OneNetwork):
 
     def advance(self, steps: int) -> dict[str, float]:
         """Take one step and return its figures."""
-        picture, usual, wanted, weight = self.batch()
-        patient = torch.arange(BATCH) % 2
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = self.model(picture, usual, patient.float()).float()
-        late, early = logits[:, PATIENT:], logits[:, QUICK : QUICK + FRAMES]
-        logits = torch.where(patient[:, None, None] > 0, late, early)
-        entropy = -(wanted * torch.log_softmax(logits, dim=-1)).sum(dim=-1) * weight
-        loss = entropy.sum() / weight.sum()
-        self.descend(loss, steps)
-        figures = {}
+        told, losses = self.batch(), {}
         for name, rows in (("quick", slice(0, None, 2)), ("patient", slice(1, None, 2))):
-            figures[name] = float(entropy[rows].sum() / weight[rows].sum())
-        return figures
+            picture, usual, wanted, weight = (part[rows] for part in told)
+            with torch.autocast("cpu", torch.bfloat16):
+                logits = self.model[name](picture, usual).float()[:, :FRAMES]
+            entropy = -(wanted * torch.log_softmax(logits, dim=-1)).sum(dim=-1) * weight
+            losses[name] = entropy.sum() / weight.sum()
+        self.descend(losses["quick"] + losses["patient"], steps)
+        return {name: loss.item() for name, loss in losses.items()}
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -379,9 +395,8 @@ class Trainer(OneNetwork):
             for clip in self.judged:
                 picture = torch.from_numpy(clip.picture.astype(np.float32))[None]
                 usual = torch.from_numpy(range_told(clip.mean, clip.known))[None]
-                for name, wait in (("quick", QUICK), ("patient", PATIENT)):
-                    held = [nn.functional.pad(x, (0, 0, 0, wait)) for x in (picture, usual)]
-                    said = self.model(*held, torch.tensor([float(wait == PATIENT)]))[0, wait:]
+                for name, network in self.model.items():
+                    said = network(picture, usual)[0]
                     best = said.argmax(dim=-1).numpy()
                     off = LOWEST + best / PER_OCTAVE - np.log2(np.maximum(clip.f0, 1.0))
                     right = (best < PITCHES) & (np.abs(off) < NEAR)
@@ -393,7 +408,12 @@ class Trainer(OneNetwork):
     def write(self, out: Path) -> None:
         """Write the averaged weights as the tracker reads them."""
         with averaged(self.model, self.average):
-            np.savez(out, **self.model.arrays())
+            held = {
+                f"{name}_{key}": value
+                for name, network in self.model.items()
+                for key, value in network.arrays().items()
+            }
+            np.savez(out, **held)
 
 
 def tracked(samples: Array, level: int) -> Array:

@@ -1,21 +1,25 @@
 """Polish both networks together against a discriminator, on true conversions.
 
     python -m training.polish --pack ../packed --content ../runs/content/content.safetensors \\
-        --weights ../runs/timbre/timbre.safetensors --reader ../runs/reader/reader.safetensors \\
-        --listener ../runs/listener/listener.safetensors --out ../runs/polish
+        --weights ../runs/timbre/timbre.safetensors \\
+        --readers ../runs/reader/reader.safetensors ../runs/glance/reader.safetensors \\
+        --listeners ../runs/listener/listener.safetensors ../runs/movement/listener.safetensors \\
+        --out ../runs/polish
 
 The distance to one true envelope makes averages. Here half of every batch is one person turned into
 another, of which no truth exists: a discriminator (least squares, Mao et al. 2017) must find the
 envelope one of the voice's own, the voice being given as its mean envelope and as what the network
-has looked up in it; a reader (`reader.py`) must find in it what the teacher heard in the source;
-and a listener (`listener.py`) must take it for the voice's speaker rather than the source's. Both
+has looked up in it; readers (`reader.py`) must find in it what the teacher heard in the source;
+and listeners (`listener.py`) must take it for the voice's speaker rather than the source's. They
 were trained before on natural envelopes and stay as they are; a little noise on what they are shown
-keeps the networks from writing for their weaknesses. The content network learns with the timbre
+keeps the networks from writing for their weaknesses. What all of them are shown holds as much of
+the source's own envelope as the engine keeps. The content network learns with the timbre
 network what the latter needs to know, and goes on saying what the teacher heard. Resumes from the
 run's last checkpoint.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +29,10 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from menura.engine.neural import bands
+from menura.engine.neural.mapping import KEPT
 from menura.engine.neural.mel import MELS
 from training.content import load_content, unexplained
-from training.listener import QUIET, load_listener
+from training.listener import QUIET, Listener, load_listener
 from training.loop import averaged, follow, fresh_seed, keep, rate_at, train
 from training.reader import load_reader
 from training.timbre import FRAMES, LEAD, Items, Timbre, distance, in_place
@@ -43,17 +48,21 @@ FINAL_SHARE = 0.1
 BETAS = (0.6, 0.95)
 CLIP_NORM = 2.0
 AVERAGE = 0.998
-DISTANCE, MATCHING, ADVERSARIAL, WORDS, SPEAKER = 1.0, 1.0, 0.25, 6.0, 1.0
+DISTANCE, MATCHING, ADVERSARIAL = 1.0, 1.0, 0.25
+WORDS, SPEAKER = 6.0, 1.0
+"""Weights of each reader and of each listener."""
 TAUGHT = 1.0
 """Weight of what the codes must go on saying."""
 REFRESH = 800
 """Steps after which the references' codes are made anew."""
 NEARER = 0.7
-"""By how much the listener's cosine to the voice is to exceed that to the source."""
+"""By how much a listener's cosine to the voice is to exceed that to the source."""
 SHOWN_NOISE = 0.12
-"""Nepers of noise on what reader and listener are shown."""
+"""Nepers of noise on what readers and listeners are shown."""
 WARM_UP = 100
 """Steps in which only the discriminator learns."""
+READERS, LISTENERS = ("reader", "glance"), ("listener", "movement")
+"""Runs whose readers and listeners are asked."""
 VALIDATE_EVERY = 200
 SEED = 11
 
@@ -104,7 +113,13 @@ class Trainer:
     """Everything one run holds."""
 
     def __init__(
-        self, pack: Path, content: Path, critics: tuple[Path, Path], run: Path, seed: int
+        self,
+        pack: Path,
+        content: Path,
+        readers: Sequence[Path],
+        listeners: Sequence[Path],
+        run: Path,
+        seed: int,
     ) -> None:
         torch.manual_seed(SEED)
         self.run = run
@@ -115,9 +130,8 @@ class Trainer:
         held.refresh(self.content)
         self.valid = [held.batch(16, plain=True) for _ in range(4)] if held.clips else []
         self.model, self.judge = Timbre(), Judge()
-        self.reader, self.listener = load_reader(critics[0]), load_listener(critics[1])
-        self.reader.requires_grad_(False)
-        self.listener.requires_grad_(False)
+        self.readers = [load_reader(path).requires_grad_(False) for path in readers]
+        self.listeners = [load_listener(path).requires_grad_(False) for path in listeners]
         self.makers = nn.ModuleDict({"timbre": self.model, "content": self.content})
         self.average = {name: value.clone() for name, value in self.makers.state_dict().items()}
         self.maker = torch.optim.AdamW(self.makers.parameters(), lr=LEARNING_RATE, betas=BETAS)
@@ -153,13 +167,14 @@ class Trainer:
         out, found = self.made(both)
         part = slice(LEAD, LEAD + FRAMES)
         out, found = out[:, part], found[:, part].detach()
+        heard_as = out[BATCH:] + KEPT * (turned["kept"][:, part] - out[BATCH:])
         level = both["controls"][:, part, 2]
         mean = both["means"][:, : bands.COUNT]
         there = (level > QUIET).float()[..., None]
         # Where nobody speaks nothing is judged.
         quiet = mean[:, None] * (1 - there)
         real = rebuilt["target"][:, part] * there[:BATCH] + quiet[:BATCH]
-        fake = out * there + quiet
+        fake = torch.cat((out[:BATCH], heard_as)) * there + quiet
         found = found * there + quiet
         taught = both["taught"][:, part] * there
         said = self.content.lesson(both["code"][:, part])
@@ -191,15 +206,19 @@ class Trainer:
             ).mean()
             fooled = verdict(lie, 1.0)
             shown = fake + SHOWN_NOISE * torch.randn_like(fake)
-            with torch.autocast("cpu", torch.bfloat16):
-                read = self.reader(shown, level)
-                vector = self.listener(shown[BATCH:], level[BATCH:])
-                with torch.no_grad():
-                    theirs = self.listener(turned["theirs"], turned["their_level"])
-                    source = self.listener(turned["source"], turned["source_level"])
-            words = unexplained(read.float(), taught)
-            to_voice, to_source = (vector * theirs).sum(1), (vector * source).sum(1)
-            taken = (1.0 - to_voice + (NEARER + to_source - to_voice).clamp(min=0.0)).mean()
+            words = taken = torch.zeros(())
+            for number, reader in enumerate(self.readers):
+                with torch.autocast("cpu", torch.bfloat16):
+                    read = reader(shown, level)
+                missed = unexplained(read.float(), taught)
+                words = words + missed
+                figures[f"words_{number}"] = missed.item()
+            for number, listener in enumerate(self.listeners):
+                to_voice, to_source = self.likeness(listener, shown[BATCH:], level[BATCH:], turned)
+                apart = (NEARER + to_source - to_voice).clamp(min=0.0)
+                taken = taken + (1.0 - to_voice + apart).mean()
+                figures[f"voice_{number}"] = to_voice.mean().item()
+                figures[f"source_{number}"] = to_source.mean().item()
             loss = DISTANCE * near + MATCHING * matched + ADVERSARIAL * fooled
             forgotten = unexplained(said, taught)
             loss = loss + WORDS * words + SPEAKER * taken + TAUGHT * forgotten
@@ -210,12 +229,21 @@ class Trainer:
                 self.maker.step()
             self.judge.requires_grad_(True)
             figures |= {"near": near.item(), "matched": matched.item(), "fooled": fooled.item()}
-            figures |= {"words": words.item(), "forgotten": forgotten.item()}
-            figures["voice"] = to_voice.mean().item()
-            figures["source"] = to_source.mean().item()
+            figures["forgotten"] = forgotten.item()
         self.step += 1
         follow(self.average, self.makers, self.step, AVERAGE)
         return figures
+
+    def likeness(
+        self, listener: Listener, shown: Tensor, level: Tensor, turned: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Return a listener's cosines of conversions to voices and to sources, (batch,) each."""
+        with torch.autocast("cpu", torch.bfloat16):
+            vector = listener(shown, level)
+            with torch.no_grad():
+                theirs = listener(turned["theirs"], turned["their_level"])
+                source = listener(turned["source"], turned["source_level"])
+        return (vector * theirs).sum(1), (vector * source).sum(1)
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -275,10 +303,9 @@ def main() -> None:
     parser.add_argument("--pack", type=Path, default=Path("../packed"))
     parser.add_argument("--content", type=Path, default=Path("../runs/content/content.safetensors"))
     parser.add_argument("--weights", type=Path, default=Path("../runs/timbre/timbre.safetensors"))
-    parser.add_argument("--reader", type=Path, default=Path("../runs/reader/reader.safetensors"))
-    parser.add_argument(
-        "--listener", type=Path, default=Path("../runs/listener/listener.safetensors")
-    )
+    for kind, names in (("reader", READERS), ("listener", LISTENERS)):
+        default = [Path("../runs") / name / f"{kind}.safetensors" for name in names]
+        parser.add_argument(f"--{kind}s", type=Path, nargs="+", default=default)
     parser.add_argument("--judge", type=Path, help="last.pt of a run whose discriminator goes on")
     parser.add_argument("--out", type=Path, default=Path("../runs/polish"))
     parser.add_argument("--steps", type=int, default=STEPS)
@@ -286,8 +313,14 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    critics = (arguments.reader, arguments.listener)
-    trainer = Trainer(arguments.pack, arguments.content, critics, arguments.out, fresh_seed())
+    trainer = Trainer(
+        arguments.pack,
+        arguments.content,
+        arguments.readers,
+        arguments.listeners,
+        arguments.out,
+        fresh_seed(),
+    )
     trainer.resume(arguments.weights, arguments.judge)
     train(trainer, arguments.steps, arguments.out, VALIDATE_EVERY)
 

@@ -58,7 +58,7 @@ WEIGHT_DECAY = 0.02
 CLIP_NORM = 2.0
 AVERAGE = 0.997
 UNCARRIED = 0.8
-UNCARRIED_CONVERSIONS = 0.8
+UNCARRIED_CONVERSIONS = 0.5
 """Shares of the items, and of the conversions, that see nothing of the source's envelope but the
 code."""
 TRACT = 0.17
@@ -480,7 +480,8 @@ class Items:
         return {name: np.asarray(value, np.float32) for name, value in out.items()}
 
     def conversion(self) -> dict[str, Array]:
-        """Return an item of one person turned into another, as at run time; it has no target."""
+        """Return an item of one person turned into another, as at run time; it has no target, but
+        the source's envelope at the voice's tract length and mean, `kept`."""
         rng = self.rng
         clip = self.clips[rng.choice(len(self.clips), p=self.chance)]
         other = clip
@@ -497,9 +498,9 @@ class Items:
         slope = 0.15 * (median - np.log(theirs)) + rng.normal(0, 0.03)
         ratio = np.full(part.stop - first, np.exp(np.clip(slope, -0.2, 0.2)), np.float32)
         carried = bands.warped(shape[part] - mean, ratio) + means[: bands.COUNT]
-        carried = np.append(np.clip(carried, -9.0, 5.0), np.ones((len(ratio), 1)), axis=1)
-        if rng.random() < UNCARRIED_CONVERSIONS:
-            carried = np.zeros_like(carried)
+        kept = np.clip(carried, -9.0, 5.0)
+        shown = float(rng.random() >= UNCARRIED_CONVERSIONS)
+        carried = shown * np.append(kept, np.ones((len(ratio), 1)), axis=1)
         held = hold(f0[part], theirs) * float(np.exp(median)) / theirs
         levels = steady(level[part])
         controls = controls_of(held, median, levels, None, shares[part], f0[part] > 0)
@@ -508,8 +509,9 @@ class Items:
         out = {
             "code": code,
             "taught": np.pad(self._taught(clip, part), ((0, short), (0, 0))),
-            **self._heard(clip, first, True),
+            **self._heard(clip, first, False),
             "carried": np.pad(carried, ((0, short), (0, 0))),
+            "kept": np.pad(kept, ((0, short), (0, 0))),
             "controls": np.pad(controls, ((0, short), (0, 0))),
             "rows": rows,
             "values": values,

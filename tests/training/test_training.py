@@ -153,16 +153,20 @@ def trained(packed: Path, heard: Path, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture(scope="module")
-def critics(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A reader and a listener after a few steps."""
-    folder = tmp_path_factory.mktemp("critics")
+def critics(
+    packed: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[list[Path], list[Path]]:
+    """Both readers and both listeners after a few steps."""
+    folder, other = (tmp_path_factory.mktemp(name) for name in ("critics", "others"))
     with pytest.MonkeyPatch.context() as patch:
         for module in (reader, listener):
             patch.setattr(module, "BATCH", 4)
             patch.setattr(module, "WARM_UP", 1)
         for trainer in (
             reader.Trainer(packed, folder, seed=1),
+            reader.Trainer(packed, other, seed=1, glance=True),
             listener.Trainer(packed, folder, seed=1),
+            listener.Trainer(packed, other, seed=1, movement=True),
         ):
             losses = [next(iter(trainer.advance(400).values())) for _ in range(32)]
             assert np.mean(losses[-4:]) < 0.97 * np.mean(losses[:2]), losses
@@ -171,7 +175,16 @@ def critics(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     again = listener.Trainer(packed, folder, seed=2)
     again.resume()
     assert again.step == 32
-    return folder / "reader.safetensors", folder / "listener.safetensors"
+    readers = [each / "reader.safetensors" for each in (folder, other)]
+    return readers, [each / "listener.safetensors" for each in (folder, other)]
+
+
+def test_a_listener_of_movement_hears_no_mean(critics: tuple[list[Path], list[Path]]) -> None:
+    plain, movement = (listener.load_listener(path) for path in critics[1])
+    shapes, level = torch.randn(2, 60, 64), torch.zeros(2, 60)
+    coloured = shapes + torch.linspace(-1, 1, 64)
+    assert torch.allclose(movement(shapes, level), movement(coloured, level), atol=1e-4)
+    assert not torch.allclose(plain(shapes, level), plain(coloured, level), atol=1e-2)
 
 
 def test_prepared_f0_is_that_of_the_clips(packed: Path) -> None:
@@ -227,7 +240,7 @@ def test_polishing_moves_both_networks_after_the_discriminator(
     packed: Path,
     heard: Path,
     trained: Path,
-    critics: tuple[Path, Path],
+    critics: tuple[list[Path], list[Path]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -235,7 +248,7 @@ def test_polishing_moves_both_networks_after_the_discriminator(
     monkeypatch.setattr(polish, "BATCH", 2)
     monkeypatch.setattr(polish, "REFRESH", 2)
     weights = heard / "content.safetensors"
-    trainer = polish.Trainer(packed, weights, critics, tmp_path, seed=1)
+    trainer = polish.Trainer(packed, weights, *critics, tmp_path, seed=1)
     trainer.resume(trained / "timbre.safetensors", None)
     ends = [trainer.model.leave.weight, trainer.content.leave.weight]
     before = [end.clone() for end in ends]
@@ -247,10 +260,10 @@ def test_polishing_moves_both_networks_after_the_discriminator(
     assert not any(torch.equal(*pair) for pair in zip(before, ends, strict=True))
     trainer.save()
     content.load_content(tmp_path / "content.safetensors")
-    again = polish.Trainer(packed, weights, critics, tmp_path, seed=1)
+    again = polish.Trainer(packed, weights, *critics, tmp_path, seed=1)
     again.resume(trained / "timbre.safetensors", None)
     assert again.step == 3
-    another = polish.Trainer(packed, weights, critics, tmp_path / "other", seed=1)
+    another = polish.Trainer(packed, weights, *critics, tmp_path / "other", seed=1)
     another.resume(trained / "timbre.safetensors", tmp_path / "last.pt")
     assert another.step == 0
     for name, value in trainer.judge.state_dict().items():

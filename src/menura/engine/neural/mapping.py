@@ -24,11 +24,14 @@ from menura.engine.source_filter.spectrum import BINS, Array, at_bins
 from menura.engine.source_filter.statistics import LTAS_BANDS, spread_over_bins
 
 _UNCARRIED = 0.4
-"""Share of the envelope that is formed from the code alone, without seeing the source's: more takes
-the source's timbre away and costs phones (measured, docs/training.md)."""
-_LIVELY = 1.12
-"""Factor by which envelopes are moved away from the voice's mean: those that the network forms vary
-less over time than natural ones (measured, docs/training.md)."""
+"""Share of what is formed that is formed from the code alone, without seeing the source's envelope:
+more takes the source's timbre away and costs phones (measured, docs/training.md)."""
+KEPT = 0.35
+"""Share of the envelope that is the source's, at the voice's tract length and mean: words are lost
+in how sounds glide, which codes hardly say (measured, docs/training.md)."""
+_LIVELY = 1.06
+"""Factor by which what is formed is moved away from the voice's mean: it varies less over time than
+natural speech (measured, docs/training.md)."""
 _LIMIT = 4.5
 """Largest change of a band in nepers of power (20 dB)."""
 _LTAS_TO_BANDS = (spread_over_bins(np.eye(LTAS_BANDS, dtype=np.float32)) @ bands.BANK).astype(
@@ -112,6 +115,7 @@ class NeuralMapping:
         wanted = (1.0 - _UNCARRIED) * seeing + _UNCARRIED * blind
         centre = self._voice.means[: bands.COUNT]
         wanted = centre + np.float32(_LIVELY) * (wanted - centre)
+        wanted += np.float32(KEPT) * (carried[:, : bands.COUNT] - wanted)
         change = np.clip(wanted - bands.warped(shape, warp), -_LIMIT, _LIMIT)
         change[:, bands.FORMED :] = change[:, bands.FORMED - 1 : bands.FORMED]
         positions = np.arange(BINS)[None, :] / np.repeat(warp, 2)[:, None]

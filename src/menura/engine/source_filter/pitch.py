@@ -32,7 +32,7 @@ _JUMP_COST = 10.0
 """Nepers per octave between neighbouring instants."""
 _VOICING_COST = 2.0
 """Nepers for a change between voice and none."""
-_LEAN = 2.5
+_LEAN = 1.7
 """Nepers by which voice is preferred to none: the periodic share per band tells how much noise an
 instant holds, but a voiced instant that is missed keeps the source's pitch."""
 

@@ -17,13 +17,15 @@ PITCHES = 94
 PER_OCTAVE = 24
 LOWEST = float(np.log2(55.0))
 """Log2 Hz of the lowest pitch."""
-QUICK, PATIENT = 3, 48
-"""Instants that have been heard beyond the one that is judged: 15 and 240 ms."""
 RANGE = 24
 """Numbers that tell where the voice usually lies."""
 
 KERNEL, DILATIONS = 7, (1, 2, 4, 8)
 """Of the convolutions over time, in instants."""
+AHEAD = {"quick": (3, 0, 0, 0), "patient": (3, 6, 12, 24)}
+"""Instants that each of those hears beyond the one it describes, in either network."""
+QUICK, PATIENT = sum(AHEAD["quick"]), sum(AHEAD["patient"])
+"""Instants that have been heard beyond the one that is judged: 15 and 225 ms."""
 
 _RANGE_PLACES = np.linspace(LOWEST, LOWEST + PITCHES / PER_OCTAVE, RANGE, dtype=np.float32)
 _RANGE_WIDTH = 0.17
@@ -55,33 +57,48 @@ class Salience:
     """
 
     def __init__(self, instants: int, patient: bool) -> None:
-        width = _weights()["bias"].shape[0]
-        self.look_ahead = PATIENT if patient else QUICK
+        name = "patient" if patient else "quick"
+        self._weights = {
+            key.removeprefix(f"{name}_"): value
+            for key, value in _weights().items()
+            if key.startswith(name)
+        }
+        self._ahead = AHEAD[name]
+        self.look_ahead = sum(self._ahead)
         """Instants by which what `push` returns lags behind what it takes."""
         self._taps = [
             np.arange(instants)[:, None] + dilation * np.arange(KERNEL) for dilation in DILATIONS
         ]
+        width = len(self._weights["bias"])
         self._before = [
             np.zeros((dilation * (KERNEL - 1), width), np.float32) for dilation in DILATIONS
         ]
-        self._patient = np.full((instants, 1), patient, np.float32)
+        self._heard = 0
 
     def push(self, picture: Array, mean: float, known: float) -> Array:
         """Return log probabilities of the pitches and, last, of none, (n, PITCHES + 1).
 
         picture: see `Candidates`, (n, PICTURE). mean, known: see `range_told`.
         """
-        w = _weights()
+        w, count = self._weights, len(picture)
         usual = range_told(np.array([mean], np.float32), np.array([known], np.float32))
-        told = [picture, np.repeat(usual, len(picture), axis=0), self._patient]
+        told = [picture, np.repeat(usual, count, axis=0)]
         x = np.concatenate(told, axis=1) @ w["enter"] + w["bias"]
-        for index, taps in enumerate(self._taps):
-            heard = np.concatenate([self._before[index], x])
-            self._before[index] = heard[len(x) :]
+        first = self._heard
+        for index, (taps, ahead) in enumerate(zip(self._taps, self._ahead, strict=True)):
+            before = self._before[index]
+            heard = np.concatenate([before, x])
+            self._before[index] = heard[count:]
             y = (heard[taps] * w[f"over_time_{index}"]).sum(axis=1) + w[f"over_time_bias_{index}"]
             y = _norm(y) @ w[f"expand_{index}"] + w[f"expand_bias_{index}"]
             y = y / (1.0 + np.exp(-np.maximum(y, -60.0)))
-            x = x + y @ w[f"reduce_{index}"] + w[f"reduce_bias_{index}"]
+            described = heard[len(before) - ahead :][:count]
+            x = described + y @ w[f"reduce_{index}"] + w[f"reduce_bias_{index}"]
+            first -= ahead
+            if first < 0:
+                # Before the stream there was nothing, and so the network was trained.
+                x[:-first] = 0.0
+        self._heard = min(self._heard + count, self.look_ahead)
         out = _norm(x) @ w["leave"] + w["leave_bias"]
         out = out - out.max(axis=1, keepdims=True)
         return np.asarray(out - np.log(np.exp(out).sum(axis=1, keepdims=True)))
