@@ -183,16 +183,35 @@ def vowel(rng: np.random.Generator) -> tuple[Array, Array, Array]:
     # A telephone takes the fundamental away, and a period remains.
     lowest = int(rng.integers(2, 6)) if rng.random() < 0.4 else 1
     bend = rng.uniform(0.0, 1.0)
+    flat = rng.random() < 0.25
     sound = np.zeros(len(track))
     for harmonic in range(lowest, int(6_000 / track.max()) + 1):
         gain = sum(1.0 / (1.0 + ((harmonic * track - f) / 90.0) ** 2) for f in formants)
-        sound += gain * np.cos(harmonic * phase + bend * harmonic**2) / harmonic**0.5
+        gain = 1.0 if flat else gain / harmonic**0.5
+        sound += gain * np.cos(harmonic * phase + bend * harmonic**2)
     sound *= 0.2 / np.abs(sound).max()
     sound += 10.0 ** rng.uniform(-4, -2) * rng.standard_normal(len(sound))
     f0 = track[::STEP].astype(np.float32)
     sure = np.full(len(f0), 2.0, np.float32)
     sure[:8] = sure[-8:] = 0.0
     return sound.astype(np.float32), f0, sure
+
+
+def creak(rng: np.random.Generator) -> tuple[Array, Array, Array]:
+    """Return a fundamental whose period and loudness waver, in a little hiss: no hum, but voice."""
+    count, hold = int(0.6 * SAMPLE_RATE), SAMPLE_RATE // 100
+    places = np.arange(0, count, hold)
+    wander = rng.normal(0.0, rng.uniform(0.03, 0.12), len(places))
+    track = rng.uniform(62.0, 220.0) * 2.0 ** np.repeat(wander, hold)[:count]
+    loud = np.interp(np.arange(count), places, rng.uniform(0.4, 1.0, len(places)))
+    sound = loud * np.cos(2 * np.pi * np.cumsum(track) / SAMPLE_RATE)
+    sound *= 10.0 ** rng.uniform(-2.0, -1.0)
+    hiss = np.diff(rng.standard_normal(count + 1)) * np.abs(sound).max()
+    sound += 10.0 ** rng.uniform(-2.0, -0.8) * hiss
+    sure = np.full(count // STEP, 2.0, np.float32)
+    sure[:8] = sure[-8:] = 0.0
+    told = np.full(count // STEP, np.exp(np.log(track).mean()), np.float32)
+    return sound.astype(np.float32), told, sure
 
 
 def hum(rng: np.random.Generator) -> tuple[Array, Array, Array]:
@@ -258,7 +277,7 @@ def examples_of(
     clips: Iterable[tuple[Array, Array, Array]], made: int, rng: np.random.Generator
 ) -> list[Example]:
     """Return clips as they are and otherwise, with so many vowels and stretches of noise, and a
-    quarter as many of hum."""
+    quarter as many of hum and of creak."""
     found = []
     for samples, f0, sure in clips:
         # Harvest alone hears breath and creak, which keep the source's pitch where they are missed.
@@ -270,7 +289,8 @@ def examples_of(
         noise = rng.standard_normal(SAMPLE_RATE // 4).astype(np.float32)
         quiet = np.zeros(len(noise) // STEP, np.float32)
         found.append(example(noise * np.float32(10.0 ** rng.uniform(-5, -1)), quiet, quiet + 1))
-    found += [example(*hum(rng)) for _ in range(made // 4)]
+    for make in (hum, creak):
+        found += [example(*make(rng)) for _ in range(made // 4)]
     return found
 
 

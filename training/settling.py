@@ -52,7 +52,7 @@ SHIFT = 0.1
 """Standard deviation in octaves by which streams are moved."""
 AFTER_CHANGE = 0.5
 """Weight of a stretch after a change of speaker."""
-OFFSET_WEIGHT = {0: 0.0525, 1: 0.045, 2: 0.04125, 3: 0.0345}
+OFFSET_WEIGHT = {0: 0.07, 1: 0.06, 2: 0.055, 3: 0.046}
 """Correlation that a semitone off the median is worth, per latency level. Where features wait, a
 correlation is cheaper to have."""
 QUIET_BIAS = 0.015

@@ -662,7 +662,8 @@ class VoiceStore:
             )
 
     def _remember(self, key: tuple[str, str, str, str], profile: EngineVoice) -> None:
-        self._profiles[key] = profile
+        # Another request may have read the same voice meanwhile: both are to share one.
+        self._profiles.setdefault(key, profile)
         while len(self._profiles) > CACHED_VOICES:
             self._profiles.popitem(last=False)
 
