@@ -156,7 +156,7 @@ class Trainer(OneNetwork):
 
 def main() -> None:
     """Train until the steps are done; progress on the terminal and in `log.jsonl`."""
-    critic_command("listener", __doc__ or "", Trainer, STEPS, VALIDATE_EVERY, flag="movement")
+    critic_command("listener", __doc__ or "", Trainer, STEPS, VALIDATE_EVERY, "movement")
 
 
 if __name__ == "__main__":

@@ -201,25 +201,23 @@ def train(trainer: Trained, steps: int, folder: Path, validate_every: int) -> No
 def critic_command(
     name: str,
     purpose: str,
-    begun: Callable[..., Critic],
+    begun: Callable[[Path, Path, int, bool], Critic],
     steps: int,
     validate_every: int,
-    flag: str | None = None,
+    flag: str,
 ) -> None:
     """Run the command line of a critic of `polish.py`: pack, folder of the run, steps.
 
-    begun: makes the run of a pack, a folder and a seed, and of the flag, if there is one. steps:
-    how many, unless told otherwise.
+    begun: makes the run of a pack, a folder, a seed and the flag, an option that makes the critic
+    another. steps: how many, unless told otherwise.
     """
     parser = argparse.ArgumentParser(description=purpose.splitlines()[0])
     parser.add_argument("--pack", type=Path, default=Path("../packed"))
     parser.add_argument("--out", type=Path, default=Path("../runs") / name)
     parser.add_argument("--steps", type=int, default=steps)
-    if flag is not None:
-        parser.add_argument(f"--{flag}", action="store_true")
+    parser.add_argument(f"--{flag}", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    more = {} if flag is None else {flag: getattr(arguments, flag)}
-    trainer = begun(arguments.pack, arguments.out, fresh_seed(), **more)
+    trainer = begun(arguments.pack, arguments.out, fresh_seed(), getattr(arguments, flag))
     trainer.resume()
     train(trainer, arguments.steps, arguments.out, validate_every)

@@ -6,8 +6,8 @@
 The truth is what Harvest (Morise) says of natural clips of the training people, and where it hears
 no voice, what DIO agrees on: a weak voice that is missed keeps the source's pitch. Clips are also
 heard faster or slower, in noise and through a telephone's band, with the truth of the clean clip;
-vowels of known F0, with and without their lowest harmonics, plain noise and hum stand beside them.
-One network learns to wait shortly, one to wait long. The labels take 20 minutes of one
+vowels of known F0, with and without their lowest harmonics, plain noise, hum and creak stand beside
+them. One network learns to wait shortly, one to wait long. The labels take 20 minutes of one
 core, once, the rest as long; 5 GB of memory. Resumes from the run's last checkpoint; at the end
 `pitch.npz` in the package is replaced. `--judge` trains nothing: the tracker is heard on clips of
 training people that gave no example.

@@ -128,7 +128,7 @@ class Trainer(OneNetwork):
 
 def main() -> None:
     """Train until the steps are done; progress on the terminal and in `log.jsonl`."""
-    critic_command("reader", __doc__ or "", Trainer, STEPS, VALIDATE_EVERY, flag="glance")
+    critic_command("reader", __doc__ or "", Trainer, STEPS, VALIDATE_EVERY, "glance")
 
 
 if __name__ == "__main__":
