@@ -77,34 +77,38 @@ def measure_soak(report: Report, quick: bool) -> None:
     engine = engine_for(DEFAULT_MODEL)
     voice = engine.measure([speech("female_kerstin_de.flac")]).voice
     stream = ConversionStream(engine, voice, ConversionSettings(), LATENCY_PROFILES[LEVEL], SEED)
-    heard: list[Samples] = []
-    given: list[Samples] = []
+    # Whole from the start: what is kept for the comparison must not look like growth.
+    source = np.full(seconds * SAMPLE_RATE // HOP, -90.0, np.float32)
+    result = source.copy()
+    ended = 0
     waiting = np.zeros(0, np.float32)
     memory: list[float] = []
     spent = [time.process_time()]
     broken = 0
 
-    def take(result: Samples) -> None:
-        nonlocal waiting, broken
-        broken += int((~np.isfinite(result)).sum())
-        waiting = np.concatenate([waiting, result])
+    def take(samples: Samples) -> None:
+        nonlocal waiting, broken, ended
+        broken += int((~np.isfinite(samples)).sum())
+        waiting = np.concatenate([waiting, samples])
         whole = len(waiting) // HOP * HOP
-        given.append(_levels(waiting[:whole]))
+        levels = _levels(waiting[:whole])
+        result[ended : ended + len(levels)] = levels[: len(result) - ended]
+        ended += len(levels)
         waiting = waiting[whole:]
 
     for number, chunk in enumerate(_talk(seconds)):
-        heard.append(_levels(chunk))
+        frames = len(chunk) // HOP
+        source[number * frames : (number + 1) * frames] = _levels(chunk)
         take(stream.push(chunk))
         if (number + 1) * len(chunk) % (window * SAMPLE_RATE) == 0:
             memory.append(_resident())
             spent.append(time.process_time())
             print(f"  {len(memory) * window} of {seconds} s", flush=True)
     take(stream.flush())
-    source, result = np.concatenate(heard), np.concatenate(given)
     per = window * SAMPLE_RATE // HOP
     costs = np.diff(spent) / window
     what = f"{seconds // 60} minutes of speech"
-    report.add(f"{what}: samples too many or too few", abs(len(source) - len(result)) * HOP, "")
+    report.add(f"{what}: samples too many or too few", abs(len(source) - ended) * HOP, "")
     report.add(f"{what}: samples that are no number", broken, "")
     report.add(f"{what}: memory grown since {window} s", memory[-1] - memory[0], "MB", limit=20)
     report.add(f"{what}: RTF at the end over that at the beginning", costs[-1] / costs[0], "")

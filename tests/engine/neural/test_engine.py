@@ -85,7 +85,9 @@ def test_shipped_graphs_answer_as_the_checkpoint_does(graph: str) -> None:
         str(WEIGHTS / f"{graph}.onnx"), providers=["CPUExecutionProvider"]
     )
     answer = session.run(None, asked)[0]
-    assert np.abs(answer - expected).max() < 1e-4 * max(1.0, float(np.abs(expected).max()))
+    # Eight-bit weights where a block is computed, what torch says where a voice is measured.
+    allowed = 0.04 if graph in {"content", "timbre"} else 1e-4
+    assert np.sqrt(np.mean((answer - expected) ** 2)) < allowed * expected.std()
 
 
 def test_shipped_weights_are_small() -> None:

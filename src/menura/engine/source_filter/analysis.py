@@ -23,7 +23,9 @@ before a recording's first byte leaves, and lets the melody of the first words g
 
 def cleaned(samples: Samples) -> Array:
     """Return samples without infinities and NaN, within 12 dB of full scale."""
-    clean = np.nan_to_num(np.asarray(samples, dtype=np.float32), posinf=0.0, neginf=0.0)
+    clean = np.asarray(samples, dtype=np.float32)
+    if not np.isfinite(clean).all():
+        clean = np.nan_to_num(clean, posinf=0.0, neginf=0.0)
     return np.asarray(np.clip(clean, -4.0, 4.0))
 
 

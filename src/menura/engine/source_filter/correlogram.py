@@ -8,12 +8,11 @@ coefficient (after Talkin 1995, "A robust algorithm for pitch tracking"), over 2
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from menura.engine.interface import SAMPLE_RATE
 from menura.engine.source_filter import fundamental
-from menura.engine.source_filter.spectrum import STEP, Array
+from menura.engine.source_filter.spectrum import STEP, Array, windows
 
 FLOOR = 55.0
 """Lowest F0 in Hz."""
@@ -126,9 +125,9 @@ class Correlogram:
         peaks = (middle > both[:, :-2]) & (middle >= both[:, 2:]) & (middle > _LEAST)
         ranked = np.where(peaks, middle - _RANK, -9.0)
         at = np.argpartition(-ranked, _PEAKS, axis=1)[:, :_PEAKS]
-        valid = np.take_along_axis(ranked, at, axis=1) > -9.0
-        at += 1
         rows = np.arange(self._instants)[:, None]
+        valid = ranked[rows, at] > -9.0
+        at += 1
         before, score, after = both[rows, at - 1], both[rows, at], both[rows, at + 1]
         curve = np.where(valid, before - 2 * score + after, -1.0)
         shift = np.where(valid, 0.5 * (before - after) / curve, 0.0)
@@ -145,9 +144,7 @@ class Correlogram:
         self._tail = padded[-(_TAPS - 1) :].copy()
         hops = np.mean(samples.reshape(-1, STEP) ** 2, axis=1)
         self._powers = np.concatenate([self._powers[-8:], hops])
-        raw = np.concatenate(
-            [self._raw, sliding_window_view(padded, _TAPS)[::_DECIMATION] @ _DECIMATOR]
-        )
+        raw = np.concatenate([self._raw, windows(padded, _TAPS)[::_DECIMATION] @ _DECIMATOR])
         self._raw = raw[-(_HIGHPASS_TAPS - 1) :]
         clean = np.concatenate([self._clean, np.convolve(raw, _HUM_FILTER, "valid")])
         self._clean = clean[-(_LOW_TAPS - 1) :]
@@ -166,13 +163,12 @@ class Correlogram:
         hops[: _LONG - 1] = self._hops
         self._hops = hops[n:]
         fresh = hops[_LONG - 1 :]
-        windows = sliding_window_view(self._signals, n * _HOP, axis=1)
-        windows = windows.reshape(2, -1, n, _HOP)
+        blocks = windows(self._signals, n * _HOP).reshape(2, -1, n, _HOP)
         for parity in (0, 1):
             # Every second lag begins one sample earlier: slices do, and nothing is copied.
             first, last = _STARTS[parity], _STARTS[parity::2][-1]
-            early = windows[:, last : first + 1][:, ::-1]
-            late = windows[:, first + _LAGS[parity] :][:, : first + 1 - last]
+            early = blocks[:, last : first + 1][:, ::-1]
+            late = blocks[:, first + _LAGS[parity] :][:, : first + 1 - last]
             fresh[:, 0, :, parity::2] = np.einsum("blhk,blhk->hbl", early, late)
         exact = self._signals.astype(np.float64)
         sums = np.zeros((4, exact.shape[1] + 1))

@@ -6,11 +6,10 @@ lies; smoothing over two thirds of F0; cepstral smoothing with compensation.
 """
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from menura.engine.interface import SAMPLE_RATE
-from menura.engine.source_filter.spectrum import BINS, FFT, POWER_FLOOR, Array
+from menura.engine.source_filter.spectrum import BINS, FFT, POWER_FLOOR, Array, windows
 
 UNVOICED_F0 = 500.0
 """F0 that sets the window where there is none: 6 ms, short enough for a plosive."""
@@ -42,7 +41,7 @@ def envelopes(samples: Array, centres: NDArray[np.intp], f0: Array) -> Array:
 
 def _power(samples: Array, centres: NDArray[np.intp], pitch: Array) -> Array:
     reach = min(_HALF - 1, int(1.5 * SAMPLE_RATE / pitch.min()) + 1)
-    segments = sliding_window_view(samples, 2 * reach + 1)[centres - reach]
+    segments = windows(samples, 2 * reach + 1)[centres - reach]
     offsets = np.arange(-reach, reach + 1, dtype=np.float32)
     time = np.minimum(np.abs(offsets * (pitch / (1.5 * SAMPLE_RATE))), 1.0)
     window = 0.5 + 0.5 * np.cos(np.pi * time)
@@ -59,9 +58,8 @@ def _fill_below_f0(power: Array, pitch: Array) -> Array:
     positions = np.clip(pitch / _BIN - np.arange(reach)[None, :], 0.0, BINS - 2.0)
     low = positions.astype(np.intp)
     part = positions - low
-    mirrored = (1 - part) * np.take_along_axis(power, low, 1) + part * np.take_along_axis(
-        power, low + 1, 1
-    )
+    rows = np.arange(len(power))[:, None]
+    mirrored = (1 - part) * power[rows, low] + part * power[rows, low + 1]
     inside = np.arange(reach)[None, :] * _BIN < pitch
     power[:, :reach] += np.where(inside, mirrored, 0.0)
     return power
@@ -73,8 +71,8 @@ def _smooth(power: Array, width: Array) -> Array:
         [power[:, _MIRROR:0:-1], power, power[:, -2 : -_MIRROR - 2 : -1]], axis=1
     )
     # Strong bins stand before weak ones, whose share of a single-precision sum would be lost.
-    sums = sliding_window_view(np.cumsum(mirrored, axis=1, dtype=np.float64), BINS, axis=1)
-    steps = sliding_window_view(mirrored, BINS, axis=1)
+    sums = windows(np.cumsum(mirrored, axis=1, dtype=np.float64), BINS)
+    steps = windows(mirrored, BINS)
     rows = np.arange(len(power))
     half = width[:, 0].astype(np.float64) / (2 * _BIN)
     low, high = _MIRROR - 0.5 - half, _MIRROR - 0.5 + half

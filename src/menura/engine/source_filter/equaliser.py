@@ -7,11 +7,10 @@ between mean log spectra, half between mean power spectra, which the loud vowels
 """
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from menura.engine.interface import HOP, ConversionSettings, Samples, Voice
-from menura.engine.source_filter.spectrum import FFT, FREQUENCIES, Array, mel
+from menura.engine.source_filter.spectrum import FFT, FREQUENCIES, Array, mel, windows
 from menura.engine.source_filter.voice import SPECTRUM_BANDS, SourceFilterVoice
 
 FULL_SIMILARITY = 0.75
@@ -49,7 +48,7 @@ _SPREAD = _SPREAD.astype(np.float32)
 
 def _bands(samples: Array) -> Array:
     """Return the power of every whole frame of samples in bands, (n, SPECTRUM_BANDS)."""
-    frames = sliding_window_view(samples, len(_WINDOW))[::HOP]
+    frames = windows(samples, len(_WINDOW))[::HOP]
     spectra = np.fft.rfft(frames * _WINDOW, FFT, axis=1)
     return np.asarray((spectra.real**2 + spectra.imag**2) @ _BANK + _FLOOR, dtype=np.float64)
 

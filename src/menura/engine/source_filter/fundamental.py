@@ -82,6 +82,7 @@ def fundamentals(signal: Array, instants: int, step: int) -> Fundamentals:
     part = np.where(crossing, away[:, :-1], 0.0) / drop
     strength = np.where(crossing, np.maximum(level[:, :-1], level[:, 1:]), -9.0)
     best = np.argsort(-strength, axis=1)[:, :FUNDAMENTALS]
-    logs = np.take_along_axis(_LOGS[:-1] + part / _PER_OCTAVE, best, axis=1)
-    valid = np.take_along_axis(strength, best, axis=1) > -9.0
+    rows = np.arange(instants)[:, None]
+    logs = (_LOGS[:-1] + part / _PER_OCTAVE)[rows, best]
+    valid = strength[rows, best] > -9.0
     return Fundamentals(logs.astype(np.float32), valid, away, level)

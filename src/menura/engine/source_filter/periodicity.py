@@ -6,11 +6,10 @@ on average). It plays the part of D4C (Morise 2016), with less than half its win
 """
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from menura.engine.interface import SAMPLE_RATE
-from menura.engine.source_filter.spectrum import BINS, FFT, FREQUENCIES, Array
+from menura.engine.source_filter.spectrum import BINS, FFT, FREQUENCIES, Array, windows
 
 EDGES = (0.0, 700.0, 1_500.0, 2_500.0, 3_500.0, 5_000.0, 7_000.0, 9_000.0, 12_000.0)
 """Borders of the bands in Hz."""
@@ -60,7 +59,7 @@ def periodicities(
     period = SAMPLE_RATE / f0[voiced].astype(np.float64)
     gap = np.rint(period).astype(np.intp)
     left = centres[voiced] - gap // 2
-    frames = sliding_window_view(samples, 2 * _WINDOW + 1)
+    frames = windows(samples, 2 * _WINDOW + 1)
     width = np.minimum(period, SAMPLE_RATE / _LOWEST).astype(np.float32)[:, None]
     time = np.abs(np.arange(-_WINDOW, _WINDOW + 1, dtype=np.float32)) / width
     window = 0.5 + 0.5 * np.cos(np.pi * np.minimum(time, 1.0))

@@ -4,7 +4,6 @@ from dataclasses import fields, replace
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from menura.engine.interface import (
@@ -17,7 +16,7 @@ from menura.engine.interface import (
 from menura.engine.source_filter.equaliser import Equaliser
 from menura.engine.source_filter.features import SourceFilterFeatures
 from menura.engine.source_filter.mapping import Sound
-from menura.engine.source_filter.spectrum import STEP, Array
+from menura.engine.source_filter.spectrum import STEP, Array, windows
 from menura.engine.source_filter.synthesis import PRE, Synthesiser
 
 _GLIDING = ("periodicity", "envelope", "code")
@@ -149,7 +148,7 @@ class SourceFilterRendering:
         else:
             shown = _between(self._rows, offsets)
         starts = np.rint(offsets * STEP).astype(np.intp) - STEP
-        grains = sliding_window_view(self._rows.samples.ravel(), 2 * STEP)[starts]
+        grains = windows(self._rows.samples.ravel(), 2 * STEP)[starts]
         sound = self._mapping.push(shown)
         gains = self._equaliser.gains(self._block_length) + self._level.gain
         equal = replace(sound, envelope=sound.envelope + gains, change=sound.change + gains)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from menura.engine.interface import SAMPLE_RATE, Samples
 from menura.engine.source_filter.mapping import Sound
 from menura.engine.source_filter.periodicity import CENTRES
-from menura.engine.source_filter.spectrum import BINS, FFT, FREQUENCIES, STEP, Array
+from menura.engine.source_filter.spectrum import BINS, FFT, FREQUENCIES, STEP, Array, windows
 
 PRE = 8
 """Samples that a pulse between two samples rings ahead of its place."""
@@ -120,11 +120,11 @@ class Synthesiser:
         fresh = self._random.standard_normal(len(grains) * STEP, dtype=np.float32)
         noise = np.concatenate([self._noise, fresh])
         self._noise = noise[-STEP:]
-        windows = np.lib.stride_tricks.sliding_window_view(noise, 2 * STEP)[::STEP] * _WINDOW
+        shown = windows(noise, 2 * STEP)[::STEP] * _WINDOW
         voiced = sound.f0 > 0
         share = np.where(voiced[:, None], sound.periodicity @ _BAND_TO_BIN, 1.0 - _SEEDED)
         gain = np.sqrt(np.maximum(1.0 - share, 0.0))
-        spectra = np.fft.rfft(windows, FFT, axis=1) * _filters(sound.envelope) * gain
+        spectra = np.fft.rfft(shown, FFT, axis=1) * _filters(sound.envelope) * gain
         kept = np.flatnonzero(~voiced)
         if len(kept):
             source = np.fft.rfft(grains[kept] * _WINDOW, FFT, axis=1)
