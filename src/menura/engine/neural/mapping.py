@@ -16,7 +16,8 @@ from menura.engine.source_filter.mapping import (
     FULL_SIMILARITY,
     LoudnessKeeper,
     Sound,
-    convert,
+    excitation,
+    spectrum,
     tract_warp,
     without_murmur,
 )
@@ -77,6 +78,7 @@ class NeuralMapping:
         """Keep the settings, and what the network's envelope is meant for: the nearest that
         exaggerate and smooth nothing."""
         self._settings = settings
+        self._reach = min(1.0, settings.similarity_boost / FULL_SIMILARITY)
         self._usual = replace(
             settings,
             similarity_boost=min(settings.similarity_boost, FULL_SIMILARITY),
@@ -93,7 +95,7 @@ class NeuralMapping:
 
     def push(self, features: NeuralFeatures) -> Sound:
         """Return the sound of a block of whole frames, row for row."""
-        plain = convert(features, self._voice, self._settings)
+        f0, periodicity = excitation(features, self._voice, self._settings)
         envelope = features.envelope.astype(np.float32)
         frames = features[1::2]
         source = envelope[1::2] @ bands.BANK
@@ -104,7 +106,7 @@ class NeuralMapping:
         carried = self._carried(shape, frames, warp)
         told = {
             "code": frames.code.astype(np.float32)[None],
-            "controls": self._controls(plain.f0[1::2], relative, plain.periodicity[1::2])[None],
+            "controls": self._controls(f0[1::2], relative, periodicity[1::2])[None],
             "keys": self._keys,
             "values": self._voice.values[None],
             "modulation": self._modulation,
@@ -121,13 +123,14 @@ class NeuralMapping:
         positions = np.arange(BINS)[None, :] / np.repeat(warp, 2)[:, None]
         formed = at_bins(envelope, positions.astype(np.float32))
         formed += np.repeat(change @ bands.SPREAD, 2, axis=0)
-        reach = min(1.0, self._settings.similarity_boost / FULL_SIMILARITY)
-        if self._settings != self._usual:
-            formed += plain.envelope - convert(features, self._voice, self._usual).envelope
         # Where nobody speaks the network was taught nothing.
-        sure = np.repeat(reach * np.clip((relative + 7.0) / 3.0, 0.0, 1.0), 2)[:, None]
-        mixed = (plain.envelope + sure * (formed - plain.envelope)).astype(np.float32)
-        sound = self._loudness.push(Sound(plain.f0, plain.periodicity, mixed, mixed - envelope))
+        sure = np.repeat(self._reach * np.clip((relative + 7.0) / 3.0, 0.0, 1.0), 2)[:, None]
+        if self._settings != self._usual or sure.min() < 1.0:
+            plain = spectrum(features, self._voice, self._settings)
+            if self._settings != self._usual:
+                formed += plain - spectrum(features, self._voice, self._usual)
+            formed = (plain + sure * (formed - plain)).astype(np.float32)
+        sound = self._loudness.push(Sound(f0, periodicity, formed, formed - envelope))
         return without_murmur(sound, features, self._voice, self._settings)
 
     def _relative(self, level: Array) -> Array:

@@ -111,8 +111,8 @@ class SourceFilterAnalysis:
             f0,
             share,
             shape.astype(np.float16),
-            np.tile(pitch, (rows, 1)),
+            pitch[None].repeat(rows, axis=0),
             np.full(rows, known.tract, dtype=np.float32),
-            np.tile(known.breath, (rows, 1)),
-            np.tile(known.timbre.astype(np.float16), (rows, 1, 1)),
+            known.breath[None].repeat(rows, axis=0),
+            known.timbre.astype(np.float16)[None].repeat(rows, axis=0),
         )

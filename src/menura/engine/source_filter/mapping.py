@@ -66,17 +66,17 @@ def convert(
     settings: ConversionSettings,
 ) -> Sound:
     """Return the features as the voice would have uttered them."""
+    f0, periodicity = excitation(features, voice, settings)
+    envelope = spectrum(features, voice, settings)
+    return Sound(f0, periodicity, envelope, envelope - features.envelope.astype(np.float32))
+
+
+def excitation(
+    features: SourceFilterFeatures, voice: SourceFilterVoice, settings: ConversionSettings
+) -> tuple[Array, Array]:
+    """Return F0 in Hz, (n,), and periodic shares, (n, bands), at the voice's height and breath."""
     towards = min(1.0, settings.similarity_boost / FULL_SIMILARITY)
-    beyond = max(0.0, settings.similarity_boost - FULL_SIMILARITY)
-    reach = (towards + beyond) * (1.0 + _STYLE * settings.style)
-    source = features.envelope.astype(np.float32)
-    envelope = _spectrum(features, source, voice, settings, reach)
-    return Sound(
-        _pitch(features, voice, settings, towards),
-        _breath(features, voice, towards),
-        envelope,
-        envelope - source,
-    )
+    return _pitch(features, voice, settings, towards), _breath(features, voice, towards)
 
 
 def _pitch(
@@ -139,14 +139,14 @@ def tract_warp(target: float, source: Array, reach: float = 1.0) -> Array:
     return np.asarray(np.clip((target / source) ** (_TRACT_SHARE * reach), 0.75, 1.35))
 
 
-def _spectrum(
-    features: SourceFilterFeatures,
-    envelope: Array,
-    voice: SourceFilterVoice,
-    settings: ConversionSettings,
-    reach: float,
+def spectrum(
+    features: SourceFilterFeatures, voice: SourceFilterVoice, settings: ConversionSettings
 ) -> Array:
-    """Warp the envelope to the voice's tract and move the long-term spectrum."""
+    """Return envelopes warped to the voice's tract, their long-term spectrum moved, (n, BINS)."""
+    towards = min(1.0, settings.similarity_boost / FULL_SIMILARITY)
+    beyond = max(0.0, settings.similarity_boost - FULL_SIMILARITY)
+    reach = (towards + beyond) * (1.0 + _STYLE * settings.style)
+    envelope = features.envelope.astype(np.float32)
     known, row = _distinct(features)
     tract, timbre = features.tract[known], features.timbre[known].astype(np.float32)
     warp = tract_warp(voice.tract, tract, reach)
@@ -161,7 +161,6 @@ def _spectrum(
     way[:, :, edge:] = way[:, :, edge : edge + 1]
     way = reach * _TIMBRE_SHARE * (way - way[:, :, 8:edge].mean(axis=2, keepdims=True))
     way[:, 1] = way[:, 0] + _UNVOICED_SHARE * (way[:, 1] - way[:, 0])
-    beyond = max(0.0, settings.similarity_boost - FULL_SIMILARITY)
     limit = _LIMIT + _EXTRA_LIMIT * beyond / (1.0 - FULL_SIMILARITY)
     way = np.clip(way, -limit, limit)
     unvoiced = (features.f0 == 0).astype(np.intp)

@@ -47,7 +47,8 @@ def _weights() -> dict[str, Array]:
 
 
 def _norm(x: Array) -> Array:
-    return np.asarray(x / np.sqrt((x * x).mean(axis=1, keepdims=True) + np.float32(1e-4)))
+    power = (x * x).sum(axis=1, keepdims=True) / np.float32(x.shape[1])
+    return np.asarray(x / np.sqrt(power + np.float32(1e-4)))
 
 
 class Salience:
