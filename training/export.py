@@ -90,7 +90,7 @@ class ContentGraph(nn.Module):
         net = self.content
         x = torch.cat((mel[0].clamp(-8.0, 6.0), relative[0].clamp(-10.0, 4.0)), dim=-1)
         x = nn.functional.linear(x * 0.5, self.enter, net.enter.bias)
-        x = x + patient * self.waits
+        x = x + patient * self.waits[:, 0]
         following = []
         for index, block in enumerate(net.blocks):
             x, after = block_step(block, x, state[index : index + 1], None)  # type: ignore[arg-type]
