@@ -189,6 +189,16 @@ class ModulationGraph(nn.Module):
         return self.timbre.modulation(means)
 
 
+def strip(path: Path) -> None:
+    """Take out of a graph what the exporter notes beside it: where on this machine it came from."""
+    model = onnx.load(path)
+    for part in (*model.graph.node, *model.graph.value_info, *model.graph.initializer, model.graph):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    model.ClearField("metadata_props")
+    onnx.save(model, path)
+
+
 def lighten(path: Path) -> None:
     """Give the matrices of a graph weights of eight bits, and their inputs too as they come.
 
@@ -222,6 +232,7 @@ def write(
     if program is None:
         raise RuntimeError(f"{path.name} was not exported")
     program.save(str(path))
+    strip(path)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     theirs = session.run(None, {name: value.numpy() for name, value in inputs.items()})
     with torch.no_grad():

@@ -72,6 +72,11 @@ def convert(
     return np.concatenate([*parts, stream.flush()])
 
 
+def test_shipped_graphs_do_not_tell_whose_machine_made_them() -> None:
+    for path in WEIGHTS.glob("*.onnx"):
+        assert b".py" not in path.read_bytes(), path.name
+
+
 @pytest.mark.parametrize("graph", ["content", "timbre", "keys", "modulation"])
 def test_shipped_graphs_answer_as_the_checkpoint_does(graph: str) -> None:
     with np.load(WEIGHTS / f"{graph}.npz") as held:
