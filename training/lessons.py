@@ -28,6 +28,7 @@ PRIOR_ROWS = 200.0
 """Rows of the average person that a person's mean begins with."""
 FEWEST = 5
 """Rows that a half of a phone must have to be told from others."""
+DIRECTIONS = "directions.npy"
 RIDGE = 0.03
 """Share of the mean variance added to every direction within the phones."""
 
@@ -122,6 +123,11 @@ def lessons_of(folder: Path) -> NDArray[np.float16] | None:
     return np.memmap(path, np.float16, "r").reshape(-1, LESSON) if path.exists() else None
 
 
+def directions_of(folder: Path) -> Array:
+    """Return the directions that a pack's lessons were seen along, (WIDTH, LESSON)."""
+    return np.asarray(np.load(folder / DIRECTIONS), np.float32)
+
+
 def main() -> None:
     """Find the discriminants on the first pack and write all packs' lessons."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -130,6 +136,7 @@ def main() -> None:
     arguments = parser.parse_args()
     heard = Heard(arguments.pack)
     directions = discriminants(heard, np.fromfile(arguments.pack / "labels.i8", np.int8))
+    np.save(arguments.pack / DIRECTIONS, directions)
     write(heard, directions, arguments.pack / "lessons.f16")
     if (arguments.spoken / "heard.f16").exists():
         write(Heard(arguments.spoken), directions, arguments.spoken / "lessons.f16")

@@ -1,0 +1,34 @@
+"""What is reckoned of the words that survive a conversion."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("faster_whisper", reason="training needs the extra 'training' (Whisper)")
+
+from training.hearing import lost, misheard, words_of
+
+
+def test_a_speaker_who_differs_all_along_loses_nothing_and_noise_loses_its_power() -> None:
+    rng = np.random.default_rng(0)
+    answer = rng.standard_normal((400, 8)).astype(np.float32)
+    loud = np.arange(500) % 4 > 0
+    assert lost(answer, answer + 3.0, loud) == pytest.approx(0.0, abs=1e-9)
+    noise = 0.5 * rng.standard_normal((380, 8)).astype(np.float32)
+    assert lost(answer, answer[:380] + noise, loud) == pytest.approx(0.25, abs=0.03)
+    spoilt = answer + np.where(loud[:400, None], 0.0, 50.0).astype(np.float32)
+    assert lost(answer, spoilt, loud) == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("heard", "errors"),
+    [
+        ("the lyrebird sings", 0.0),
+        ("The lyrebird, sings!", 0.0),
+        ("the bird sings", 1 / 3),
+        ("lyrebird sings", 1 / 3),
+        ("the lyrebird often sings well", 2 / 3),
+        ("", 1.0),
+    ],
+)
+def test_words_are_counted_as_the_word_error_rate_does(heard: str, errors: float) -> None:
+    assert misheard(words_of("The lyrebird sings."), words_of(heard)) == pytest.approx(errors)

@@ -1,0 +1,154 @@
+"""What the teacher still hears of held-out people's words after a conversion.
+
+    python -m training.hearing --pack ../packed --engine neural --level 3
+
+Phone errors of the judging suite's recogniser move by chance, and with what nobody hears. Here
+Whisper hears twenty conversions among readers that training left out: how far its encoder's answer,
+along the directions that tell sounds apart (`lessons.py`), has moved from what it answers to the
+source, as a share of that answer's power; and how many of its words differ. The networks have
+learnt from this very recogniser, so it compares settings and engines; it does not judge them.
+"""
+
+import argparse
+import json
+import random
+import re
+from pathlib import Path
+
+import numpy as np
+from evaluation.converters import converter
+from evaluation.pairs import Pair, target_of
+from numpy.typing import NDArray
+from rich.progress import track
+
+from menura.engine.interface import SAMPLE_RATE
+from menura.engine.neural import mapping
+from training.content import held_out
+from training.data import Clip, Pack
+from training.lessons import directions_of
+from training.teacher import Teacher
+
+PAIRS = 20
+"""Every second within one sex."""
+LONGEST = 7.5
+"""Seconds of a source that are heard."""
+LEAST = 11.5
+"""Seconds of speech that a target must have."""
+LOUD = 5.0
+"""Nepers of power under the loudest frame within which frames count."""
+ROWS_PER_SECOND = 50
+SEED = 4
+
+Array = NDArray[np.float32]
+
+
+def held_out_pairs(folder: Path) -> list[Pair]:
+    """Return conversions among a pack's held-out readers, each as rarely repeated as can be."""
+    pack = Pack(folder)
+    held = held_out([clip for clip in pack.clips if clip.split == "train"])
+    lines = (folder / "index.jsonl").read_text(encoding="utf-8").splitlines()
+    sexes = {row["path"]: row["sex"] for row in map(json.loads, lines)}
+    clips: dict[str, list[Clip]] = {}
+    for clip in pack.clips:
+        if clip.split == "train" and clip.corpus == "librispeech" and clip.person in held:
+            clips.setdefault(clip.person, []).append(clip)
+    sex = {person: sexes[own[0].path] for person, own in clips.items()}
+    long = [p for p, own in clips.items() if sum(c.frames for c in own) > 100 * LEAST]
+    rng = random.Random(SEED)
+    chosen: list[tuple[str, str]] = []
+    used: dict[tuple[str, str], int] = {}
+    for turn in range(PAIRS):
+        pool = [
+            (source, target)
+            for source in sorted(clips)
+            for target in long
+            if source != target
+            and (sex[source] == sex[target]) == (turn % 2 == 0)
+            and (source, target) not in chosen
+        ]
+        rng.shuffle(pool)
+        pick = min(
+            pool,
+            key=lambda pair: used.get(("source", pair[0]), 0) + used.get(("target", pair[1]), 0),
+        )
+        for role, person in zip(("source", "target"), pick, strict=True):
+            used[role, person] = used.get((role, person), 0) + 1
+        chosen.append(pick)
+    pairs = []
+    for source, target in chosen:
+        speech = np.concatenate([pack.wave(clip) for clip in clips[target]])
+        pairs.append(
+            Pair(
+                f"{source}__{target}",
+                "held",
+                pack.wave(clips[source][0])[: int(LONGEST * SAMPLE_RATE)],
+                sex[source],
+                target_of(target, sex[target], [speech]),
+            )
+        )
+    return pairs
+
+
+def lost(before: Array, after: Array, loud: NDArray[np.bool_]) -> float:
+    """Return how far an answer has moved, as a share of its power about its mean.
+
+    before, after: the teacher's, a row per 20 ms. loud: the rows that count. What differs all
+    along, as a speaker does, is no loss.
+    """
+    rows = min(len(before), len(after), len(loud))
+    kept = loud[:rows]
+    here, there = (part[:rows][kept] - part[:rows][kept].mean(axis=0) for part in (before, after))
+    return float(np.square(here - there).sum() / np.square(here).sum())
+
+
+def misheard(said: list[str], heard: list[str]) -> float:
+    """Return the word error rate: the least changes that make `heard` of `said`, per word said."""
+    costs = list(range(len(heard) + 1))
+    for row, word in enumerate(said, 1):
+        diagonal, costs[0] = costs[0], row
+        for column, other in enumerate(heard, 1):
+            change = diagonal + (word != other)
+            diagonal = costs[column]
+            costs[column] = min(costs[column] + 1, costs[column - 1] + 1, change)
+    return costs[-1] / max(1, len(said))
+
+
+def loud_rows(wave: Array) -> NDArray[np.bool_]:
+    """Return which 20 ms of a wave are speech rather than pause."""
+    length = SAMPLE_RATE // ROWS_PER_SECOND
+    power = np.square(wave[: len(wave) // length * length].reshape(-1, length)).mean(axis=1)
+    level = np.log(power + 1e-9)
+    return np.asarray(level > level.max() - LOUD)
+
+
+def words_of(text: str | None) -> list[str]:
+    """Return a transcript's words without their punctuation."""
+    return re.sub(r"[^a-z' ]", " ", (text or "").lower()).split()
+
+
+def main() -> None:
+    """Convert and hear the pairs; one line with the means."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--pack", type=Path, default=Path("../packed"))
+    parser.add_argument("--model", type=Path, default=Path("../whisper"))
+    parser.add_argument("--engine", default="neural", help="as for `make evaluate`")
+    parser.add_argument("--level", type=int, default=3)
+    parser.add_argument("--kept", type=float, help="another share of the source's envelope")
+    arguments = parser.parse_args()
+    if arguments.kept is not None:
+        mapping.KEPT = arguments.kept
+    directions = directions_of(arguments.pack)
+    teacher, engine = Teacher(arguments.model), converter(arguments.engine, arguments.level)
+    missed, errors = [], []
+    for pair in track(held_out_pairs(arguments.pack), "hearing"):
+        (before, said), (after, heard) = (
+            teacher.hear(wave, True) for wave in (pair.source, engine.convert(pair))
+        )
+        answers = (rows.astype(np.float32) @ directions for rows in (before, after))
+        missed.append(lost(*answers, loud_rows(pair.source)))
+        errors.append(misheard(words_of(said), words_of(heard)))
+    print(f"{engine.name}: lost {np.mean(missed):.3f}, words {np.mean(errors):.3f}")
+
+
+if __name__ == "__main__":
+    main()
