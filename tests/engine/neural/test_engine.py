@@ -191,6 +191,49 @@ def test_wild_input_gives_finite_output(engine: NeuralEngine, voice: NeuralVoice
     assert np.isfinite(out).all()
 
 
+def test_a_high_hiss_is_not_made_louder(engine: NeuralEngine, voice: NeuralVoice) -> None:
+    higher = soxr.resample(speech("female_ljspeech.flac", 6.0), 24_000, 20_000)
+    before, after = (
+        np.square(part[: len(part) // 480 * 480].reshape(-1, 480)).mean(axis=1)
+        for part in (higher, convert(engine, voice, higher))
+    )
+    leap = (after > 6.3 * before) & (after > 0.01 * after.max())
+    assert leap.mean() < 0.03
+
+
+@pytest.mark.parametrize("kind", ["child", "shouting", "singing", "creak", "two people"])
+def test_unusual_voices_stay_sensible(
+    engine: NeuralEngine, voice: NeuralVoice, source: np.ndarray, kind: str
+) -> None:
+    rng = np.random.default_rng(6)
+    woman = speech("female_ljspeech.flac", 4.0)
+    time = np.arange(len(source)) / 24_000
+    # Sung at 330 Hz with a vibrato; creak is irregular pulses at 35 to 70 Hz: both under a vowel.
+    vibrato = np.cumsum(330.0 * 2.0 ** (0.5 / 12 * np.sin(2 * np.pi * 5.5 * time))) / 24_000
+    irregular = np.cumsum(np.repeat(rng.uniform(35.0, 70.0, len(time) // 400 + 1), 400))
+    ear = np.exp(-np.arange(600) / 90.0) * np.cos(2 * np.pi * 650.0 * np.arange(600) / 24_000)
+    sung, creaky = (
+        0.2 * np.convolve(np.diff(np.floor(turns), prepend=0.0), ear)[: len(time)]
+        for turns in (vibrato, irregular[: len(time)] / 24_000)
+    )
+    odd = {
+        "child": soxr.resample(woman, 24_000, 17_500),
+        "shouting": np.clip(8.0 * source / np.abs(source).max(), -0.98, 0.98),
+        "singing": sung,
+        "creak": creaky,
+        "two people": 0.5 * source + 0.5 * woman[: len(source)],
+    }[kind].astype(np.float32)
+    result = convert(engine, voice, odd)
+    assert len(result) == len(odd)
+    assert np.isfinite(result).all()
+    assert np.abs(result).max() <= 1.0
+    assert abs(10 * np.log10(np.mean(result**2) / np.mean(odd**2))) < 4.0
+    if kind in {"child", "shouting", "singing"}:
+        analysis = engine.analysis(LATENCY_PROFILES[0])
+        analysis.push(result)
+        assert 12 * abs(float(analysis.flush().pitch[-1, 0]) - voice.pitch) < 3.0
+
+
 @pytest.mark.parametrize(
     "option",
     [

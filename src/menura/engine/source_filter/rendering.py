@@ -31,6 +31,10 @@ _KNEE = 0.8
 """Amplitude above which peaks are bent so that they stay below full scale."""
 
 
+_HISS_LIMIT = 0.7
+"""Nepers of power (3 dB) by which unvoiced sound may become louder."""
+
+
 class Mapping(Protocol):
     """Turns the features of one stream, block by block, into what the voice would have uttered."""
 
@@ -46,6 +50,19 @@ class Mapping(Protocol):
     def change(self, voice: Voice | None, settings: ConversionSettings | None) -> None:
         """Change voice or settings from the next block on."""
         ...
+
+
+def _too_loud(sound: Sound, gains: Array) -> Array:
+    """Return by how much unvoiced instants would be louder than _HISS_LIMIT allows, in log power.
+
+    Long-term spectra know little of the highest bands, where a hiss has all its power: a voice that
+    has much of it there would make every s of a source whose s lies elsewhere 20 dB louder.
+    """
+    with np.errstate(over="ignore"):
+        wanted = np.log(np.exp(sound.envelope + gains).sum(axis=1))
+        had = np.log(np.exp(sound.envelope - sound.change).sum(axis=1))
+    above = np.maximum(wanted - had - _HISS_LIMIT, 0.0)
+    return np.asarray(np.where(sound.f0 > 0, 0.0, above), dtype=np.float32)
 
 
 class _Level:
@@ -151,6 +168,7 @@ class SourceFilterRendering:
         grains = windows(self._rows.samples.ravel(), 2 * STEP)[starts]
         sound = self._mapping.push(shown)
         gains = self._equaliser.gains(self._block_length) + self._level.gain
+        gains = gains - _too_loud(sound, gains)[:, None]
         equal = replace(sound, envelope=sound.envelope + gains, change=sound.change + gains)
         out = self._synthesiser.push(equal, grains)
         self._equaliser.hear(out, bool((sound.f0 > 0).any()))
