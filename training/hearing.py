@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from evaluation.converters import converter
 from evaluation.pairs import Pair, target_of
+from evaluation.recogniser import error_rate
 from numpy.typing import NDArray
 from rich.progress import track
 
@@ -101,18 +102,6 @@ def lost(before: Array, after: Array, loud: NDArray[np.bool_]) -> float:
     return float(np.square(here - there).sum() / np.square(here).sum())
 
 
-def misheard(said: list[str], heard: list[str]) -> float:
-    """Return the word error rate: the least changes that make `heard` of `said`, per word said."""
-    costs = list(range(len(heard) + 1))
-    for row, word in enumerate(said, 1):
-        diagonal, costs[0] = costs[0], row
-        for column, other in enumerate(heard, 1):
-            change = diagonal + (word != other)
-            diagonal = costs[column]
-            costs[column] = min(costs[column] + 1, costs[column - 1] + 1, change)
-    return costs[-1] / max(1, len(said))
-
-
 def loud_rows(wave: Array) -> NDArray[np.bool_]:
     """Return which 20 ms of a wave are speech rather than pause."""
     length = SAMPLE_RATE // ROWS_PER_SECOND
@@ -146,8 +135,8 @@ def main() -> None:
         )
         answers = (rows.astype(np.float32) @ directions for rows in (before, after))
         missed.append(lost(*answers, loud_rows(pair.source)))
-        errors.append(misheard(words_of(said), words_of(heard)))
-    print(f"{engine.name}: lost {np.mean(missed):.3f}, words {np.mean(errors):.3f}")
+        errors.append(error_rate(words_of(said), words_of(heard)))
+    print(f"{engine.name}: lost {np.mean(missed):.3f}, words {np.nanmean(errors):.3f}")
 
 
 if __name__ == "__main__":

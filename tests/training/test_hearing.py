@@ -5,7 +5,8 @@ import pytest
 
 pytest.importorskip("faster_whisper", reason="training needs the extra 'training' (Whisper)")
 
-from training.hearing import lost, misheard, words_of
+from evaluation.recogniser import error_rate
+from training.hearing import lost, words_of
 
 
 def test_a_speaker_who_differs_all_along_loses_nothing_and_noise_loses_its_power() -> None:
@@ -31,4 +32,4 @@ def test_a_speaker_who_differs_all_along_loses_nothing_and_noise_loses_its_power
     ],
 )
 def test_words_are_counted_as_the_word_error_rate_does(heard: str, errors: float) -> None:
-    assert misheard(words_of("The lyrebird sings."), words_of(heard)) == pytest.approx(errors)
+    assert error_rate(words_of("The lyrebird sings."), words_of(heard)) == pytest.approx(errors)

@@ -90,9 +90,11 @@ def test_shipped_graphs_answer_as_the_checkpoint_does(graph: str) -> None:
         str(WEIGHTS / f"{graph}.onnx"), providers=["CPUExecutionProvider"]
     )
     answer = session.run(None, asked)[0]
-    # Eight-bit weights where a block is computed, what torch says where a voice is measured.
-    allowed = 0.04 if graph in {"content", "timbre"} else 1e-4
-    assert np.sqrt(np.mean((answer - expected) ** 2)) < allowed * expected.std()
+    if graph in {"content", "timbre"}:
+        # Eight-bit weights, where a block is computed.
+        assert np.sqrt(np.mean((answer - expected) ** 2)) < 0.04 * expected.std()
+    else:
+        assert np.abs(answer - expected).max() < 1e-4 * max(1.0, float(np.abs(expected).max()))
 
 
 def test_shipped_weights_are_small() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from menura.engine.interface import HOP, SAMPLE_RATE
-from menura.engine.source_filter.spectrum import Array
+from menura.engine.source_filter.spectrum import Array, windows
 from menura.engine.source_filter.spectrum import mel as mel_scale
 
 FFT = 1024
@@ -66,11 +66,7 @@ def frames_of(samples: Array, first: int, length: int, count: int) -> Array:
     last = first + (count - 1) * HOP + length
     if first < 0 or last > len(samples):
         samples = np.pad(samples, (max(0, -first), max(0, last - len(samples))))
-    step = samples.strides[0]
-    # Not sliding_window_view: its checks cost more than the windows in a 20 ms block.
-    return np.lib.stride_tricks.as_strided(
-        samples[max(0, first) :], (count, length), (HOP * step, step), writeable=False
-    )
+    return windows(samples, length)[max(0, first) :: HOP][:count]
 
 
 def power(samples: Array, count: int, warp: float = 1.0) -> Array:

@@ -29,8 +29,6 @@ _LEVEL_LIMIT = 0.7
 """Largest correction of the level in nepers of power (3 dB)."""
 _KNEE = 0.8
 """Amplitude above which peaks are bent so that they stay below full scale."""
-
-
 _HISS_LIMIT = 0.7
 """Nepers of power (3 dB) by which unvoiced sound may become louder."""
 
@@ -58,11 +56,14 @@ def _too_loud(sound: Sound, gains: Array) -> Array:
     Long-term spectra know little of the highest bands, where a hiss has all its power: a voice that
     has much of it there would make every s of a source whose s lies elsewhere 20 dB louder.
     """
-    with np.errstate(over="ignore"):
-        wanted = np.log(np.exp(sound.envelope + gains).sum(axis=1))
-        had = np.log(np.exp(sound.envelope - sound.change).sum(axis=1))
-    above = np.maximum(wanted - had - _HISS_LIMIT, 0.0)
-    return np.asarray(np.where(sound.f0 > 0, 0.0, above), dtype=np.float32)
+    excess = np.zeros(len(sound.f0), np.float32)
+    hiss = np.flatnonzero(sound.f0 == 0)
+    if len(hiss):
+        envelope = sound.envelope[hiss]
+        wanted = np.log(np.exp(envelope + gains[hiss]).sum(axis=1))
+        had = np.log(np.exp(envelope - sound.change[hiss]).sum(axis=1))
+        excess[hiss] = np.maximum(wanted - had - _HISS_LIMIT, 0.0)
+    return excess
 
 
 class _Level:
