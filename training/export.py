@@ -11,10 +11,12 @@ of eight bits: a stream of 20 ms blocks mostly waits for weights to come from me
 """
 
 import argparse
+import copy
 import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,45 +45,71 @@ COARSE = 0.04
 """Share of an answer's deviation by which eight bits may be off, root mean square."""
 
 
-def frame_norm(x: Tensor) -> Tensor:
-    """Return `rms_norm` in as few operations as onnxruntime needs."""
-    return x / torch.sqrt((x * x).mean(dim=-1, keepdim=True) + 1e-4)
+def frame_norm(x: Tensor, scale: Tensor) -> Tensor:
+    """Return `rms_norm` times a scale, (width,), written so that onnxruntime makes one operation of
+    it."""
+    return x / torch.sqrt(x.pow(2).mean(dim=-1, keepdim=True) + 1e-4) * scale
 
 
 def block_step(
-    block: Block, x: Tensor, state: Tensor, film: Tensor | None
+    block: Block, x: Tensor, state: Tensor, passes: int, film: tuple[Tensor, Tensor] | None
 ) -> tuple[Tensor, Tensor]:
-    """Return what `Block` computes for passes that share their weights, and the next state.
+    """Return what `Block` computes for passes that share its weights, and the next state, in few
+    operations: at two frames a call, calling one costs more than what it does.
 
-    x: the passes' frames one below the other, (passes time, width); plain matrices, which
-    onnxruntime fuses: its depthwise convolution and its transposes cost more than the
-    multiplications at two frames a call. state: (passes, 6, width).
+    x: every frame's passes one below the other, (time * passes, width). state: the frames before,
+    (past * passes, width). film: scale and shift, (width,) each.
     """
-    passes = state.shape[0]
-    heard = torch.cat((state, x.reshape(passes, -1, x.shape[1])), dim=1)
-    time = heard.shape[1] - block.past
-    steps = torch.arange(time)[:, None] + torch.arange(block.past + 1)
-    weight = block.depthwise.weight[:, 0].T
-    y = (heard[:, steps] * weight).sum(dim=2) + block.depthwise.bias
-    y = frame_norm(y.flatten(0, 1))
-    if film is not None:
-        scale, shift = film.chunk(2)
-        y = y * (1.0 + scale) + shift
+    heard = torch.cat((state, x))
+    steps = torch.arange(x.shape[0])[:, None] + passes * torch.arange(block.past + 1)
+    # An embedding is exported as one operation, where indexing is three.
+    taps = nn.functional.embedding(steps, heard)
+    y = (taps * block.depthwise.weight[:, 0].T).sum(dim=1) + block.depthwise.bias
+    scale, shift = film or (torch.ones(x.shape[1]), None)
+    y = frame_norm(y, scale)
+    if shift is not None:
+        y = y + shift
     y = block.reduce(nn.functional.silu(block.expand(y)))
-    return x + block.scale * y, heard[:, time:]
+    return x + y, heard[-passes * block.past :]
+
+
+@torch.no_grad()
+def folded(blocks: nn.ModuleList) -> nn.ModuleList:
+    """Return blocks that compute the same, their scales being within the matrices."""
+    blocks = copy.deepcopy(blocks)
+    for block in blocks:
+        block.reduce.weight *= block.scale[:, None]  # type: ignore
+        block.reduce.bias *= block.scale  # type: ignore
+    return blocks
+
+
+def blocks_step(
+    blocks: nn.ModuleList,
+    x: Tensor,
+    state: Tensor,
+    passes: int,
+    films: Sequence[tuple[Tensor, Tensor] | None],
+) -> tuple[Tensor, Tensor]:
+    """Return what folded blocks compute one after the other, and their next states, one below the
+    other."""
+    following = []
+    states = state.chunk(len(blocks))
+    for block, before, film in zip(blocks, states, films, strict=True):
+        x, after = block_step(block, x, before, passes, film)  # type: ignore[arg-type]
+        following.append(after)
+    return x, torch.cat(following)
 
 
 class ContentGraph(nn.Module):
-    """Content network with its states as one tensor, (blocks, 6, width)."""
+    """Content network with its states one below the other, (blocks * past, width)."""
 
     def __init__(self, model: Content) -> None:
         super().__init__()
         self.content = model
+        self.blocks = folded(model.blocks)
         # Whole matrices, of which quantisation knows what to do.
-        self.enter, self.waits = (
-            nn.Parameter(part.detach().clone())
-            for part in model.enter.weight.split((MELS + 1, 1), 1)
-        )
+        told, waits = model.enter.weight.detach().split((MELS + 1, 1), 1)
+        self.enter, self.waits = nn.Parameter(told * 0.5), nn.Parameter(waits.clone())
 
     def forward(
         self, mel: Tensor, relative: Tensor, patient: Tensor, state: Tensor
@@ -89,29 +117,28 @@ class ContentGraph(nn.Module):
         """Return codes and the next state."""
         net = self.content
         x = torch.cat((mel[0].clamp(-8.0, 6.0), relative[0].clamp(-10.0, 4.0)), dim=-1)
-        x = nn.functional.linear(x * 0.5, self.enter, net.enter.bias)
-        x = x + patient * self.waits[:, 0]
-        following = []
-        for index, block in enumerate(net.blocks):
-            x, after = block_step(block, x, state[index : index + 1], None)  # type: ignore[arg-type]
-            following.append(after[0])
-        return frame_norm(net.leave(frame_norm(x)))[None], torch.stack(following)
+        x = nn.functional.linear(x, self.enter, net.enter.bias) + patient * self.waits[:, 0]
+        x, following = blocks_step(self.blocks, x, state, 1, [None] * len(self.blocks))
+        code = net.leave(frame_norm(x, torch.ones(x.shape[-1])))
+        return frame_norm(code, torch.ones(CODE))[None], following
 
     def plain(self, mel: Tensor, relative: Tensor, patient: Tensor, state: Tensor) -> Tensor:
         """Return the codes of the network as it was trained."""
-        states = [state[index].T[None] for index in range(len(self.content.blocks))]
+        states = [part.T[None] for part in state.chunk(len(self.content.blocks))]
         return self.content(mel, relative, patient, states)[0]  # type: ignore[no-any-return]
 
 
 class TimbreGraph(nn.Module):
-    """Timbre network twice, seeing the source's envelope and without it, with the states of both as
-    one tensor, (2, blocks, 6, width): its weights are read once."""
+    """Timbre network twice, seeing the source's envelope and without it, side by side: its weights
+    are read once. States one below the other, (blocks * past * 2, width)."""
 
     def __init__(self, model: Timbre) -> None:
         super().__init__()
         self.timbre = model
+        self.blocks = folded(model.blocks)
         first, last = CODE + HEADS * bands.COUNT, -CONTROLS
-        entering = model.enter.weight.detach()
+        entering = model.enter.weight.detach().clone()
+        entering[:, CODE : first + bands.COUNT + 1] *= 0.5
         self.blind = nn.Parameter(torch.cat((entering[:, :first], entering[:, last:]), dim=1))
         self.seeing = nn.Parameter(entering[:, first:last].clone())
 
@@ -125,25 +152,23 @@ class TimbreGraph(nn.Module):
         modulation: Tensor,
         state: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Return envelopes over the level, (2, time, 64), and the next state."""
+        """Return envelopes over the level, (time, 2, 64), and the next state."""
         net = self.timbre
         query = net.query(torch.cat((code[0], controls[0, :, -1:]), dim=-1))
         query = query.reshape(-1, HEADS, KEY)
         query = query / torch.sqrt((query * query).sum(dim=-1, keepdim=True) + 1e-12)
         fit = query.transpose(0, 1) @ keys[0].permute(1, 2, 0)
         weights = torch.softmax(fit * torch.exp(net.sharpness)[:, None, None], dim=-1)
-        found = weights @ values
-        both = torch.cat((code[0], found.transpose(0, 1).flatten(1) * 0.5, controls[0]), dim=-1)
+        found = (weights @ values).transpose(0, 1)
+        both = torch.cat((code[0], found.flatten(1), controls[0]), dim=-1)
         blind = nn.functional.linear(both, self.blind, net.enter.bias)
-        seeing = nn.functional.linear(carried[0] * 0.5, self.seeing)
-        x = torch.cat((blind + seeing, blind), dim=0)
-        following = []
-        for index, block in enumerate(net.blocks):
-            film = modulation[0, index]
-            x, after = block_step(block, x, state[:, index], film)  # type: ignore[arg-type]
-            following.append(after)
-        out = net.leave(frame_norm(x)).reshape(2, -1, bands.COUNT)
-        return found.mean(dim=0) + out, torch.stack(following, dim=1)
+        seeing = nn.functional.linear(carried[0], self.seeing)
+        x = torch.stack((blind + seeing, blind), dim=1).flatten(0, 1)
+        parts = modulation.unbind()
+        films = list(zip(parts[::2], parts[1::2], strict=True))
+        x, following = blocks_step(self.blocks, x, state, 2, films)
+        out = net.leave(frame_norm(x, torch.ones(x.shape[1])))
+        return found.mean(dim=1, keepdim=True) + out.unflatten(0, (-1, 2)), following
 
     def plain(
         self,
@@ -156,13 +181,19 @@ class TimbreGraph(nn.Module):
         state: Tensor,
     ) -> Tensor:
         """Return the envelopes of the network as it was trained."""
-        states = [state[:, index].transpose(1, 2) for index in range(len(self.timbre.blocks))]
+        states = [
+            part.unflatten(0, (-1, 2)).permute(1, 2, 0)
+            for part in state.chunk(len(self.timbre.blocks))
+        ]
         twice = [each.expand(2, -1, -1) for each in (code, controls)]
         told = torch.cat((carried, torch.zeros_like(carried)))
-        return self.timbre(  # type: ignore[no-any-return]
+        films = modulation.clone()
+        films[::2] -= 1.0
+        out: Tensor = self.timbre(
             twice[0], told, twice[1], keys.expand(2, -1, -1, -1), values.expand(2, -1, -1),
-            modulation.expand(2, -1, -1), states,
+            films.reshape(1, len(self.timbre.blocks), -1).expand(2, -1, -1), states,
         )[0]  # fmt: skip
+        return out.transpose(0, 1)
 
 
 class KeysGraph(nn.Module):
@@ -185,8 +216,9 @@ class ModulationGraph(nn.Module):
         self.timbre = model
 
     def forward(self, means: Tensor) -> Tensor:
-        """Return scales and shifts, (1, blocks, 2 width)."""
-        return self.timbre.modulation(means)
+        """Return every block's scale, then its shift, (2 blocks, width)."""
+        films = self.timbre.modulation(means)[0].unflatten(-1, (2, -1))
+        return (films + torch.tensor([[1.0], [0.0]])).flatten(0, 1)
 
 
 def strip(path: Path) -> None:
@@ -268,8 +300,8 @@ def export(content_weights: Path, timbre_weights: Path, target: Path) -> None:
     heard, prior = load_content(content_weights)
     formed = Timbre()
     formed.load_state_dict(load_file(timbre_weights))
-    content_state = (content.BLOCKS, content.KERNEL - 1, content.WIDTH)
-    timbre_state = (2, timbre.BLOCKS, timbre.KERNEL - 1, timbre.WIDTH)
+    content_state = (content.BLOCKS * (content.KERNEL - 1), content.WIDTH)
+    timbre_state = (timbre.BLOCKS * (timbre.KERNEL - 1) * 2, timbre.WIDTH)
     torch.manual_seed(0)
     time = 11
     target.mkdir(parents=True, exist_ok=True)
@@ -296,7 +328,8 @@ def export(content_weights: Path, timbre_weights: Path, target: Path) -> None:
                 "controls": torch.randn(1, time, CONTROLS),
                 "keys": nn.functional.normalize(torch.randn(1, ROWS, HEADS, KEY), dim=-1),
                 "values": torch.randn(1, ROWS, bands.COUNT),
-                "modulation": 0.1 * torch.randn(1, timbre.BLOCKS, 2 * timbre.WIDTH),
+                "modulation": torch.tensor([1.0, 0.0]).repeat(timbre.BLOCKS)[:, None]
+                + 0.1 * torch.randn(2 * timbre.BLOCKS, timbre.WIDTH),
                 "state": torch.randn(timbre_state),
             },
             ["envelope", "next"],

@@ -113,8 +113,8 @@ class NeuralMapping:
             "carried": carried[None],
             "state": self._state,
         }
-        (seeing, blind), self._state = self._networks.timbre.run(None, told)
-        wanted = (1.0 - _UNCARRIED) * seeing + _UNCARRIED * blind
+        formed, self._state = self._networks.timbre.run(None, told)
+        wanted = (1.0 - _UNCARRIED) * formed[:, 0] + _UNCARRIED * formed[:, 1]
         centre = self._voice.means[: bands.COUNT]
         wanted = centre + np.float32(_LIVELY) * (wanted - centre)
         wanted += np.float32(KEPT) * (carried[:, : bands.COUNT] - wanted)
