@@ -98,3 +98,10 @@ def test_earlier_results_are_not_kept(shared_server: RunningServer) -> None:
     assert listed.json() == {"items": [], "has_more": False}
     gone = shared_server.client.delete("/v1/audio-isolation/history/abc")
     assert gone.json()["detail"]["code"] == "history_item_not_found"
+
+
+@pytest.mark.parametrize("page_size", [0, 1001])
+def test_a_page_of_no_size_is_refused(shared_server: RunningServer, page_size: int) -> None:
+    refused = shared_server.client.get(f"/v1/audio-isolation/history?page_size={page_size}")
+    assert refused.status_code == 400
+    assert refused.json()["detail"]["code"] == "invalid_page_size"

@@ -11,6 +11,7 @@ PATH = "/v1/usage/character-stats?start_unix=0&end_unix=1"
     [
         "/v1/history?page_size=",
         "/v1/history?page_size=&voice_id=",
+        "/v1/history?page_size=%20&voice_id=+%20",
         "/v1/history?source=&page_size=5",
         "/v1/history?search=&start_after_history_item_id=",
         PATH + "&metric=&aggregation_bucket_size=",

@@ -21,6 +21,7 @@ from menura.errors import BadRequest, InvalidContentType, MenuraError, SchemaVio
 
 LIMITS = FormLimits(file_bytes=1000, parts=10, text_bytes=100, idle_timeout=0.2)
 TYPE = "multipart/form-data; boundary=xyz"
+TEXTS = {"model_id", "name", "seed"}
 
 
 def part(
@@ -62,7 +63,8 @@ def read(
         return messages.pop(0)
 
     async def collect() -> list[object]:
-        return [event async for event in read_form({"headers": every}, receive, limits, {"audio"})]
+        scope = {"headers": every}
+        return [event async for event in read_form(scope, receive, limits, {"audio"}, TEXTS)]
 
     return asyncio.run(collect())
 
@@ -117,6 +119,37 @@ def test_audio_without_a_filename_is_a_file() -> None:
 def test_an_empty_file_begins_and_ends() -> None:
     events = read(part("audio", b"", "a") + b"--xyz--\r\n")
     assert events == [FileStart("audio", "a", None), FileEnd("audio")]
+
+
+def test_a_body_without_a_byte_is_an_empty_form() -> None:
+    assert read(b"") == []
+
+
+def test_a_text_with_a_filename_is_a_text() -> None:
+    events = read(part("seed", b"7", "seed", "application/octet-stream") + b"--xyz--\r\n")
+    assert events == [Field("seed", "7")]
+
+
+def test_a_text_that_nobody_wants_is_skipped_however_long() -> None:
+    other = part("zzz", b"z" * 500)
+    assert read(other + part("seed", b"1") + b"--xyz--\r\n") == [Field("seed", "1")]
+
+
+@pytest.mark.parametrize(
+    ("disposition", "name"),
+    [
+        ('filename="Jörg.wav"'.encode(), "Jörg.wav"),
+        ('filename="Jörg.wav"'.encode("latin-1"), "Jörg.wav"),
+        (b"filename*=UTF-8''J%C3%B6rg.wav", "Jörg.wav"),
+        (b"filename*=nonsense''a%20b.wav", "a b.wav"),
+        (b"filename*=broken", "broken"),
+        (b"x=y", None),
+    ],
+)
+def test_a_file_name_in_any_charset(disposition: bytes, name: str | None) -> None:
+    head = b'--xyz\r\nContent-Disposition: form-data; name="audio"; ' + disposition
+    events = read(head + b"\r\n\r\nx\r\n--xyz--\r\n")
+    assert events == [FileStart("audio", name, None), FileData(b"x"), FileEnd("audio")]
 
 
 def test_files_of_other_names_are_skipped_but_count() -> None:
@@ -180,7 +213,6 @@ def test_what_is_no_form_is_refused(content_type: str | None) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        b"",
         b"no boundary here",
         FORM[:-9],
         b"--xyz\r\nContent-Disposition: attachment; name=a\r\n\r\nv\r\n--xyz--\r\n",

@@ -107,6 +107,7 @@ def test_limits_are_set_and_cleared(shared_server: RunningServer, holder: str) -
         ({"name": ""}, 400),
         ({"name": "x" * 500}, 400),
         ({"name": None}, 422),
+        ({"name": "nul \x00"}, 400),
         ({"permissions": ["fly"]}, 400),
         ({"permissions": "some"}, 422),
         ({"permissions": None}, 422),
@@ -127,6 +128,43 @@ def test_what_cannot_be_is_refused(
     assert shared_server.client.get(f"/v1/service-accounts/{holder}/api-keys").json() == {
         "api-keys": []
     }
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        {"character_limit": 0},
+        {"allowed_ips": ["127.0.0.1"]},
+        {"expires_at_unix": int(time.time()) + 3600},
+        {"tts_concurrency_limit": 1},
+    ],
+)
+def test_a_limited_key_lifts_no_limit(
+    shared_server: RunningServer, holder: str, limit: dict[str, Any]
+) -> None:
+    made = make(shared_server, holder, permissions=["workspace_write"], **limit).json()
+    path = f"/v1/service-accounts/{holder}/api-keys"
+    with shared_server.anonymous(headers={"xi-api-key": made["xi-api-key"]}) as client:
+        freed = client.patch(f"{path}/{made['key_id']}", json=dict.fromkeys(limit, "clear"))
+        other = client.post(path, json={"name": "up", "permissions": ["workspace_write"]})
+        for answer in (freed, other):
+            assert answer.status_code == 401
+            assert answer.json()["detail"]["code"] == "missing_permissions"
+        named = client.patch(f"{path}/{made['key_id']}", json={"name": "still mine"})
+        assert named.status_code == 200
+    (listed,) = shared_server.client.get(path).json()["api-keys"]
+    assert listed["name"] == "still mine"
+    assert all(listed[name] is not None for name in limit if name in listed)
+
+
+def test_half_a_character_is_no_name(shared_server: RunningServer, holder: str) -> None:
+    answer = shared_server.client.post(
+        f"/v1/service-accounts/{holder}/api-keys",
+        content=b'{"name": "\\ud800", "permissions": "all"}',
+        headers={"content-type": "application/json"},
+    )
+    assert answer.status_code == 400
+    assert answer.json()["detail"]["param"] == "name"
 
 
 def test_no_key_makes_a_stronger_one(shared_server: RunningServer, holder: str) -> None:

@@ -288,6 +288,31 @@ def test_repeated_fields_are_refused(shared_server: RunningServer) -> None:
         assert reply.json()["detail"][0]["loc"] == ["body", parts[0][0]]
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "code"),
+    [
+        ("model_id", "nonsense", "model_not_found"),
+        ("voice_settings", "garbage", "invalid_voice_settings"),
+    ],
+)
+def test_a_text_field_with_a_filename_counts(
+    shared_server: RunningServer, name: str, value: str, code: str
+) -> None:
+    """`requests` and browsers' FormData give one to texts among files."""
+    reply = shared_server.client.post(
+        CONVERT, files={"audio": ("a.wav", wav(tone(1.0))), name: (name, value)}
+    )
+    assert reply.status_code == 400
+    assert reply.json()["detail"]["code"] == code
+
+
+def test_a_form_without_a_byte_has_no_audio(shared_server: RunningServer) -> None:
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    reply = shared_server.client.post(CONVERT, headers=headers)
+    assert reply.status_code == 422
+    assert reply.json()["detail"][0]["loc"] == ["body", "audio"]
+
+
 REFUSALS: list[tuple[str, dict[str, str], bytes, int, str]] = [
     ("/v1/speech-to-speech/doesnotexist", {}, b"x", 404, "voice_not_found"),
     ("/v1/speech-to-speech/" + "a" * 500, {}, b"x", 404, "voice_not_found"),

@@ -117,6 +117,7 @@ def test_search_reads_every_parameter(shared_server: RunningServer) -> None:
         ("page_size=0", 400, "invalid_page_size"),
         ("page_size=101", 400, "invalid_page_size"),
         ("next_page_token=x", 400, "invalid_cursor"),
+        ("next_page_token=W10", 400, "invalid_cursor"),
         ("&".join(f"voice_ids=v{number}" for number in range(101)), 400, "invalid_parameters"),
         ("page_size=many", 422, None),
         ("include_total_count=perhaps", 422, None),
@@ -386,3 +387,22 @@ def test_the_document_describes_the_form(shared_server: RunningServer) -> None:
     assert set(schema["required"]) == {"name", "files"}
     assert "labels" in schema["properties"]
     assert json.dumps(document["paths"]["/v1/voices/{voice_id}/settings/edit"])
+
+
+@pytest.mark.parametrize("media_type", ["application/x-www-form-urlencoded", "text/plain"])
+def test_settings_that_are_not_said_to_be_json(
+    shared_server: RunningServer, media_type: str
+) -> None:
+    refused = shared_server.client.post(
+        f"/v1/voices/{GEORGE}/settings/edit",
+        content=b'{"style": 0.1}',
+        headers={"content-type": media_type},
+    )
+    assert refused.status_code == 400
+    assert detail(refused)["code"] == "invalid_content_type"
+    assert media_type in detail(refused)["message"]
+
+
+def test_professional_clones_do_not_exist(shared_server: RunningServer) -> None:
+    for path in ("/v1/voices/pvc", "/v1/voices/pvc/x/samples"):
+        assert shared_server.client.post(path, json={"name": "x"}).status_code == 404

@@ -1,3 +1,4 @@
+import base64
 from contextlib import suppress
 
 import pytest
@@ -116,6 +117,29 @@ def test_page_size_out_of_range(page_size: int) -> None:
     with pytest.raises(InvalidPageSize) as refused:
         search_voices(VOICES, VoiceQuery(page_size=page_size))
     assert refused.value.param == "page_size"
+
+
+@pytest.mark.parametrize("sort", [None, "name", "created_at_unix"])
+@pytest.mark.parametrize("direction", ["asc", "desc"])
+def test_a_token_is_for_the_order_it_was_given_for(sort: str | None, direction: str) -> None:
+    first = search_voices(VOICES, VoiceQuery(page_size=1, sort=sort, sort_direction=direction))
+    for other in ("name", "created_at_unix", None):
+        for way in ("asc", "desc"):
+            query = VoiceQuery(
+                next_page_token=first.next_page_token, sort=other, sort_direction=way
+            )
+            if other == sort and (way == direction or sort is None):
+                search_voices(VOICES, query)
+            else:
+                with pytest.raises(InvalidCursor):
+                    search_voices(VOICES, query)
+
+
+@pytest.mark.parametrize("held", ["[]", "[NaN]", '[""]', '["", null, 1]', '["", [1], "a"]'])
+def test_a_token_of_another_make_is_refused(held: str) -> None:
+    token = base64.urlsafe_b64encode(held.encode()).decode().rstrip("=")
+    with pytest.raises(InvalidCursor):
+        search_voices(VOICES, VoiceQuery(next_page_token=token))
 
 
 @given(st.text(min_size=1) | st.sampled_from(["W10", "WyJhIl0", "WzFd", "W1tdXQ", "e30", "bnVsbA"]))

@@ -374,6 +374,10 @@ def test_labels_that_are_none(text: str) -> None:
         ("..", ""),
         (None, ""),
         ("x" * 300, "x" * 120),
+        ("x" * 300 + ".flac", "x" * 115 + ".flac"),
+        ("हिन्दी आवाज़.wav", "हिन्दी आवाज़.wav"),
+        ("Zoe\u0308 take [1]! \N{BIRD}.wav", "Zo\u00eb take [1]! \N{BIRD}.wav"),
+        ("left\u202eright.wav", "left_right.wav"),
     ],
 )
 def test_file_names_are_made_harmless(claimed: str | None, kept: str) -> None:

@@ -20,6 +20,7 @@ from menura.ids import new_id
 from menura.settings import Settings
 from menura.storage.database import Database
 from menura.storage.tables import Account, ApiKey, ServiceAccount, SingleUseToken
+from menura.storage.text import is_storable
 
 PREFIX = "sk_"
 HINT_LENGTH = len(PREFIX) + 5
@@ -100,6 +101,15 @@ class Keys:
             permissions=own,
             character_limit=key.character_limit,
             key_concurrency=key.concurrency_limit,
+            is_limited=any(
+                limit is not None
+                for limit in (
+                    key.character_limit,
+                    key.concurrency_limit,
+                    key.allowed_ips,
+                    key.expires_at,
+                )
+            ),
         )
 
     async def create(
@@ -220,6 +230,8 @@ def check_name(name: str) -> None:
     """Raise InvalidParameters unless the name is fit for a key or its holder."""
     if not name.strip() or len(name) > MAX_NAME:
         raise InvalidParameters(f"A name needs 1 to {MAX_NAME} characters.", param="name")
+    if not is_storable(name):
+        raise InvalidParameters(f"The name {name!a} holds what is no character.", param="name")
 
 
 def check_permissions(permissions: Sequence[str] | None) -> None:

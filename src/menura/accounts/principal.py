@@ -27,6 +27,7 @@ class Principal:
 
     permissions: null means all. character_limit: credits a month of this key alone.
     concurrency: parallel requests allowed to the account. key_concurrency: to this key alone.
+    is_limited: whether the key itself has a limit: of credits, of requests, of addresses, of time.
     hint: the first characters of the key.
     """
 
@@ -40,6 +41,7 @@ class Principal:
     permissions: frozenset[str] | None
     character_limit: int | None
     key_concurrency: int | None
+    is_limited: bool = False
 
     @property
     def concurrency(self) -> int:

@@ -5,7 +5,6 @@ and not kept, so the list of earlier ones is always empty.
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -24,11 +23,10 @@ from menura.audio.formats import DEFAULT_FORMAT, find_format
 from menura.conversion.passthrough import PassThrough, SameVoice
 from menura.conversion.request import ConversionRequest, DurationLimits, SourcePlan
 from menura.errors import HistoryItemNotFound
+from menura.history.service import MAX_PAGE, check_page_size
 
 PRODUCT = "audio_isolation"
 SAMPLE_RATE = 48_000
-PREVIEW_BYTES = 8_388_608
-"""Length of a text field: `preview_b64` is a picture."""
 
 _ENGINE = PassThrough()
 
@@ -44,12 +42,11 @@ class Isolation(Converting):
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, streaming: bool) -> None:
         settings = services_of(scope).settings
-        limits = FormLimits.of(settings, settings.max_isolation_upload_bytes)
         super().__init__(
             scope,
             receive,
             send,
-            form_limits=replace(limits, text_bytes=PREVIEW_BYTES),
+            form_limits=FormLimits.of(settings, settings.max_isolation_upload_bytes),
             durations=DurationLimits(settings.min_seconds, settings.max_isolation_seconds),
             streaming=streaming,
         )
@@ -157,14 +154,15 @@ for _suffix, _summary in (
     )
 
 
-@router.get("/history", responses=refusals(422), summary="Earlier isolations")
+@router.get("/history", responses=refusals(400, 422), summary="Earlier isolations")
 async def list_isolations(
     caller: Caller,
-    page_size: Annotated[int, Query(ge=1, le=1000)] = 100,
+    page_size: Annotated[int, Query(description=f"1 to {MAX_PAGE}.")] = 100,
     page: Annotated[int, Query(ge=0)] = 0,
     search: str | None = None,
 ) -> IsolationItems:
     """Return nothing: results are not kept."""
+    check_page_size(page_size)
     return IsolationItems()
 
 

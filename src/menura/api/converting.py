@@ -108,7 +108,7 @@ class Converting(ABC):
 
     async def run(self) -> None:
         """Serve the request. Raises MenuraError before the head is sent."""
-        events = read_form(self._scope, self._receive, self._form_limits, {"audio"})
+        events = read_form(self._scope, self._receive, self._form_limits, {"audio"}, self.fields)
         try:
             if self._is_duplex:
                 await self._while_uploading(events)

@@ -15,6 +15,8 @@ from starlette.types import Receive, Scope, Send
 
 from menura.errors import BadRequest, InvalidContentType, MalformedJson, MenuraError
 
+_NOT_JSON = "The body is not valid JSON."
+
 
 class ErrorDetail(BaseModel):
     """Why a request was refused. `param` names the one parameter that is to blame."""
@@ -118,6 +120,8 @@ def install(app: FastAPI) -> None:
     async def framework(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         if error.status_code == 400:
+            if _is_json(request):
+                return error_response(request.scope, MalformedJson(_NOT_JSON))
             return error_response(request.scope, BadRequest("The body cannot be read."))
         headers = dict(error.headers or {})
         if error.status_code == 405:
@@ -148,17 +152,23 @@ def _methods(request: Request) -> set[str]:
     return found
 
 
+def _is_json(request: Request) -> bool:
+    """Tell whether a request says that its body is JSON."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return media_type == "application/json" or media_type.endswith("+json")
+
+
 def _validation_response(request: Request, errors: Sequence[Any]) -> Response:
     if any(error["type"] == "json_invalid" for error in errors):
-        return error_response(request.scope, MalformedJson("The body is not valid JSON."))
+        return error_response(request.scope, MalformedJson(_NOT_JSON))
     content_type = request.headers.get("content-type", "")
-    if any(tuple(error["loc"]) == ("body",) for error in errors) and content_type:
+    of_body = any(tuple(error["loc"]) == ("body",) for error in errors)
+    if of_body and content_type and not _is_json(request):
         media_type = content_type.partition(";")[0].strip().lower()
-        if media_type != "application/json" and not media_type.endswith("+json"):
-            return error_response(
-                request.scope,
-                InvalidContentType(f"The body must be application/json, not {media_type[:100]!r}."),
-            )
+        return error_response(
+            request.scope,
+            InvalidContentType(f"The body must be application/json, not {media_type[:100]!r}."),
+        )
     # Only these three: the rejected input itself may be large or secret.
     items = [
         {"loc": list(error["loc"]), "msg": error["msg"], "type": error["type"]} for error in errors

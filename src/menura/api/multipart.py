@@ -9,6 +9,7 @@ import codecs
 import time
 from collections.abc import AsyncGenerator, Collection
 from dataclasses import dataclass
+from email.message import Message
 
 from multipart import (
     MultipartError,
@@ -31,6 +32,7 @@ _NOT_CHARSETS = frozenset(
     {"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape", "mbcs", "oem"}
 )
 _OVERHEAD = 1_048_576
+_HEADER_CHARSET = "latin-1"
 
 
 class ClientGone(Exception):
@@ -99,13 +101,17 @@ Event = Field | FileStart | FileData | FileEnd
 
 
 async def read_form(
-    scope: Scope, receive: Receive, limits: FormLimits, files: Collection[str]
+    scope: Scope,
+    receive: Receive,
+    limits: FormLimits,
+    files: Collection[str],
+    texts: Collection[str],
 ) -> AsyncGenerator[Event, None]:
     """Yield the parts of a form as they arrive.
 
-    files: names of parts that are files even when they come without a filename. A part of another
-    name with a filename is skipped, but counts. An empty body without a content type is an empty
-    form. Each field and each file name may be repeated; the caller decides what that means.
+    files, texts: names of the parts that are wanted, with or without a filename: clients add one to
+    texts, too, and leave it away from files. Others are skipped, but count. An empty body is an
+    empty form. Each name may be repeated; the caller decides what that means.
 
     Raises InvalidContentType, BadRequest (broken or stalled), RequestTooLarge, SchemaViolation (a
     text that does not decode), and ClientGone.
@@ -123,44 +129,47 @@ async def read_form(
     parser = _parser(content_type, limits)
     text = bytearray()
     part: MultipartSegment | None = None
-    is_file = is_wanted = False
+    is_file = is_text = False
     received = 0
+    name = ""
+    empty = True
     try:
         while chunk := await body.read():
+            empty = False
             for event in parser.parse(chunk):
                 if isinstance(event, MultipartSegment):
                     part = event
-                    is_file = _is_file(event) or event.name in files
-                    is_wanted = event.name in files
+                    name = _said(event.name or "")
+                    is_file = name in files
+                    is_text = name in texts and not is_file
                     text.clear()
-                    if is_wanted:
-                        yield FileStart(event.name or "", event.filename, event.content_type)
-                elif event is not None:
                     if is_file:
-                        received += len(event)
-                        if limits.file_bytes and received > limits.file_bytes:
-                            raise _too_large(received, limits)
-                        if is_wanted:
-                            yield FileData(bytes(event))
-                    else:
-                        text += event
-                        if len(text) > limits.text_bytes:
-                            raise RequestTooLarge(
-                                f"Field {_short(part)} is longer than {limits.text_bytes} bytes.",
-                                param=_short(part),
-                            )
+                        yield FileStart(name, _file_name(event), event.content_type)
+                elif event is not None and is_text:
+                    text += event
+                    if len(text) > limits.text_bytes:
+                        raise RequestTooLarge(
+                            f"Field {name[:64]} is longer than {limits.text_bytes} bytes.",
+                            param=name[:64],
+                        )
+                elif event is not None:
+                    received += len(event)
+                    if limits.file_bytes and received > limits.file_bytes:
+                        raise _too_large(received, limits)
+                    if is_file:
+                        yield FileData(bytes(event))
                 elif part is not None:
-                    name = part.name or ""
-                    if is_wanted:
+                    if is_file:
                         yield FileEnd(name)
-                    elif not is_file:
+                    elif is_text:
                         yield Field(name, _decode(name, bytes(text), part.charset))
                     part = None
-        parser.close()
+        if not empty:
+            parser.close()
     except ParserLimitReached as error:
         raise BadRequest(f"The form exceeds a limit: {error}.") from None
     except MultipartError as error:
-        raise BadRequest(f"The multipart body is broken: {error}.") from None
+        raise BadRequest(f"The multipart body is broken: {error.args[0]}.") from None
 
 
 class _Body:
@@ -222,15 +231,27 @@ def _parser(content_type: str, limits: FormLimits) -> PushMultipartParser:
         raise InvalidContentType(
             f"The multipart boundary {boundary[:40]!r} is missing or not usable."
         )
-    return PushMultipartParser(boundary, max_segment_count=limits.parts)
+    # Any bytes are text in this charset: what they mean is decided name by name.
+    return PushMultipartParser(
+        boundary, max_segment_count=limits.parts, header_charset=_HEADER_CHARSET
+    )
 
 
-def _is_file(part: MultipartSegment) -> bool:
-    return part.filename is not None or "filename*" in part.header("Content-Disposition", "")
+def _said(text: str) -> str:
+    """Return what a part's header says: UTF-8 where it is that, else Latin-1."""
+    try:
+        return text.encode(_HEADER_CHARSET).decode("utf-8")
+    except UnicodeDecodeError:
+        return text
 
 
-def _short(part: MultipartSegment | None) -> str:
-    return "" if part is None else (part.name or "")[:64]
+def _file_name(part: MultipartSegment) -> str | None:
+    """Return the name that a part claims, also where it is given as RFC 5987 has it."""
+    if part.filename is not None:
+        return _said(part.filename)
+    header = Message()
+    header["Content-Disposition"] = part.header("Content-Disposition", "")
+    return header.get_filename()
 
 
 def _too_large(size: int, limits: FormLimits) -> RequestTooLarge:

@@ -176,6 +176,7 @@ async def create_key(
     request: Request, service_account_user_id: str, new: NewKey, caller: Writer
 ) -> KeyMade:
     """Make a key. It cannot do more than the key that makes it."""
+    _check_unlimited(caller)
     permissions = _permissions(caller, new.permissions)
     _check_expiry(new.expires_at_unix)
     made = await services_of(request.scope).accounts.keys.create(
@@ -222,6 +223,8 @@ async def update_key(
         "concurrency_limit": changes.tts_concurrency_limit,
         "expires_at": changes.expires_at_unix,
     }
+    if any(value is not None for value in limits.values()):
+        _check_unlimited(caller)
     for column, value in limits.items():
         if value is not None:
             columns[column] = None if value in (CLEAR, []) else value
@@ -276,6 +279,14 @@ def _permissions(caller: Principal, wanted: list[str] | str) -> list[str] | None
     for permission in wanted:
         caller.require(permission)
     return wanted
+
+
+def _check_unlimited(caller: Principal) -> None:
+    """Raise MissingPermissions for a key that could make or become one with fewer limits."""
+    if caller.is_limited:
+        raise MissingPermissions(
+            "A key with limits of its own cannot make keys or change what limits them."
+        )
 
 
 def _check_expiry(expires_at: int | None) -> None:

@@ -139,7 +139,7 @@ async def _read_urlencoded(request: Request, form: VoiceForm) -> None:
 async def _read(request: Request, settings: Settings, voices: VoiceStore, form: VoiceForm) -> None:
     limits = FormLimits.of(settings)
     waiting = bytearray()
-    async for event in read_form(request.scope, request.receive, limits, {"files"}):
+    async for event in read_form(request.scope, request.receive, limits, {"files"}, VOICE_FORM):
         match event:
             case Field():
                 form.take(event.name, event.value)

@@ -16,7 +16,13 @@ from menura.api.history import Done
 from menura.api.ranges import ranged
 from menura.api.voice_forms import form_document, read_voice_form
 from menura.engine.registry import MODELS
-from menura.errors import InvalidVoiceSettings, SchemaViolation, VoiceNotFound
+from menura.errors import (
+    InvalidContentType,
+    InvalidVoiceSettings,
+    NotFound,
+    SchemaViolation,
+    VoiceNotFound,
+)
 from menura.voices.premade import find_premade, premade_file
 from menura.voices.preview import PREVIEW_FORMAT
 from menura.voices.search import VoiceQuery
@@ -234,6 +240,12 @@ async def add(request: Request, caller: Anyone) -> Made:
     return Made(voice_id=voice.voice_id)
 
 
+@router.post("/v1/voices/pvc", summary="Refuse a professional clone", responses=refusals(404))
+async def professional_clone(caller: Anyone) -> None:
+    """Refuse: there are no professional clones here."""
+    raise NotFound("There are no professional clones here; POST /v1/voices/add makes a voice.")
+
+
 @router.get("/v1/voices/{voice_id}", summary="Read a voice", responses=refusals(404, 422))
 async def get_voice(
     request: Request,
@@ -312,6 +324,9 @@ async def edit_settings(
     request: Request, caller: Writer, voice_id: VoiceId, changes: Annotated[Any, Body()]
 ) -> Done:
     """Merge settings into those of a voice; what is not sent or null stays as it is."""
+    if isinstance(changes, bytes):
+        media_type = request.headers.get("content-type", "")
+        raise InvalidContentType(f"The body must be application/json, not {media_type[:100]!r}.")
     if not isinstance(changes, dict):
         raise InvalidVoiceSettings("The settings must be a JSON object.", param="voice_settings")
     await services_of(request.scope).voices.edit_settings(

@@ -161,4 +161,4 @@ def engine_for(model_id: str = DEFAULT_MODEL) -> Engine:
             f"use one of {', '.join(_BUILDERS)}.",
             param="model_id",
         )
-    raise ModelNotFound(f"A model with id '{model_id}' was not found.", param="model_id")
+    raise ModelNotFound(f"A model with id {model_id[:64]!r} was not found.", param="model_id")

@@ -31,6 +31,16 @@ from menura.storage.objects import ObjectMissing, Objects, ObjectWriter, new_key
 from menura.storage.tables import HistoryItem, StoredObject
 
 MAX_PAGE = 1000
+
+
+def check_page_size(page_size: int) -> None:
+    """Raise InvalidPageSize unless so many items may be asked for at once."""
+    if not 1 <= page_size <= MAX_PAGE:
+        raise InvalidPageSize(
+            f"page_size must be 1 to {MAX_PAGE}, not {page_size}.", param="page_size"
+        )
+
+
 MAX_TIME = 2**63 - 1
 
 Direction = Literal["asc", "desc"]
@@ -147,10 +157,7 @@ class History:
 
     async def list(self, account_id: str, query: Query) -> Page:
         """Return one page. Raises InvalidPageSize, InvalidCursor, MissingRequiredField."""
-        if not 1 <= query.page_size <= MAX_PAGE:
-            raise InvalidPageSize(
-                f"page_size must be 1 to {MAX_PAGE}, not {query.page_size}.", param="page_size"
-            )
+        check_page_size(query.page_size)
         if query.start_after is not None and not is_item_id(query.start_after):
             raise InvalidCursor(
                 f"{query.start_after[:64]!r} is not a history item id.",

@@ -70,7 +70,7 @@ def search_voices(voices: Iterable[Voice], query: VoiceQuery) -> VoicePage:
     keyed.sort(key=lambda pair: pair[0], reverse=descending)
     start = 0
     if query.next_page_token:
-        last = _read_token(query.next_page_token)
+        last = _read_token(query.next_page_token, _order(query))
         try:
             start = sum(key >= last if descending else key <= last for key, _ in keyed)
         except TypeError:
@@ -80,7 +80,7 @@ def search_voices(voices: Iterable[Voice], query: VoiceQuery) -> VoicePage:
     return VoicePage(
         voices=tuple(voice for _, voice in page),
         total=len(keyed),
-        next_page_token=_token(page[-1][0]) if more else None,
+        next_page_token=_token(page[-1][0], _order(query)) if more else None,
     )
 
 
@@ -139,22 +139,32 @@ def _contains(voice: Voice, search: str | None) -> bool:
     return all(word in text for word in search.casefold().split())
 
 
-def _token(key: SortKey) -> str:
-    return base64.urlsafe_b64encode(json.dumps(key).encode()).decode().rstrip("=")
+def _order(query: VoiceQuery) -> str:
+    """Return what tells one order of voices from another."""
+    if query.sort not in _SORT_KEYS:
+        return ""
+    return f"{query.sort} {'desc' if query.sort_direction == 'desc' else 'asc'}"
 
 
-def _read_token(token: str) -> SortKey:
+def _token(key: SortKey, order: str) -> str:
+    return base64.urlsafe_b64encode(json.dumps([order, *key]).encode()).decode().rstrip("=")
+
+
+def _read_token(token: str, order: str) -> SortKey:
     try:
         padded = token.encode("ascii") + b"=" * (-len(token) % 4)
-        key = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+        held = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
     except (ValueError, RecursionError):
-        key = None
-    if not isinstance(key, list):
+        held = None
+    if not isinstance(held, list) or len(held) < 3 or held[0] != order:
         raise _bad_token(token)
-    return key
+    if not all(isinstance(part, int | str) for part in held):
+        raise _bad_token(token)
+    return held[1:]
 
 
 def _bad_token(token: str) -> InvalidCursor:
     return InvalidCursor(
-        f"next_page_token {token[:40]!r} is not one that was given out.", param="next_page_token"
+        f"next_page_token {token[:40]!r} was not given out for this order of voices.",
+        param="next_page_token",
     )

@@ -7,7 +7,6 @@ by a process that died belong to no row and are swept at the next start.
 
 import asyncio
 import json
-import re
 import time
 import weakref
 from collections import OrderedDict
@@ -17,6 +16,7 @@ from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, Protocol, TypeVar
+from unicodedata import category, normalize
 
 from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -46,6 +46,7 @@ from menura.storage.tables import (
     VoiceSampleRow,
     VoiceSettingsRow,
 )
+from menura.storage.text import is_storable
 from menura.voices.premade import (
     Premade,
     find_premade,
@@ -64,9 +65,9 @@ LONGEST_TEXT = 2000
 MOST_LABELS = 20
 LONGEST_LABEL = 100
 CACHED_VOICES = 128
+LONGEST_FILE_NAME = 120
+_LONGEST_ENDING = 10
 
-_UNPRINTABLE = re.compile(r"[^\w .,;()+@#&'-]")
-_NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
 _Result = TypeVar("_Result")
 
 
@@ -698,9 +699,20 @@ class _Unowned:
 
 
 def clean_file_name(name: str | None) -> str:
-    """Return the last part of a claimed file name without anything that could do harm."""
+    """Return the last part of a claimed file name without anything that could do harm, at most
+    LONGEST_FILE_NAME characters, of which its ending is kept."""
     last = PurePosixPath(PureWindowsPath(name or "").name).name
-    return _UNPRINTABLE.sub("_", last).strip(". ")[:120]
+    last = "".join("_" if _does_harm(sign) else sign for sign in normalize("NFC", last))
+    last = last.strip(". ")
+    ending = PurePosixPath(last).suffix[:_LONGEST_ENDING]
+    if len(last) > LONGEST_FILE_NAME:
+        last = last[: LONGEST_FILE_NAME - len(ending)] + ending
+    return last
+
+
+def _does_harm(sign: str) -> bool:
+    """Tell whether a character is a quote, a path's, or not one that is seen."""
+    return sign in '"/\\' or category(sign) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
 def _check_id(voice_id: str) -> None:
@@ -731,7 +743,7 @@ def _check_card(card: Card) -> None:
             raise InvalidParameters(
                 f"{field} may have at most {longest} characters, not {len(text)}.", param=field
             )
-        if text is not None and _NOT_TEXT.search(text):
+        if text is not None and not is_storable(text):
             raise InvalidParameters(f"{field} holds characters that are no text.", param=field)
     labels = card.labels or {}
     if len(labels) > MOST_LABELS:
@@ -744,7 +756,7 @@ def _check_card(card: Card) -> None:
                 f"Label {name[:40]!r}: name and value may have at most {LONGEST_LABEL} characters.",
                 param="labels",
             )
-        if _NOT_TEXT.search(name + value):
+        if not is_storable(name + value):
             raise InvalidParameters(
                 f"Label {name[:40]!r} holds characters that are no text.", param="labels"
             )
