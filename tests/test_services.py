@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import RunningServer
 
 from menura.services import open_services
-from menura.settings import Settings
+from menura.settings import DEFAULT_TIERS, Settings
 
 
 def test_the_first_key_is_told_once(tmp_path: Path) -> None:
@@ -62,9 +62,20 @@ def test_what_is_being_written_survives_the_start_of_another_process(tmp_path: P
 
 
 def test_settings_that_contradict_each_other_stop_the_start(tmp_path: Path) -> None:
-    async def start() -> None:
-        async with open_services(Settings(data=tmp_path, default_tier="golden")):
-            pass
-
     with pytest.raises(ValueError, match="golden"):
-        asyncio.run(start())
+        Settings(data=tmp_path, default_tier="golden")
+
+
+def test_a_tier_is_added_or_changed_beside_the_built_in_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "menura.toml"
+    file.write_text(
+        "[tiers.studio]\nconcurrency = 8\n[tiers.free]\ncredits = 7\n", encoding="utf-8"
+    )
+    monkeypatch.setenv("MENURA_CONFIG", str(file))
+    settings = Settings(data=tmp_path)
+    assert settings.tiers["studio"].concurrency == 8
+    assert settings.tiers["free"].credits == 7
+    assert settings.tiers["free"].concurrency == DEFAULT_TIERS["free"].concurrency
+    assert settings.tiers["enterprise"] == DEFAULT_TIERS["enterprise"]

@@ -5,9 +5,12 @@ Order of precedence: command-line flag, environment variable (`MENURA_` and the 
 """
 
 import os
+import tomllib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -23,6 +26,10 @@ def default_data_folder() -> Path:
     """Return the folder used when none is named: `$XDG_DATA_HOME/menura` or its like."""
     base = os.environ.get("XDG_DATA_HOME")
     return Path(base) / "menura" if base else Path.home() / ".local" / "share" / "menura"
+
+
+class UnreadableSettingsError(ValueError):
+    """The settings file is not there or not what it should be; the text says why, plainly."""
 
 
 class Tier(BaseModel):
@@ -82,7 +89,8 @@ class Settings(BaseSettings):
     region: str = Field("local", description="Value of the x-region header.")
     default_tier: str = Field("enterprise", description="Tier of the local account.")
     tiers: dict[str, Tier] = Field(
-        default_factory=lambda: dict(DEFAULT_TIERS), description="Tiers by name, as data."
+        default_factory=lambda: dict(DEFAULT_TIERS),
+        description="Tiers by name, as data: what is given changes or adds to the built-in ones.",
     )
     max_upload_bytes: int = Field(
         52_428_800, ge=0, description="Largest upload of one request; 0 lifts the limit."
@@ -135,6 +143,26 @@ class Settings(BaseSettings):
         "eleven_english_sts_v2", description="Model used when a request names none."
     )
 
+    @field_validator("tiers", mode="before")
+    @classmethod
+    def _beside_the_built_in(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        tiers: dict[str, Any] = dict(DEFAULT_TIERS)
+        for name, tier in given.items():
+            if name in tiers and isinstance(tier, Mapping):
+                tiers[name] = {**tiers[name].model_dump(), **tier}
+            else:
+                tiers[name] = tier
+        return tiers
+
+    @model_validator(mode="after")
+    def _one_of_the_tiers(self) -> Self:
+        if self.default_tier not in self.tiers:
+            known = ", ".join(self.tiers)
+            raise ValueError(f"default_tier is {self.default_tier!r}, but the tiers are {known}")
+        return self
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -144,12 +172,15 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read flags, then the environment, then the settings file."""
+        """Read flags, the environment, the settings file. Raises UnreadableSettingsError."""
         named = os.environ.get("MENURA_CONFIG")
-        folder = os.environ.get("MENURA_DATA")
-        path = Path(named) if named else Path(folder or default_data_folder()) / "menura.toml"
-        return (
-            init_settings,
-            env_settings,
-            TomlConfigSettingsSource(settings_cls, toml_file=path),
-        )
+        given = init_settings().get("data")
+        folder = Path(given or os.environ.get("MENURA_DATA") or default_data_folder())
+        path = Path(named) if named else folder / "menura.toml"
+        if named and not path.is_file():
+            raise UnreadableSettingsError(f"MENURA_CONFIG names {named!r}, which is no file.")
+        try:
+            held = TomlConfigSettingsSource(settings_cls, toml_file=path)
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise UnreadableSettingsError(f"{path} cannot be read: {error}.") from None
+        return (init_settings, env_settings, held)

@@ -197,3 +197,83 @@ def _stop(process):
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
     assert process.returncode == 0
+
+
+def test_names_are_not_markup(data, tmp_path):
+    odd = "Bird [/i] {x}"
+    made = menura("voices", "add", odd, SPEECH, "--consent", data=data)
+    assert made.returncode == 0, made.stderr
+    assert odd in made.stdout
+    for command in (["voices", "list"], ["voices", "show", odd]):
+        shown = menura(*command, data=data)
+        assert shown.returncode == 0, shown.stderr
+        assert odd in shown.stdout
+    source = tmp_path / "[live] {0}.flac"
+    source.write_bytes(SPEECH.read_bytes())
+    target = tmp_path / "[final] x.wav"
+    done = menura("convert", source, "--voice", odd, "-o", target, data=data)
+    assert done.returncode == 0, done.stderr
+    assert "[final] x.wav" in done.stdout
+    missing = menura("voices", "show", "[/red]", data=data)
+    assert missing.returncode == 1
+    assert "[/red]" in missing.stderr
+    removed = menura("voices", "remove", odd, "-y", data=data)
+    assert f"Deleted {odd}." in removed.stdout
+    assert menura("keys", "create", "[/b] team", data=data).returncode == 0
+    assert "[/b] team" in menura("keys", "list", data=data).stdout
+
+
+def test_ids_are_shown_whole_on_a_narrow_terminal(data):
+    for group in ("keys", "voices"):
+        shown = menura(group, "list", data=data, COLUMNS="80").stdout
+        assert re.search(r"\b[A-Za-z0-9]{20}\b", shown), shown
+
+
+def test_of_two_voices_of_one_name_neither_is_removed(data):
+    ids = []
+    for _ in range(2):
+        made = menura("voices", "add", "Twin", SPEECH, "--consent", data=data)
+        ids.append(made.stdout.split()[1])
+    refused = menura("voices", "remove", "Twin", "-y", data=data)
+    assert refused.returncode == 1
+    assert all(each in refused.stderr for each in ids)
+    for each in ids:
+        assert menura("voices", "remove", each, "-y", data=data).returncode == 0
+
+
+def test_the_settings_file_of_a_folder_that_a_flag_names(tmp_path, data):
+    (tmp_path / "menura.toml").write_text("max_seconds = 77", encoding="utf-8")
+    shown = menura("doctor", "--data", tmp_path, data=data)
+    assert "77 s" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("toml", "environment", "complaint"),
+    [
+        ("max_seconds = ", {}, "cannot be read"),
+        ("default_tier = 'zzz'", {}, "default_tier is 'zzz'"),
+        ("", {"MENURA_DEFAULT_TIER": "zzz"}, "default_tier is 'zzz'"),
+        ("", {"MENURA_CONFIG": "/nowhere/at/all"}, "which is no file"),
+        ("", {"MENURA_SSL_CERTFILE": "/nowhere/at/all"}, "ssl_certfile names '/nowhere/at/all'"),
+    ],
+)
+def test_wrong_settings_are_said_in_one_line(tmp_path, toml, environment, complaint):
+    (tmp_path / "menura.toml").write_text(toml, encoding="utf-8")
+    refused = menura("serve", data=tmp_path, **environment)
+    assert refused.returncode == 2
+    assert complaint in refused.stderr
+    assert refused.stderr.count("\n") == 1, refused.stderr
+
+
+@pytest.mark.parametrize("broken", ["not a database", None])
+def test_the_doctor_tells_what_is_wrong(tmp_path, broken):
+    folder = tmp_path / "data"
+    if broken is None:
+        folder = Path("/proc/nowhere")
+    else:
+        folder.mkdir()
+        (folder / "menura.db").write_text(broken * 100, encoding="utf-8")
+    report = menura("doctor", data=folder)
+    assert report.returncode == 1
+    assert "bad" in report.stdout
+    assert "Traceback" not in report.stderr

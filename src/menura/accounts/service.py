@@ -47,11 +47,6 @@ class Accounts:
 
         alone: no other process uses the same data.
         """
-        if self._settings.default_tier not in self._settings.tiers:
-            known = ", ".join(self._settings.tiers)
-            raise ValueError(
-                f"default_tier is {self._settings.default_tier!r}, but the tiers are {known}."
-            )
         await self.leases.open(alone=alone)
         return await self._first_start()
 

@@ -15,7 +15,7 @@ from rich.progress import (
 )
 
 from menura.audio.formats import FORMATS, OutputFormat, find_format
-from menura.cli.options import DataOption, complaints, console, run, settings_from
+from menura.cli.options import DataOption, complain, complaints, run, say, settings_from
 from menura.conversion.request import ConversionRequest, DurationLimits, SourcePlan
 from menura.engine.interface import LATENCY_PROFILES
 from menura.engine.registry import engine_for
@@ -78,7 +78,7 @@ async def _convert(
         try:
             with (
                 Progress(
-                    TextColumn(f"{source.name} → {voice.name}"),
+                    TextColumn("{task.description}", markup=False),
                     BarColumn(),
                     TaskProgressColumn(),
                     TimeRemainingColumn(),
@@ -88,7 +88,7 @@ async def _convert(
                 source.open("rb") as reader,
                 aside.open("wb") as writer,
             ):
-                task = progress.add_task("", total=None)
+                task = progress.add_task(f"{source.name} → {voice.name}", total=None)
                 produced = services.conversion.convert_file(
                     reader,
                     writer,
@@ -151,6 +151,6 @@ def convert(
     try:
         seconds = run(work())
     except OSError as error:
-        complaints.print(f"[red]{error}[/red]", highlight=False)
+        complain(str(error))
         raise typer.Exit(1) from None
-    console.print(f"{output}: {seconds:.2f} s", highlight=False)
+    say(f"{output}: {seconds:.2f} s")

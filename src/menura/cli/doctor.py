@@ -1,5 +1,6 @@
 """`menura doctor`: what is installed, which limits hold, is the data folder healthy."""
 
+import asyncio
 import os
 import platform
 import shutil
@@ -11,12 +12,13 @@ import av
 import onnxruntime
 import typer
 from rich.table import Table
+from rich.text import Text
 from sqlalchemy import text
 
 from menura import __version__
 from menura.accounts.service import KEY_FILE
 from menura.audio.formats import FORMATS
-from menura.cli.options import DataOption, console, run, settings_from
+from menura.cli.options import DataOption, console, settings_from
 from menura.services import open_services
 from menura.settings import Settings
 
@@ -62,13 +64,10 @@ def limits(settings: Settings) -> Iterator[Finding]:
     yield Finding("Length", bounded(settings.max_seconds, "s"))
     yield Finding("Conversions at once", str(settings.max_streams))
     yield Finding("Computing at once", str(settings.cores))
-    tier = settings.tiers.get(settings.default_tier)
+    tier = settings.tiers[settings.default_tier]
     yield Finding(
         "Tier of the local account",
-        f"{settings.default_tier}: {tier.concurrency} at once, {tier.credits} credits a month"
-        if tier
-        else f"{settings.default_tier} is not among {', '.join(settings.tiers)}",
-        tier is not None,
+        f"{settings.default_tier}: {tier.concurrency} at once, {tier.credits} credits a month",
     )
 
 
@@ -98,11 +97,16 @@ async def data_folder(settings: Settings) -> list[Finding]:
 def doctor(data: DataOption = None) -> None:
     """Tell what is installed, which limits hold, and whether the data folder is healthy."""
     settings = settings_from(data=data)
-    findings = [*installed(), *limits(settings), *run(data_folder(settings))]
+    findings = [*installed(), *limits(settings)]
+    try:
+        findings += asyncio.run(data_folder(settings))
+    except Exception as error:
+        # Whatever it is that keeps the folder from being opened, it is what is looked for.
+        findings.append(Finding("Data folder", f"{settings.data}: {error}", False))
     table = Table("", "Subject", "Found", show_edge=False)
     for finding in findings:
         mark = {None: "", True: "[green]ok[/green]", False: "[red]bad[/red]"}[finding.good]
-        table.add_row(mark, finding.subject, finding.found)
+        table.add_row(mark, finding.subject, Text(finding.found))
     console.print(table)
     if any(finding.good is False for finding in findings):
         raise typer.Exit(1)

@@ -4,10 +4,11 @@ import time
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from menura.accounts.principal import PERMISSIONS
-from menura.cli.options import DataOption, console, run, settings_from
+from menura.cli.options import DataOption, console, run, say, settings_from
 from menura.services import open_services
 
 app = typer.Typer(no_args_is_help=True, help="API keys of the local account.")
@@ -41,7 +42,7 @@ def create(
             return made.secret
 
     secret = run(work())
-    console.print(f"API key: {secret}", highlight=False, markup=False, soft_wrap=True)
+    say(f"API key: {secret}")
 
 
 @app.command("list")
@@ -49,13 +50,20 @@ def show(data: DataOption = None) -> None:
     """List the keys; none is shown whole."""
 
     async def work() -> Table:
-        table = Table("Id", "Name", "Begins with", "May", "Made", "Expires")
+        table = Table(
+            Column("Id", no_wrap=True, min_width=20),
+            "Name",
+            "Begins with",
+            "May",
+            "Made",
+            "Expires",
+        )
         async with open_services(settings_from(data=data)) as services:
             account = await services.accounts.local_account()
             for key in await services.accounts.keys.list(account.account_id):
                 table.add_row(
                     key.key_id,
-                    key.name,
+                    Text(key.name),
                     key.hint,
                     "all" if key.permissions is None else ", ".join(key.permissions),
                     time.strftime("%Y-%m-%d", time.localtime(key.created_at)),
@@ -81,4 +89,4 @@ def revoke(
             await services.accounts.keys.revoke(account.account_id, key_id)
 
     run(work())
-    console.print(f"Revoked {key_id}.", highlight=False)
+    say(f"Revoked {key_id}.")

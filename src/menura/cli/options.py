@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from menura.errors import MenuraError
-from menura.settings import Settings
+from menura.settings import Settings, UnreadableSettingsError
 
 console = Console()
 complaints = Console(stderr=True)
@@ -34,10 +34,23 @@ def settings_from(**flags: Any) -> Settings:
     except ValidationError as error:
         for problem in error.errors():
             name = ".".join(str(part) for part in problem["loc"])
-            complaints.print(
-                f"[red]{name}[/red] = {problem['input']!r}: {problem['msg']}.", highlight=False
+            complain(
+                f"{name} = {problem['input']!r}: {problem['msg']}." if name else problem["msg"]
             )
         raise typer.Exit(2) from None
+    except UnreadableSettingsError as error:
+        complain(str(error))
+        raise typer.Exit(2) from None
+
+
+def say(text: str) -> None:
+    """Print what may hold names that somebody else gave: nothing in it is markup."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def complain(text: str) -> None:
+    """Print a refusal."""
+    complaints.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -45,7 +58,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     try:
         return asyncio.run(work)
     except MenuraError as error:
-        complaints.print(f"[red]{error.message}[/red]", highlight=False)
+        complain(error.message)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         complaints.print("Stopped.")

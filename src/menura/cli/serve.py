@@ -10,7 +10,7 @@ import typer
 import uvicorn
 
 from menura.accounts.service import KEY_FILE
-from menura.cli.options import DataOption, complaints, console, settings_from
+from menura.cli.options import DataOption, complain, say, settings_from
 from menura.services import Services
 from menura.settings import Settings
 
@@ -31,15 +31,18 @@ class AnnouncingServer(uvicorn.Server):
             self._on_listening(self.servers[0].sockets[0].getsockname()[1])
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Tell whether a line is worth logging: uvicorn takes every refused WebSocket for an error of
+    the application."""
+    return record.getMessage() != "ASGI callable returned without completing handshake."
+
+
 def announce(settings: Settings, port: int, first_key: str | None) -> None:
     """Print the address of the page, the key if it is new, and a curl line to paste."""
     host = "127.0.0.1" if settings.host in {"0.0.0.0", "::", ""} else settings.host
     scheme = "https" if settings.ssl_certfile else "http"
     base = settings.base_url or f"{scheme}://{host}:{port}"
     key_file = settings.data / KEY_FILE
-
-    def say(text: str) -> None:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     say(f"Menura listens on {base}")
     if first_key is not None:
@@ -84,7 +87,9 @@ def serve(
     ] = None,
     cores: Annotated[
         int | None,
-        typer.Option(help="Streams that compute at once [all cores].", envvar="MENURA_CORES"),
+        typer.Option(
+            help="Streams that compute at once, all cores unless given.", envvar="MENURA_CORES"
+        ),
     ] = None,
     default_tier: Annotated[
         str | None,
@@ -110,6 +115,13 @@ def serve(
         ssl_certfile=ssl_certfile,
         ssl_keyfile=ssl_keyfile,
     )
+    for name, path in (
+        ("ssl_certfile", settings.ssl_certfile),
+        ("ssl_keyfile", settings.ssl_keyfile),
+    ):
+        if path is not None and not path.is_file():
+            complain(f"{name} names {str(path)!r}, which is no file.")
+            raise typer.Exit(2)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     from menura.api.app import create_app  # noqa: PLC0415  keeps the other commands quick
 
@@ -128,15 +140,14 @@ def serve(
         ws_max_size=1 << 20,
         timeout_keep_alive=30,
     )
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
     server = AnnouncingServer(config, lambda port: announce(settings, port, opened[0].first_key))
     try:
         server.run()
     except KeyboardInterrupt:
         pass
     except OSError as error:
-        complaints.print(
-            f"Cannot listen on {settings.host}:{settings.port}: {error}.", highlight=False
-        )
+        complain(f"Cannot listen on {settings.host}:{settings.port}: {error}.")
         raise typer.Exit(1) from None
     if not server.started:
         raise typer.Exit(1)

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
-from menura.cli.options import DataOption, console, run, settings_from
+from menura.cli.options import DataOption, complain, console, run, say, settings_from
 from menura.services import Services, open_services
 from menura.voices.store import Card, Maker, Upload
 from menura.voices.voice import Voice
@@ -26,17 +27,25 @@ def show_all(data: DataOption = None) -> None:
             account = await services.accounts.local_account()
             return await services.voices.all(account.account_id)
 
-    table = Table("Name", "Id", "Kind", "Sex", "Age", "Accent", "Description")
+    table = Table(
+        "Name",
+        Column("Id", no_wrap=True, min_width=20),
+        "Kind",
+        "Sex",
+        "Age",
+        "Accent",
+        "Description",
+    )
     for voice in run(work()):
         labels = voice.labels
         table.add_row(
-            voice.name,
+            Text(voice.name),
             voice.voice_id,
             voice.category,
-            labels.get("gender", ""),
-            labels.get("age", "").replace("_", " "),
-            labels.get("accent", ""),
-            voice.description or labels.get("description", ""),
+            Text(labels.get("gender", "")),
+            Text(labels.get("age", "").replace("_", " ")),
+            Text(labels.get("accent", "")),
+            Text(voice.description or labels.get("description", "")),
         )
     console.print(table)
 
@@ -54,21 +63,21 @@ def show(
 
     found = run(work())
     table = Table(show_header=False)
-    table.add_row("Name", found.name)
+    table.add_row("Name", Text(found.name))
     table.add_row("Id", found.voice_id)
     table.add_row("Kind", found.category)
-    table.add_row("Description", found.description or "")
+    table.add_row("Description", Text(found.description or ""))
     for label, value in found.labels.items():
-        table.add_row(label, value)
+        table.add_row(Text(label), Text(value))
     for setting, number in found.effective_settings.given().items():
         table.add_row(setting, str(number))
     for sample in found.samples or ():
         seconds = "" if sample.seconds is None else f", {sample.seconds:.1f} s"
-        table.add_row("Recording", f"{sample.file_name}{seconds}")
+        table.add_row("Recording", Text(f"{sample.file_name}{seconds}"))
     if found.recording_quality_reason:
         table.add_row("Quality", found.recording_quality_reason)
     if found.category == "cloned":
-        table.add_row("Consent", found.consent or "nothing was stated")
+        table.add_row("Consent", Text(found.consent or "nothing was stated"))
     console.print(table)
 
 
@@ -113,9 +122,9 @@ def add(
             )
 
     made = run(work())
-    console.print(f"{made.name}: {made.voice_id}", highlight=False)
+    say(f"{made.name}: {made.voice_id}")
     if made.recording_quality_reason:
-        console.print(made.recording_quality_reason, highlight=False)
+        say(made.recording_quality_reason)
 
 
 @app.command("remove")
@@ -130,12 +139,19 @@ def remove(
         async with open_services(settings_from(data=data)) as services:
             account = await services.accounts.local_account()
             found = await services.voices.find(account.account_id, voice)
+            named = [
+                one for one in await services.voices.all(account.account_id) if one.name == voice
+            ]
+            if len(named) > 1:
+                ids = ", ".join(one.voice_id for one in named)
+                complain(f"{len(named)} voices are called {voice!r}; name one by its id: {ids}.")
+                raise typer.Exit(1)
             if not yes:
                 typer.confirm(f"Delete {found.name} and its recordings?", abort=True)
             await services.voices.delete(account.account_id, found.voice_id)
             return found
 
-    console.print(f"Deleted {run(work()).name}.", highlight=False)
+    say(f"Deleted {run(work()).name}.")
 
 
 def _label(text: str) -> tuple[str, str]:
