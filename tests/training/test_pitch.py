@@ -54,10 +54,11 @@ def test_the_engine_hears_what_the_trained_network_says(tmp_path, monkeypatch, p
         assert {n: held[n].shape for n in held.files} == {
             n: shipped[n].shape for n in shipped.files
         }
+    own = {key.removeprefix(f"{name}_"): v for key, v in arrays.items() if key.startswith(name)}
     model.load_state_dict(
         {key.removeprefix(f"{name}."): v for key, v in trainer.average.items() if name in key}
     )
-    monkeypatch.setattr(salience, "_weights", lambda: arrays)
+    monkeypatch.setattr(salience, "_weights", {name: own}.__getitem__)
     picture = rng.standard_normal((64, training.PICTURE)).astype(np.float32)
     stream = salience.Salience(8, patient)
     late = np.zeros((-(-stream.look_ahead // 8) * 8, training.PICTURE), np.float32)

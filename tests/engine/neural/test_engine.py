@@ -1,6 +1,7 @@
 """The trained engine as its users meet it: streams, voices, settings."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +75,7 @@ def convert(
 
 def test_shipped_graphs_do_not_tell_whose_machine_made_them() -> None:
     for path in WEIGHTS.glob("*.onnx"):
-        assert b".py" not in path.read_bytes(), path.name
+        assert not re.search(rb"[A-Za-z_/]{4}\.py", path.read_bytes()), path.name
 
 
 @pytest.mark.parametrize("graph", ["content", "timbre", "keys", "modulation"])

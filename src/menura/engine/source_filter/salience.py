@@ -41,9 +41,13 @@ def range_told(mean: Array, known: Array) -> Array:
 
 
 @cache
-def _weights() -> dict[str, Array]:
+def _weights(network: str) -> dict[str, Array]:
     with (files(__package__) / "pitch.npz").open("rb") as held, np.load(held) as arrays:
-        return {name: arrays[name].astype(np.float32) for name in arrays.files}
+        return {
+            name.removeprefix(f"{network}_"): arrays[name].astype(np.float32)
+            for name in arrays.files
+            if name.startswith(network)
+        }
 
 
 def _norm(x: Array) -> Array:
@@ -59,11 +63,7 @@ class Salience:
 
     def __init__(self, instants: int, patient: bool) -> None:
         name = "patient" if patient else "quick"
-        self._weights = {
-            key.removeprefix(f"{name}_"): value
-            for key, value in _weights().items()
-            if key.startswith(name)
-        }
+        self._weights = _weights(name)
         self._ahead = AHEAD[name]
         self.look_ahead = sum(self._ahead)
         """Instants by which what `push` returns lags behind what it takes."""
