@@ -140,7 +140,9 @@ def remove(
             account = await services.accounts.local_account()
             found = await services.voices.find(account.account_id, voice)
             named = [
-                one for one in await services.voices.all(account.account_id) if one.name == voice
+                one
+                for one in await services.voices.all(account.account_id)
+                if one.name.casefold() == voice.casefold()
             ]
             if len(named) > 1:
                 ids = ", ".join(one.voice_id for one in named)
