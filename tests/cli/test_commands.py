@@ -263,6 +263,7 @@ def test_wrong_settings_are_said_in_one_line(tmp_path, toml, environment, compla
     refused = menura("serve", data=tmp_path, **environment)
     assert refused.returncode == 2
     assert complaint in refused.stderr
+    assert "Value error" not in refused.stderr
     assert refused.stderr.count("\n") == 1, refused.stderr
 
 

@@ -34,9 +34,8 @@ def settings_from(**flags: Any) -> Settings:
     except ValidationError as error:
         for problem in error.errors():
             name = ".".join(str(part) for part in problem["loc"])
-            complain(
-                f"{name} = {problem['input']!r}: {problem['msg']}." if name else problem["msg"]
-            )
+            reason = problem["msg"].removeprefix("Value error, ")
+            complain(f"{name} = {problem['input']!r}: {reason}." if name else f"{reason}.")
         raise typer.Exit(2) from None
     except UnreadableSettingsError as error:
         complain(str(error))
