@@ -267,6 +267,22 @@ def test_wrong_settings_are_said_in_one_line(tmp_path, toml, environment, compla
     assert refused.stderr.count("\n") == 1, refused.stderr
 
 
+@pytest.mark.parametrize(
+    ("files", "named"),
+    [
+        ({"SSL_CERTFILE": "README.md"}, "README.md"),
+        ({"SSL_CERTFILE": "README.md", "SSL_KEYFILE": "LICENSE"}, "README.md"),
+        ({"SSL_KEYFILE": "LICENSE"}, "ssl_certfile"),
+    ],
+)
+def test_a_certificate_that_cannot_be_used_is_named(tmp_path, files, named):
+    environment = {f"MENURA_{name}": str(ROOT / file) for name, file in files.items()}
+    refused = menura("serve", "--port", "0", data=tmp_path, **environment)
+    assert refused.returncode == 2
+    assert named in refused.stderr
+    assert refused.stderr.count("\n") == 1, refused.stderr
+
+
 @pytest.mark.parametrize("broken", ["not a database", None])
 def test_the_doctor_tells_what_is_wrong(tmp_path, broken):
     folder = tmp_path / "data"

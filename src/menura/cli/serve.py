@@ -122,6 +122,9 @@ def serve(
         if path is not None and not path.is_file():
             complain(f"{name} names {str(path)!r}, which is no file.")
             raise typer.Exit(2)
+    if settings.ssl_keyfile and not settings.ssl_certfile:
+        complain(f"ssl_keyfile is {str(settings.ssl_keyfile)!r}, but no ssl_certfile is given.")
+        raise typer.Exit(2)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     from menura.api.app import create_app  # noqa: PLC0415  keeps the other commands quick
 
@@ -140,6 +143,15 @@ def serve(
         ws_max_size=1 << 20,
         timeout_keep_alive=30,
     )
+    try:
+        # Left to run() this would read as a failure to listen: an SSLError is an OSError.
+        config.load()
+    except OSError as error:
+        files = " with ".join(
+            repr(str(path)) for path in (settings.ssl_certfile, settings.ssl_keyfile) if path
+        )
+        complain(f"{files} cannot be used for https: {error}.")
+        raise typer.Exit(2) from None
     logging.getLogger("uvicorn.error").addFilter(_is_news)
     server = AnnouncingServer(config, lambda port: announce(settings, port, opened[0].first_key))
     try:
