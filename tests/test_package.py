@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 
-def test_converting_leaves_nothing_in_the_home_folder(tmp_path: Path) -> None:
+def test_loading_the_networks_leaves_nothing_in_the_home_folder(tmp_path: Path) -> None:
     """onnxruntime would keep notes of its use there for its makers."""
     code = "from menura.engine.neural import NeuralEngine; NeuralEngine()"
     kept = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}

@@ -45,17 +45,18 @@ COARSE = 0.04
 """Share of an answer's deviation by which eight bits may be off, root mean square."""
 
 
-def frame_norm(x: Tensor, scale: Tensor) -> Tensor:
-    """Return `rms_norm` times a scale, (width,), written so that onnxruntime makes one operation of
-    it."""
+def frame_norm(x: Tensor, scale: Tensor | None = None) -> Tensor:
+    """Return `rms_norm` times a scale, (width,), if there is one, written so that onnxruntime makes
+    one operation of it: it wants a scale."""
+    scale = torch.ones(x.shape[-1]) if scale is None else scale
     return x / torch.sqrt(x.pow(2).mean(dim=-1, keepdim=True) + 1e-4) * scale
 
 
 def block_step(
     block: Block, x: Tensor, state: Tensor, passes: int, film: tuple[Tensor, Tensor] | None
 ) -> tuple[Tensor, Tensor]:
-    """Return what `Block` computes for passes that share its weights, and the next state, in few
-    operations: at two frames a call, calling one costs more than what it does.
+    """Return what a folded `Block` computes for passes that share its weights, and the next state,
+    in few operations: at two frames a call, calling one costs more than what it does.
 
     x: every frame's passes one below the other, (time * passes, width). state: the frames before,
     (past * passes, width). film: scale and shift, (width,) each.
@@ -65,10 +66,7 @@ def block_step(
     # An embedding is exported as one operation, where indexing is three.
     taps = nn.functional.embedding(steps, heard)
     y = (taps * block.depthwise.weight[:, 0].T).sum(dim=1) + block.depthwise.bias
-    scale, shift = film or (torch.ones(x.shape[1]), None)
-    y = frame_norm(y, scale)
-    if shift is not None:
-        y = y + shift
+    y = frame_norm(y) if film is None else frame_norm(y, film[0]) + film[1]
     y = block.reduce(nn.functional.silu(block.expand(y)))
     return x + y, heard[-passes * block.past :]
 
@@ -119,8 +117,8 @@ class ContentGraph(nn.Module):
         x = torch.cat((mel[0].clamp(-8.0, 6.0), relative[0].clamp(-10.0, 4.0)), dim=-1)
         x = nn.functional.linear(x, self.enter, net.enter.bias) + patient * self.waits[:, 0]
         x, following = blocks_step(self.blocks, x, state, 1, [None] * len(self.blocks))
-        code = net.leave(frame_norm(x, torch.ones(x.shape[-1])))
-        return frame_norm(code, torch.ones(CODE))[None], following
+        code = net.leave(frame_norm(x))
+        return frame_norm(code)[None], following
 
     def plain(self, mel: Tensor, relative: Tensor, patient: Tensor, state: Tensor) -> Tensor:
         """Return the codes of the network as it was trained."""
@@ -167,7 +165,7 @@ class TimbreGraph(nn.Module):
         parts = modulation.unbind()
         films = list(zip(parts[::2], parts[1::2], strict=True))
         x, following = blocks_step(self.blocks, x, state, 2, films)
-        out = net.leave(frame_norm(x, torch.ones(x.shape[1])))
+        out = net.leave(frame_norm(x))
         return found.mean(dim=1, keepdim=True) + out.unflatten(0, (-1, 2)), following
 
     def plain(

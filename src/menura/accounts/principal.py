@@ -41,7 +41,7 @@ class Principal:
     permissions: frozenset[str] | None
     character_limit: int | None
     key_concurrency: int | None
-    is_limited: bool = False
+    is_limited: bool
 
     @property
     def concurrency(self) -> int:

@@ -168,7 +168,7 @@ class Converting(ABC):
 
     async def _rest(self, events: AsyncIterator[Event]) -> None:
         async for event in events:
-            if isinstance(event, Field) and event.name in self.fields:
+            if isinstance(event, Field):
                 raise SchemaViolation(
                     ("body", event.name), "must come before audio when duplex is true", "order"
                 )
@@ -177,7 +177,7 @@ class Converting(ABC):
     def _take(self, event: Event) -> None:
         match event:
             case Field():
-                if event.name in self.fields and event.value.strip():
+                if event.value.strip():
                     self._take_field(event)
             case FileStart():
                 if self._job is not None:

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
+from menura.api.values import media_type
 from menura.errors import BadRequest, InvalidContentType, MalformedJson, MenuraError
 
 _NOT_JSON = "The body is not valid JSON."
@@ -152,23 +153,23 @@ def _methods(request: Request) -> set[str]:
     return found
 
 
+def not_json(request: Request) -> InvalidContentType:
+    """Return the refusal of a body that is not said to be JSON."""
+    named = media_type(request)[:100]
+    return InvalidContentType(f"The body must be application/json, not {named!r}.")
+
+
 def _is_json(request: Request) -> bool:
     """Tell whether a request says that its body is JSON."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    return media_type == "application/json" or media_type.endswith("+json")
+    return media_type(request) == "application/json" or media_type(request).endswith("+json")
 
 
 def _validation_response(request: Request, errors: Sequence[Any]) -> Response:
     if any(error["type"] == "json_invalid" for error in errors):
         return error_response(request.scope, MalformedJson(_NOT_JSON))
-    content_type = request.headers.get("content-type", "")
     of_body = any(tuple(error["loc"]) == ("body",) for error in errors)
-    if of_body and content_type and not _is_json(request):
-        media_type = content_type.partition(";")[0].strip().lower()
-        return error_response(
-            request.scope,
-            InvalidContentType(f"The body must be application/json, not {media_type[:100]!r}."),
-        )
+    if of_body and request.headers.get("content-type") and not _is_json(request):
+        return error_response(request.scope, not_json(request))
     # Only these three: the rejected input itself may be large or secret.
     items = [
         {"loc": list(error["loc"]), "msg": error["msg"], "type": error["type"]} for error in errors

@@ -132,10 +132,8 @@ async def read_form(
     is_file = is_text = False
     received = 0
     name = ""
-    empty = True
     try:
         while chunk := await body.read():
-            empty = False
             for event in parser.parse(chunk):
                 if isinstance(event, MultipartSegment):
                     part = event
@@ -164,7 +162,7 @@ async def read_form(
                     elif is_text:
                         yield Field(name, _decode(name, bytes(text), part.charset))
                     part = None
-        if not empty:
+        if body.count:
             parser.close()
     except ParserLimitReached as error:
         raise BadRequest(f"The form exceeds a limit: {error}.") from None
@@ -179,7 +177,8 @@ class _Body:
         self._receive = receive
         self._limits = limits
         self._began = time.monotonic()
-        self._count = 0
+        self.count = 0
+        """Bytes that have been read."""
         self._more = True
 
     async def read(self) -> bytes:
@@ -196,12 +195,12 @@ class _Body:
                 raise ClientGone
             self._more = message.get("more_body", False)
             data: bytes = message.get("body", b"")
-            self._count += len(data)
-            if self._limits.file_bytes and self._count > self._limits.file_bytes + _OVERHEAD:
-                raise _too_large(self._count, self._limits)
+            self.count += len(data)
+            if self._limits.file_bytes and self.count > self._limits.file_bytes + _OVERHEAD:
+                raise _too_large(self.count, self._limits)
             elapsed = time.monotonic() - self._began
             if self._more and elapsed > self._limits.rate_grace:
-                rate = self._count / elapsed
+                rate = self.count / elapsed
                 if rate < self._limits.min_rate:
                     raise BadRequest(
                         f"The upload is too slow: {rate:.0f} bytes per second where at least "

@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Mapping
 from urllib.parse import parse_qsl
 
+from starlette.requests import Request
 from starlette.types import Scope
 
 from menura.errors import SchemaViolation
@@ -39,6 +40,11 @@ def query_of(scope: Scope, known: Collection[str]) -> dict[str, str]:
                 raise repeated(("query", name))
             found[name] = value.strip()
     return found
+
+
+def media_type(request: Request) -> str:
+    """Return the media type that a request names for its body, in lower case, "" if none."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def repeated(location: Location) -> SchemaViolation:

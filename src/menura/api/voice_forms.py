@@ -17,7 +17,7 @@ from menura.api.multipart import (
     FormLimits,
     read_form,
 )
-from menura.api.values import boolean, repeated
+from menura.api.values import boolean, media_type, repeated
 from menura.errors import BadRequest, InvalidParameters, SchemaViolation
 from menura.settings import Settings
 from menura.storage.objects import ObjectWriter
@@ -122,8 +122,7 @@ async def read_voice_form(request: Request, settings: Settings, voices: VoiceSto
 
 def _is_urlencoded(request: Request) -> bool:
     """Tell whether the body is an ordinary form, as older SDKs send one without a file."""
-    kind = request.headers.get("content-type", "").partition(";")[0]
-    return kind.strip().lower() == "application/x-www-form-urlencoded"
+    return media_type(request) == "application/x-www-form-urlencoded"
 
 
 async def _read_urlencoded(request: Request, form: VoiceForm) -> None:

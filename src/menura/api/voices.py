@@ -11,13 +11,12 @@ from pydantic import BaseModel
 from menura.accounts import Principal
 from menura.api.auth import permitted, services_of
 from menura.api.bounded import BoundedRoute
-from menura.api.errors import refusals
+from menura.api.errors import not_json, refusals
 from menura.api.history import Done
 from menura.api.ranges import ranged
 from menura.api.voice_forms import form_document, read_voice_form
 from menura.engine.registry import MODELS
 from menura.errors import (
-    InvalidContentType,
     InvalidVoiceSettings,
     NotFound,
     SchemaViolation,
@@ -325,8 +324,7 @@ async def edit_settings(
 ) -> Done:
     """Merge settings into those of a voice; what is not sent or null stays as it is."""
     if isinstance(changes, bytes):
-        media_type = request.headers.get("content-type", "")
-        raise InvalidContentType(f"The body must be application/json, not {media_type[:100]!r}.")
+        raise not_json(request)
     if not isinstance(changes, dict):
         raise InvalidVoiceSettings("The settings must be a JSON object.", param="voice_settings")
     await services_of(request.scope).voices.edit_settings(

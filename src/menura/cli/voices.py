@@ -139,11 +139,7 @@ def remove(
         async with open_services(settings_from(data=data)) as services:
             account = await services.accounts.local_account()
             found = await services.voices.find(account.account_id, voice)
-            named = [
-                one
-                for one in await services.voices.all(account.account_id)
-                if one.name.casefold() == voice.casefold()
-            ]
+            named = await services.voices.named(account.account_id, voice)
             if len(named) > 1:
                 ids = ", ".join(one.voice_id for one in named)
                 complain(f"{len(named)} voices are called {voice!r}; name one by its id: {ids}.")

@@ -31,6 +31,9 @@ from menura.storage.objects import ObjectMissing, Objects, ObjectWriter, new_key
 from menura.storage.tables import HistoryItem, StoredObject
 
 MAX_PAGE = 1000
+MAX_TIME = 2**63 - 1
+
+Direction = Literal["asc", "desc"]
 
 
 def check_page_size(page_size: int) -> None:
@@ -39,11 +42,6 @@ def check_page_size(page_size: int) -> None:
         raise InvalidPageSize(
             f"page_size must be 1 to {MAX_PAGE}, not {page_size}.", param="page_size"
         )
-
-
-MAX_TIME = 2**63 - 1
-
-Direction = Literal["asc", "desc"]
 
 
 class Recording:

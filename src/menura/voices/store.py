@@ -231,14 +231,17 @@ class VoiceStore:
         """Return the voice of that id, alias or name (upper and lower case alike)."""
         with suppress(VoiceNotFound):
             return await self.get(account_id, wanted)
-        voices = await self.all(account_id)
-        for voice in voices:
-            if voice.name.casefold() == wanted.casefold():
-                return voice
-        names = ", ".join(voice.name for voice in voices)
+        for voice in await self.named(account_id, wanted):
+            return voice
+        names = ", ".join(voice.name for voice in await self.all(account_id))
         raise VoiceNotFound(
             f"There is no voice {wanted[:64]!r}; the voices are {names}.", param="voice_id"
         )
+
+    async def named(self, account_id: str, name: str) -> list[Voice]:
+        """Return the voices of that name, upper and lower case alike."""
+        voices = await self.all(account_id)
+        return [voice for voice in voices if voice.name.casefold() == name.casefold()]
 
     async def count(self, account_id: str) -> int:
         """Return the number of the account's clones."""
