@@ -1,9 +1,14 @@
 """One of each service, opened and closed together."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from obstore.exceptions import BaseError as ObstoreError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from menura.accounts import Accounts
 from menura.conversion.service import ConversionService
@@ -15,6 +20,14 @@ from menura.storage.database import Database, SoleProcess, database_url
 from menura.storage.objects import Objects
 from menura.storage.sweep import sweep
 from menura.voices.store import VoiceStore
+
+_UNOPENED = (ImportError, OSError, ValueError, ObstoreError, SQLAlchemyError, sqlite3.Error)
+"""What the libraries raise where something cannot be opened."""
+
+
+class CannotOpenError(RuntimeError):
+    """What the settings name is not there or not what it should be; the text says why, plainly, and
+    holds no password."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +52,22 @@ class Services:
 async def open_services(settings: Settings) -> AsyncIterator[Services]:
     """Open the data folder, bring it up to date, sweep it, and lend the services.
 
-    Raises ValueError when the settings contradict each other.
+    Raises CannotOpenError, and ValueError when the settings contradict each other.
     """
-    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     async with AsyncExitStack() as stack:
-        folder = SoleProcess(settings.data / "lock")
+        with _named("data folder", str(settings.data)):
+            settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+            folder = SoleProcess(settings.data / "lock")
         stack.callback(folder.release)
         # The lock speaks for this data folder only, not for a shared database or bucket.
         alone = folder.alone and settings.database_url is None and settings.objects_url is None
-        database = Database(database_url(settings))
-        stack.push_async_callback(database.close)
-        await database.open()
-        objects = Objects.of(settings)
-        await sweep(database, objects, alone=alone)
+        with _named("database", settings.database_url or str(settings.data / "menura.db")):
+            database = Database(database_url(settings))
+            stack.push_async_callback(database.close)
+            await database.open()
+        with _named("object store", settings.objects_url or str(settings.data / "objects")):
+            objects = Objects.of(settings)
+            await sweep(database, objects, alone=alone)
         accounts = Accounts(settings, database)
         first_key = await accounts.open(alone=alone)
         stack.push_async_callback(accounts.close)
@@ -77,3 +93,26 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             live=live,
             first_key=first_key,
         )
+
+
+@contextmanager
+def _named(what: str, where: str) -> Iterator[None]:
+    """Turn what goes wrong while something is opened into a sentence that names it."""
+    try:
+        yield
+    except _UNOPENED as error:
+        reason = error.orig if isinstance(error, DBAPIError) else error
+        told = str(reason).strip().splitlines() or [type(reason).__name__]
+        safe = _without_secrets(where)
+        raise CannotOpenError(
+            f"The {what} {safe!r} cannot be opened: {told[0].replace(where, safe).rstrip('.')}."
+        ) from error
+
+
+def _without_secrets(where: str) -> str:
+    """Return an address without user, password and query; a path as it is."""
+    if "://" not in where:
+        return where
+    parts = urlsplit(where)
+    place = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{place}{parts.path}"

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -38,6 +38,8 @@ class Tier(BaseModel):
     formats_denied: output formats refused with 403. concurrency: parallel requests.
     credits: per calendar month. zero_retention: may send `enable_logging=false`.
     """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     concurrency: int = Field(ge=1)
     credits: int = Field(ge=0, default=UNLIMITED)
@@ -183,4 +185,7 @@ class Settings(BaseSettings):
             held = TomlConfigSettingsSource(settings_cls, toml_file=path)
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise UnreadableSettingsError(f"{path} cannot be read: {error}.") from None
+        unknown = sorted(set(held.toml_data) - set(cls.model_fields))
+        if unknown:
+            raise UnreadableSettingsError(f"{path}: there is no setting {unknown[0]!r}.")
         return (init_settings, env_settings, held)

@@ -229,13 +229,18 @@ def test_ids_are_shown_whole_on_a_narrow_terminal(data):
         assert re.search(r"\b[A-Za-z0-9]{20}\b", shown), shown
 
 
-def test_of_two_voices_of_one_name_neither_is_removed(data):
+def test_of_two_voices_of_one_name_neither_is_taken(data, tmp_path):
     ids = []
     for _ in range(2):
         made = menura("voices", "add", "Twin", SPEECH, "--consent", data=data)
         ids.append(made.stdout.split()[1])
-    for name in ("Twin", "tWIN"):
-        refused = menura("voices", "remove", name, "-y", data=data)
+    for words in (
+        ("voices", "remove", "Twin", "-y"),
+        ("voices", "remove", "tWIN", "-y"),
+        ("voices", "show", "Twin"),
+        ("convert", SPEECH, "--voice", "Twin", "-o", tmp_path / "out.wav"),
+    ):
+        refused = menura(*words, data=data)
         assert refused.returncode == 1
         assert all(each in refused.stderr for each in ids)
     for each in ids:
@@ -253,6 +258,8 @@ def test_the_settings_file_of_a_folder_that_a_flag_names(tmp_path, data):
     [
         ("max_seconds = ", {}, "cannot be read"),
         ("default_tier = 'zzz'", {}, "default_tier is 'zzz'"),
+        ("max_secnds = 3", {}, "there is no setting 'max_secnds'"),
+        ("[tiers.free]\nvocies = 3", {}, "tiers.free.vocies = 3"),
         ("", {"MENURA_DEFAULT_TIER": "zzz"}, "default_tier is 'zzz'"),
         ("", {"MENURA_CONFIG": "/nowhere/at/all"}, "which is no file"),
         ("", {"MENURA_SSL_CERTFILE": "/nowhere/at/all"}, "ssl_certfile names '/nowhere/at/all'"),
@@ -281,6 +288,30 @@ def test_a_certificate_that_cannot_be_used_is_named(tmp_path, files, named):
     assert refused.returncode == 2
     assert named in refused.stderr
     assert refused.stderr.count("\n") == 1, refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("environment", "named"),
+    [
+        ({"DATA": "/proc/nowhere"}, "data folder '/proc/nowhere'"),
+        ({}, "menura.db' cannot be opened: file is not a database"),
+        ({"DATABASE_URL": "postgresql://me:hidden@127.0.0.1:1/x"}, "postgresql://127.0.0.1:1/x"),
+        ({"DATABASE_URL": "nosuch://me:hidden@127.0.0.1/x"}, "nosuch://127.0.0.1/x"),
+        ({"OBJECTS_URL": "nosuch://me:hidden@place/x?key=hidden"}, "nosuch://place/x"),
+    ],
+)
+def test_what_cannot_be_opened_is_said_in_one_line(tmp_path, environment, named):
+    if not environment:
+        (tmp_path / "menura.db").write_text("not a database" * 100, encoding="utf-8")
+    variables = {f"MENURA_{name}": value for name, value in environment.items()}
+    for words in (("serve", "--port", "0"), ("voices", "list"), ("doctor",)):
+        refused = menura(*words, data=tmp_path, **variables)
+        assert refused.returncode in {1, 3}
+        told = " ".join((refused.stdout + refused.stderr).split())
+        if words != ("doctor",):
+            assert named in told
+            assert "Traceback" not in told
+        assert "hidden" not in told
 
 
 @pytest.mark.parametrize("broken", ["not a database", None])

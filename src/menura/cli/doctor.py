@@ -19,7 +19,7 @@ from menura import __version__
 from menura.accounts.service import KEY_FILE
 from menura.audio.formats import FORMATS
 from menura.cli.options import DataOption, console, settings_from
-from menura.services import open_services
+from menura.services import CannotOpenError, open_services
 from menura.settings import Settings
 
 LIBRARIES = ("av", "numpy", "onnxruntime", "soxr", "fastapi", "uvicorn", "sqlalchemy", "obstore")
@@ -100,6 +100,8 @@ def doctor(data: DataOption = None) -> None:
     findings = [*installed(), *limits(settings)]
     try:
         findings += asyncio.run(data_folder(settings))
+    except CannotOpenError as error:
+        findings.append(Finding("Data folder", str(error), False))
     except Exception as error:
         # Whatever it is that keeps the folder from being opened, it is what is looked for.
         findings.append(Finding("Data folder", f"{settings.data}: {error}", False))

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from menura.errors import MenuraError
+from menura.services import CannotOpenError
 from menura.settings import Settings, UnreadableSettingsError
 
 console = Console()
@@ -58,6 +59,9 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(work)
     except MenuraError as error:
         complain(error.message)
+        raise typer.Exit(1) from None
+    except CannotOpenError as error:
+        complain(str(error))
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         complaints.print("Stopped.")

@@ -11,7 +11,7 @@ import uvicorn
 
 from menura.accounts.service import KEY_FILE
 from menura.cli.options import DataOption, complain, say, settings_from
-from menura.services import Services
+from menura.services import CannotOpenError, Services
 from menura.settings import Settings
 
 EXAMPLE = "examples/speech_female.mp3"
@@ -33,8 +33,12 @@ class AnnouncingServer(uvicorn.Server):
 
 def _is_news(record: logging.LogRecord) -> bool:
     """Tell whether a line is worth logging: uvicorn takes every refused WebSocket for an error of
-    the application."""
-    return record.getMessage() != "ASGI callable returned without completing handshake."
+    the application. Of the traceback of what cannot be opened, leave the sentence."""
+    message = record.getMessage()
+    _, told, reason = message.rpartition(f"{CannotOpenError.__qualname__}: ")
+    if told:
+        record.msg, record.args = reason.strip(), ()
+    return message != "ASGI callable returned without completing handshake."
 
 
 def announce(settings: Settings, port: int, first_key: str | None) -> None:

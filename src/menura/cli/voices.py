@@ -7,7 +7,7 @@ import typer
 from rich.table import Column, Table
 from rich.text import Text
 
-from menura.cli.options import DataOption, complain, console, run, say, settings_from
+from menura.cli.options import DataOption, console, run, say, settings_from
 from menura.services import Services, open_services
 from menura.voices.store import Card, Maker, Upload
 from menura.voices.voice import Voice
@@ -139,11 +139,6 @@ def remove(
         async with open_services(settings_from(data=data)) as services:
             account = await services.accounts.local_account()
             found = await services.voices.find(account.account_id, voice)
-            named = await services.voices.named(account.account_id, voice)
-            if len(named) > 1:
-                ids = ", ".join(one.voice_id for one in named)
-                complain(f"{len(named)} voices are called {voice!r}; name one by its id: {ids}.")
-                raise typer.Exit(1)
             if not yes:
                 typer.confirm(f"Delete {found.name} and its recordings?", abort=True)
             await services.voices.delete(account.account_id, found.voice_id)

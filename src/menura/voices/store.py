@@ -228,20 +228,26 @@ class VoiceStore:
         return _clone(clone, samples.get(voice_id, ()))
 
     async def find(self, account_id: str, wanted: str) -> Voice:
-        """Return the voice of that id, alias or name (upper and lower case alike)."""
+        """Return the voice of that id, alias or name (upper and lower case alike).
+
+        Raises VoiceNotFound, and InvalidParameters where the name is that of several.
+        """
         with suppress(VoiceNotFound):
             return await self.get(account_id, wanted)
-        for voice in await self.named(account_id, wanted):
-            return voice
-        names = ", ".join(voice.name for voice in await self.all(account_id))
+        voices = await self.all(account_id)
+        named = [voice for voice in voices if voice.name.casefold() == wanted.casefold()]
+        if len(named) == 1:
+            return named[0]
+        if named:
+            ids = ", ".join(voice.voice_id for voice in named)
+            raise InvalidParameters(
+                f"{len(named)} voices are called {wanted!r}; name one by its id: {ids}.",
+                param="voice_id",
+            )
+        names = ", ".join(voice.name for voice in voices)
         raise VoiceNotFound(
             f"There is no voice {wanted[:64]!r}; the voices are {names}.", param="voice_id"
         )
-
-    async def named(self, account_id: str, name: str) -> list[Voice]:
-        """Return the voices of that name, upper and lower case alike."""
-        voices = await self.all(account_id)
-        return [voice for voice in voices if voice.name.casefold() == name.casefold()]
 
     async def count(self, account_id: str) -> int:
         """Return the number of the account's clones."""
