@@ -175,6 +175,60 @@ def test_voice_and_settings_change_in_the_middle_without_a_click(shared_server):
     assert joint <= 1.5 * np.abs(np.diff(plain)).max()
 
 
+def test_a_change_keeps_what_it_does_not_name(shared_server):
+    data = s16(speech(seconds=1.5))
+
+    def after(start, *changes):
+        with Client(shared_server) as client:
+            client.tell(type="start", **FILE_PACE, **start)
+            for change in changes:
+                client.tell(type="change", **change)
+                client.until("changed")
+            client.socket.send(data)
+            client.tell(type="end")
+            client.until("ended")
+        return client.audio
+
+    quiet = {"voice_settings": {"similarity_boost": 0}}
+    both = {"voice_settings": {"similarity_boost": 0, "stability": 0.1}}
+    steady = {"voice_settings": {"stability": 0.1}}
+    other = {"voice_id": OTHER_VOICE}
+    expected = after({}, {**other, **both})
+    assert expected != after({}, {**other, **steady})
+    assert after(quiet, other, steady) == expected
+    assert after(quiet, steady, other) == expected
+
+
+def test_a_resumed_stream_stays_in_the_voice_it_was_changed_to(shared_server):
+    data = s16(speech(seconds=1.0))
+    first = Client(shared_server)
+    first.tell(type="start", **FILE_PACE)
+    session_id = first.until("started")["session_id"]
+    first.tell(type="change", voice_id=OTHER_VOICE, voice_settings={"similarity_boost": 0.2})
+    first.until("changed")
+    first.socket.socket.close()
+    with Client(shared_server) as second:
+        second.tell(type="resume", session_id=session_id, received=0)
+        assert second.until("resumed")["voice_id"] == OTHER_VOICE
+        second.tell(type="change", voice_settings={"stability": 0.1})
+        assert second.until("changed")["voice_id"] == OTHER_VOICE
+        second.socket.send(data)
+        second.tell(type="end")
+        second.until("ended")
+    with Client(shared_server) as client:
+        client.tell(type="start", **FILE_PACE)
+        client.tell(
+            type="change",
+            voice_id=OTHER_VOICE,
+            voice_settings={"similarity_boost": 0.2, "stability": 0.1},
+        )
+        client.until("changed")
+        client.socket.send(data)
+        client.tell(type="end")
+        client.until("ended")
+    assert second.audio == client.audio
+
+
 def test_a_refused_change_leaves_the_stream_as_it_was(shared_server):
     data = s16(speech(seconds=1.0))
     with Client(shared_server) as client:

@@ -15,7 +15,7 @@ from menura.api.live_connection import (
     parse_object,
     pump,
 )
-from menura.api.live_start import live_settings, read_start
+from menura.api.live_start import asked_settings, live_settings, read_start
 from menura.engine.interface import Engine
 from menura.errors import InvalidParameters, MenuraError
 from menura.live.session import LiveSession
@@ -100,20 +100,23 @@ class Conversation:
         # A client that closes without `end` may come back; one that ended needs its answer only.
 
     async def _change(self, event: dict[str, Any]) -> None:
+        session = self._session
         try:
-            voice_id = event.get("voice_id") or self._greeting["voice_id"]
-            voice = await self._services.voices.get(self._principal.account_id, str(voice_id))
+            voice_id = str(event.get("voice_id") or session.voice_id)
+            voice = await self._services.voices.get(self._principal.account_id, voice_id)
             profile = await self._services.voices.profile(voice.own_id, self._engine)
-            settings = live_settings(event.get("voice_settings"), voice.effective_settings)
+            asked = asked_settings(event.get("voice_settings")).over(session.asked)
         except MenuraError as error:
             await self._connection.refuse(error)
             return
+        session.voice_id, session.asked = voice_id, asked
         loop = asyncio.get_running_loop()
         changed = asyncio.Event()
-        self._session.worker.change(
-            profile, settings.decided(), lambda: loop.call_soon_threadsafe(changed.set)
+        session.worker.change(
+            profile,
+            live_settings(asked, voice.effective_settings),
+            lambda: loop.call_soon_threadsafe(changed.set),
         )
-        self._greeting["voice_id"] = voice_id
         await changed.wait()
         await self._connection.tell(type="changed", voice_id=voice_id)
 
@@ -192,6 +195,6 @@ def _resumed(websocket: WebSocket, connection: Connection, hello: dict[str, Any]
         "type": "resumed",
         "session_id": session.session_id,
         "expected": session.received,
-        "voice_id": session.item.voice_id,
+        "voice_id": session.voice_id,
     }
     return Conversation(websocket, connection, session, session.request.engine, greeting, received)

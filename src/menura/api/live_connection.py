@@ -15,7 +15,8 @@ from menura.live.session import LiveSession
 
 HELLO_SECONDS = 10.0
 BACKLOG_SECONDS = 10.0
-"""Input that may wait; beyond it the socket is not read, so that its sender is slowed."""
+"""Input that may wait to be computed, and output to be listened to; beyond it the socket is not
+read, so that its sender is slowed."""
 
 CLOSE_REFUSED = 1008
 CLOSE_DONE = 1000

@@ -7,7 +7,7 @@ from typing import Any
 from menura.accounts import Principal
 from menura.audio.formats import STREAM_FORMATS, find_format
 from menura.audio.live import open_live_decoder
-from menura.engine.interface import LATENCY_PROFILES
+from menura.engine.interface import LATENCY_PROFILES, ConversionSettings
 from menura.engine.registry import engine_for
 from menura.errors import (
     FeatureNotAvailable,
@@ -37,21 +37,26 @@ def _typed(message: Mapping[str, Any], name: str, kind: type, default: Any) -> A
     return value
 
 
-def live_settings(value: Any, stored: VoiceSettings) -> VoiceSettings:
-    """Return a message's `voice_settings` over a voice's own. Raises InvalidVoiceSettings."""
+def asked_settings(value: Any) -> VoiceSettings:
+    """Return a message's `voice_settings`. Raises InvalidVoiceSettings."""
     if value is not None and not isinstance(value, dict):
         raise InvalidVoiceSettings(
             f"voice_settings must be a JSON object, not {str(value)[:60]!r}.",
             param="voice_settings",
         )
-    merged = voice_settings(value or {}).over(stored)
-    if merged.speed not in (None, 1.0) and value and value.get("speed") is not None:
+    asked = voice_settings(value or {})
+    if asked.speed not in (None, 1.0):
         raise InvalidVoiceSettings(
-            f"speed must be 1 in a live stream, not {merged.speed:g}: "
+            f"speed must be 1 in a live stream, not {asked.speed:g}: "
             "there time passes as fast as it is spoken.",
             param="voice_settings",
         )
-    return VoiceSettings(speed=1.0).over(merged)
+    return asked
+
+
+def live_settings(asked: VoiceSettings, stored: VoiceSettings) -> ConversionSettings:
+    """Return what a client asks for over a voice's own settings, at the one speed there is."""
+    return VoiceSettings(speed=1.0).over(asked).over(stored).decided()
 
 
 async def read_start(
@@ -87,7 +92,7 @@ async def read_start(
     voice = await services.voices.get(principal.account_id, voice_id)
     model_id = _typed(message, "model_id", str, services.settings.default_model)
     engine = engine_for(model_id)
-    merged = live_settings(message.get("voice_settings"), voice.effective_settings)
+    asked = asked_settings(message.get("voice_settings"))
     if not logged and not principal.tier.zero_retention:
         raise FeatureNotAvailable(
             f"enable_logging=false is not available to the tier {principal.tier_name}.",
@@ -103,7 +108,8 @@ async def read_start(
         voice=await services.voices.profile(voice.own_id, engine),
         output_format=output_format,
         decoder=decoder,
-        settings=merged.decided(),
+        settings=live_settings(asked, voice.effective_settings),
+        asked=asked,
         seed=seed,
         denoise=denoise,
         latency=LATENCY_PROFILES[level],

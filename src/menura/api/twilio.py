@@ -96,6 +96,8 @@ class Call:
         while True:
             offset, data = await session.output(self._token, self._offset)
             for start in range(0, len(data), FRAME_BYTES):
+                if self._offset >= offset:
+                    break  # `clear` came in between
                 payload = base64.b64encode(data[start : start + FRAME_BYTES]).decode()
                 await self._connection.tell(
                     event="media", streamSid=self._stream_sid, media={"payload": payload}

@@ -19,6 +19,7 @@ from menura.engine.interface import (
     Voice,
 )
 from menura.engine.stream import ConversionStream
+from menura.voices.settings import VoiceSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,8 @@ class LiveRequest:
     """Everything that decides one live stream.
 
     decoder: of the input, for this stream alone. drop_late: seconds that audio may be late before
-    it is dropped; null never drops any.
+    it is dropped; null never drops any. asked: what the client itself said of the settings; a later
+    change is laid over it.
     """
 
     engine: Engine
@@ -34,6 +36,7 @@ class LiveRequest:
     output_format: OutputFormat
     decoder: LiveDecoder
     settings: ConversionSettings = field(default_factory=ConversionSettings)
+    asked: VoiceSettings = field(default_factory=VoiceSettings)
     seed: int = 0
     denoise: bool = False
     latency: LatencyProfile = LATENCY_PROFILES[3]

@@ -12,7 +12,11 @@ from menura.live.chain import LiveRequest
 from menura.live.worker import LiveWorker
 
 KEPT_BYTES = 1 << 22
-"""Output kept for a connection that resumes: 43 s of the densest format, `pcm_48000`."""
+"""Output kept for a connection that resumes: 43 s of the densest format, `pcm_48000`. What no
+connection has been given yet is kept besides."""
+
+PIECE_BYTES = 1 << 16
+"""Output given at a time, so that what a slow listener has been given is known closely."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,8 @@ class LiveSession:
     """One live stream. All methods belong to the event loop that made it.
 
     received: input bytes taken so far. ended: done with what the session came to, or failed.
+    voice_id, asked: the voice, and what the client itself said of its settings, after the changes
+    so far.
     """
 
     def __init__(
@@ -57,12 +63,15 @@ class LiveSession:
         self.item = item
         self.request_id = request_id
         self.recording = recording
+        self.voice_id = item.voice_id
+        self.asked = request.asked
         self.received = 0
         self._loop = asyncio.get_running_loop()
         self.computed: asyncio.Future[None] = self._loop.create_future()
         self.ended: asyncio.Future[Totals] = self._loop.create_future()
         self._output = bytearray()
         self._dropped = 0
+        self._given = 0
         self._news = asyncio.Event()
         self._progress = asyncio.Event()
         self._marks: deque[tuple[int, str]] = deque()
@@ -89,9 +98,15 @@ class LiveSession:
         self._finish(error)
         self.worker.stop()
 
+    @property
+    def unread(self) -> float:
+        """Seconds of output that the listener has not been given."""
+        return 8 * (self.produced - self._given) / self.request.output_format.bit_rate
+
     async def drained(self, seconds: float) -> None:
-        """Wait until at most that much input waits to be computed, or nothing more will be."""
-        while self.worker.backlog > seconds and not self.computed.done():
+        """Wait until at most that much input waits to be computed, and at most that much output to
+        be listened to, or nothing more will be computed."""
+        while max(self.worker.backlog, self.unread) > seconds and not self.computed.done():
             self._progress.clear()
             await self._progress.wait()
 
@@ -134,17 +149,20 @@ class LiveSession:
         return self._listener is not None
 
     async def output(self, token: object, offset: int) -> tuple[int, bytes]:
-        """Wait for output beyond `offset`; return it and the offset behind it.
+        """Wait for output beyond `offset`; return some of it and the offset behind it.
 
-        Empty when there will be no more, when another connection has taken over, or when a mark
-        is at `offset`. A listener that fell behind what is kept goes on with the oldest byte.
+        The listener has been given all before `offset`. Empty when there will be no more, when
+        another connection has taken over, or when a mark is at `offset`.
         """
         while True:
             if self._listener is not token:
                 return offset, b""
-            start = max(offset, self._dropped)
-            if start < self.produced:
-                return self.produced, bytes(self._output[start - self._dropped :])
+            self._given = offset
+            self._progress.set()
+            start = offset - self._dropped
+            if offset < self.produced:
+                data = bytes(self._output[start : start + PIECE_BYTES])
+                return offset + len(data), data
             if self.computed.done() or (self._marks and self._marks[0][0] <= offset):
                 return offset, b""
             self._news.clear()
@@ -160,7 +178,7 @@ class LiveSession:
 
     def _keep(self, data: bytes) -> None:
         self._output += data
-        excess = len(self._output) - KEPT_BYTES
+        excess = self._given - self._dropped - KEPT_BYTES
         if excess > 0:
             del self._output[:excess]
             self._dropped += excess

@@ -1,0 +1,69 @@
+"""A live stream and who listens to it: nothing is lost, and nothing grows without end."""
+
+import asyncio
+
+import numpy as np
+
+from menura.accounts import Principal
+from menura.audio.formats import find_format
+from menura.audio.live import open_live_decoder
+from menura.conversion.cores import Cores
+from menura.conversion.passthrough import PassThrough
+from menura.engine.interface import SAMPLE_RATE
+from menura.live.chain import LiveRequest
+from menura.live.session import KEPT_BYTES, LiveItem, LiveSession
+from menura.settings import Tier
+
+SECOND = 2 * SAMPLE_RATE
+LIMIT = 5.0
+
+
+def session():
+    engine = PassThrough()
+    request = LiveRequest(
+        engine=engine,
+        voice=engine.measure([np.zeros(SAMPLE_RATE, np.float32)]).voice,
+        output_format=find_format("pcm_24000"),
+        decoder=open_live_decoder("s16le", SAMPLE_RATE),
+        drop_late=None,
+    )
+    tier = Tier(concurrency=1)
+    principal = Principal("a", "w", "k", "", "", "free", tier, None, None, None, False)
+    item = LiveItem("m", "v", "V", "premade")
+    return LiveSession(principal, request, item, Cores(2), "r", None)
+
+
+def test_a_listener_far_behind_slows_the_sender_and_loses_nothing():
+    rng = np.random.default_rng(1)
+    seconds = KEPT_BYTES // SECOND + 30
+    data = rng.integers(-9000, 9000, seconds * SAMPLE_RATE).astype("<i2").tobytes()
+
+    async def talk(live):
+        for at in range(0, len(data), SECOND):
+            live.feed(data[at : at + SECOND])
+            await live.drained(LIMIT)
+        live.worker.end()
+
+    async def converse():
+        live = session()
+        token = live.attach()
+        talking = asyncio.create_task(talk(live))
+        done, _ = await asyncio.wait({talking}, timeout=3)
+        assert not done
+        # As much waits to be computed, and a message more may be under way.
+        assert live.produced <= (2 * LIMIT + 1) * SECOND
+        heard = b""
+        while True:
+            offset, piece = await live.output(token, len(heard))
+            if not piece:
+                break
+            heard += piece
+            assert offset == len(heard)
+            assert live.produced - len(heard) <= (2 * LIMIT + 1) * SECOND
+        await talking
+        assert heard == data
+        # What was given is kept for who comes back, up to a limit.
+        assert KEPT_BYTES <= live.produced - live.oldest <= KEPT_BYTES + (2 * LIMIT + 1) * SECOND
+        live.worker.join()
+
+    asyncio.run(converse())
