@@ -38,7 +38,8 @@ class Client:
     """A live client that keeps what it was sent."""
 
     def __init__(self, server, voice=VOICE, path="live", key=True, query=""):
-        headers = {"xi-api-key": server.api_key} if key else {}
+        secret = server.api_key if key is True else key
+        headers = {"xi-api-key": secret} if secret else {}
         url = server.url.replace("http", "ws") + f"/v1/speech-to-speech/{voice}/{path}{query}"
         self._connection = connect(url, additional_headers=headers)
         self.socket: ClientConnection = self._connection.__enter__()
@@ -276,6 +277,88 @@ def test_a_talker_who_stalls_and_a_listener_who_does_not_read_lose_nothing(share
         time.sleep(1.5)
         assert client.until("ended")["dropped_ms"] == 0
     assert client.audio == converted(shared_server, data, len(data))[1]
+
+
+@pytest.mark.parametrize("farewell", [1000, 1001, None, "{", '{"type": "dance"}'])
+def test_who_leaves_for_good_frees_the_place_at_once(server, farewell):
+    started = server(default_tier="free")
+    for _ in range(3):
+        with Client(started) as client:
+            client.tell(type="start")
+            session_id = client.until("started")["session_id"]
+            client.socket.send(s16(speech(seconds=0.2)))
+            if isinstance(farewell, str):
+                client.socket.send(farewell)
+            else:
+                with client.socket.send_context():
+                    client.socket.protocol.send_close(farewell)
+            client.until_closed()
+    with Client(started) as client:
+        client.tell(type="resume", session_id=session_id, received=0)
+        assert client.until("error")["detail"]["code"] == "not_found"
+
+
+def test_audio_after_the_end_is_neither_converted_nor_charged(shared_server):
+    data = s16(speech(seconds=1.5))
+    with Client(shared_server) as client:
+        client.tell(type="start", **FILE_PACE)
+        client.socket.send(data)
+        client.tell(type="end")
+        client.socket.send(data)
+        assert client.until("ended")["character_cost"] == 25
+    assert len(client.audio) == len(data)
+
+
+def test_who_is_replaced_is_told_so(shared_server):
+    data = s16(speech(seconds=0.5))
+    with Client(shared_server) as old, Client(shared_server) as new:
+        old.tell(type="start", **FILE_PACE)
+        session_id = old.until("started")["session_id"]
+        new.tell(type="resume", session_id=session_id, received=0)
+        new.until("resumed")
+        assert old.until_closed() == 4000
+        assert old.socket.close_reason
+        new.socket.send(data)
+        new.tell(type="end")
+        new.until("ended")
+        assert len(new.audio) == len(data)
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ("revoke", "invalid_api_key"),
+        ({"disabled": True}, "invalid_api_key"),
+        ({"expires_at": 1}, "invalid_api_key"),
+        ({"permissions": ["voices_read"]}, "missing_permissions"),
+    ],
+)
+def test_a_stream_ends_soon_after_its_key(shared_server, change, code):
+    keys = shared_server.services.accounts.keys
+    account = shared_server.run(keys.authenticate(shared_server.api_key)).account_id
+    made = shared_server.run(keys.create(account, "short-lived"))
+    with Client(shared_server, key=made.secret) as client:
+        client.tell(type="start")
+        client.until("started")
+        client.socket.send(s16(speech(seconds=0.2)))
+        if change == "revoke":
+            shared_server.run(keys.revoke(account, made.key_id))
+        else:
+            shared_server.run(keys.update(account, None, made.key_id, change))
+        assert client.until("error", timeout=10)["detail"]["code"] == code
+        assert client.until_closed() == 1008
+
+
+def test_who_is_lost_keeps_the_place(server):
+    started = server(default_tier="free", queue_seconds=1)
+    for _ in range(2):
+        client = Client(started)
+        client.tell(type="start")
+        client.until("started")
+        client.socket.socket.close()
+    with Client(started) as client:
+        client.tell(type="start")
+        assert client.until("error")["detail"]["code"] == "concurrent_limit_exceeded"
 
 
 def test_another_account_cannot_resume_and_an_unknown_session_is_refused(shared_server):

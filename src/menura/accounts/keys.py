@@ -8,7 +8,7 @@ import ipaddress
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import Select, delete, select
@@ -25,6 +25,7 @@ from menura.storage.text import is_storable
 PREFIX = "sk_"
 HINT_LENGTH = len(PREFIX) + 5
 MAX_NAME = 200
+MAX_SECRET = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,8 @@ class Keys:
 
     async def authenticate(self, secret: str, client_host: str | None = None) -> Principal:
         """Return who holds this key. Raises InvalidApiKey."""
+        if len(secret) > MAX_SECRET or not is_storable(secret):
+            raise InvalidApiKey("Invalid API key.")
         async with self._database.reading() as session:
             found = (
                 await session.execute(
@@ -77,10 +80,7 @@ class Keys:
 
         permissions: narrows what the key may do; null leaves it.
         """
-        if key.disabled:
-            raise InvalidApiKey("This API key is disabled.")
-        if key.expires_at is not None and key.expires_at <= time.time():
-            raise InvalidApiKey("This API key has expired.")
+        _check_usable(key)
         if key.allowed_ips is not None and not _allowed(client_host, key.allowed_ips):
             raise InvalidApiKey("This API key must not be used from this address.")
         own = None if key.permissions is None else frozenset(key.permissions)
@@ -111,6 +111,19 @@ class Keys:
                 )
             ),
         )
+
+    async def recheck(self, principal: Principal, permission: str) -> None:
+        """Look again at the key of a caller who was let in some time ago.
+
+        Raises InvalidApiKey, MissingPermissions.
+        """
+        async with self._database.reading() as session:
+            key = await session.get(ApiKey, principal.key_id)
+        if key is None:
+            raise InvalidApiKey("Invalid API key.")
+        _check_usable(key)
+        own = None if key.permissions is None else frozenset(key.permissions)
+        replace(principal, permissions=own).require(permission)
 
     async def create(
         self,
@@ -253,6 +266,13 @@ def check_addresses(addresses: Sequence[str] | None) -> None:
             raise InvalidParameters(
                 f"{address!r} is neither an IP address nor a network.", param="allowed_ips"
             ) from None
+
+
+def _check_usable(key: ApiKey) -> None:
+    if key.disabled:
+        raise InvalidApiKey("This API key is disabled.")
+    if key.expires_at is not None and key.expires_at <= time.time():
+        raise InvalidApiKey("This API key has expired.")
 
 
 def _of_account(account_id: str) -> Select[ApiKey]:

@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from menura.accounts import Principal
 from menura.api.errors import send_error
-from menura.errors import InvalidApiKey, InvalidAuthorization, MenuraError, MissingApiKey
+from menura.errors import InvalidAuthorization, MenuraError, MissingApiKey
 from menura.services import Services
 
 PUBLIC_PATHS = frozenset({"/", "/health", "/favicon.ico"})
@@ -33,8 +33,6 @@ PUBLIC_PREFIXES = ("/static/",)
 TOKEN_PARAMETERS = frozenset({"single_use_token", "token"})
 SECRET_PARAMETERS = TOKEN_PARAMETERS | {"xi-api-key", "xi_api_key", "api_key", "authorization"}
 """Query parameters that never reach a log."""
-
-MAX_KEY_LENGTH = 256
 
 API_KEY_SCHEME = APIKeyHeader(
     name="xi-api-key",
@@ -101,8 +99,6 @@ class Authentication:
         host = client[0] if client else None
         key = _key_of(scope)
         if key is not None:
-            if len(key) > MAX_KEY_LENGTH:
-                raise InvalidApiKey("Invalid API key.")
             return await accounts.keys.authenticate(key, host)
         if scope["type"] == "websocket":
             for parameter in TOKEN_PARAMETERS:

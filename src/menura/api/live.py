@@ -1,6 +1,7 @@
 """WebSocket `/v1/speech-to-speech/{voice_id}/live`; the protocol is in `docs/live.md`."""
 
 import asyncio
+import contextlib
 from typing import Any
 
 from fastapi import APIRouter
@@ -9,6 +10,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from menura.api.auth import principal_of, services_of
 from menura.api.live_connection import (
     CLOSE_DONE,
+    CLOSE_TAKEN_OVER,
     Connection,
     answer_failure,
     feed,
@@ -72,15 +74,24 @@ class Conversation:
 
     async def run(self) -> None:
         """Serve until the session ends, the client leaves, or another connection takes over."""
+        session = self._session
+        may_return = False
         try:
-            await self._connection.tell(**self._greeting)
-            await pump(self._hear, self._speak, self._report)
+            with contextlib.suppress(WebSocketDisconnect):
+                await self._connection.tell(**self._greeting)
+                await pump(self._hear, self._speak, self._report)
+            if not session.listens(self._token):
+                await self._connection.close(CLOSE_TAKEN_OVER, "Resumed on another connection.")
+            elif not session.computed.done():
+                may_return = not await self._connection.said_goodbye()
         finally:
-            self._services.live.detach(self._session, self._token)
+            self._services.live.detach(session, self._token, may_return=may_return)
 
     async def _hear(self) -> None:
         session = self._session
         async for message in self._connection.messages():
+            if not session.listens(self._token):
+                return
             if isinstance(message, bytes):
                 try:
                     await feed(session, message)
@@ -97,7 +108,6 @@ class Conversation:
                 raise InvalidParameters(
                     f"There is no message of type {str(kind)[:60]!r}.", param="type"
                 )
-        # A client that closes without `end` may come back; one that ended needs its answer only.
 
     async def _change(self, event: dict[str, Any]) -> None:
         session = self._session

@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from menura.api.errors import internal_error
@@ -14,6 +15,7 @@ from menura.errors import MalformedJson, MenuraError
 from menura.live.session import LiveSession
 
 HELLO_SECONDS = 10.0
+GOODBYE_SECONDS = 1.0
 BACKLOG_SECONDS = 10.0
 """Input that may wait to be computed, and output to be listened to; beyond it the socket is not
 read, so that its sender is slowed."""
@@ -21,6 +23,10 @@ read, so that its sender is slowed."""
 CLOSE_REFUSED = 1008
 CLOSE_DONE = 1000
 CLOSE_FAILED = 1011
+CLOSE_TAKEN_OVER = 4000
+
+GOODBYES = frozenset({1000, 1001, 1005})
+"""Codes of a client that closes because it is done; other codes tell of a failure."""
 
 log = logging.getLogger("menura.live")
 
@@ -31,6 +37,7 @@ class Connection:
     def __init__(self, websocket: WebSocket) -> None:
         self._websocket = websocket
         self._sending = asyncio.Lock()
+        self._gone: Message | None = None
 
     @property
     def trace_id(self) -> str:
@@ -54,12 +61,26 @@ class Connection:
         """Return the next message. Raises WebSocketDisconnect."""
         message = await self._websocket.receive()
         if message["type"] == "websocket.disconnect":
+            self._gone = message
             raise WebSocketDisconnect(message.get("code", 1006))
         text: str | None = message.get("text")
         if text is not None:
             return text
         data: bytes = message["bytes"]
         return data
+
+    async def said_goodbye(self) -> bool:
+        """Tell of a connection that is over whether its client closed it because it was done.
+
+        A link that breaks may have code 1005 like a close without a code, but has no reason.
+        """
+        with contextlib.suppress(WebSocketDisconnect, TimeoutError):
+            # A send may have failed before the close was read.
+            async with asyncio.timeout(GOODBYE_SECONDS):
+                while self._gone is None:
+                    await self.receive()
+        gone = self._gone or {}
+        return gone.get("code") in GOODBYES and gone.get("reason") is not None
 
     async def messages(self) -> AsyncIterator[str | bytes]:
         """Yield messages until the client closes."""
@@ -83,11 +104,11 @@ class Connection:
             raise MalformedJson("The first message must be a JSON object, not audio.")
         return parse_object(message)
 
-    async def close(self, code: int) -> None:
+    async def close(self, code: int, reason: str = "") -> None:
         """Close, unless the other side has."""
         if self._websocket.application_state is WebSocketState.CONNECTED:
             with contextlib.suppress(RuntimeError, WebSocketDisconnect):
-                await self._websocket.close(code)
+                await self._websocket.close(code, reason)
 
     async def _send(self, message: str | bytes) -> None:
         async with self._sending:

@@ -68,8 +68,7 @@ class Call:
         try:
             await pump(self._hear, self._speak)
         finally:
-            self._session.worker.end()
-            self._live.detach(self._session, self._token)
+            self._live.detach(self._session, self._token, may_return=False)
 
     async def _hear(self) -> None:
         async for message in self._connection.messages():

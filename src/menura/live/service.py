@@ -20,6 +20,9 @@ from menura.live.session import LiveItem, LiveSession, Totals
 GRACE = 30.0
 """Seconds a session waits for its client to come back."""
 
+WATCH_SECONDS = 5.0
+"""Seconds between looks at whether key and credits still hold."""
+
 PRODUCT = "speech_to_speech"
 
 log = logging.getLogger("menura.live")
@@ -80,18 +83,26 @@ class LiveService:
     def resume(self, principal: Principal, session_id: str) -> LiveSession:
         """Return a session of the same account that has not ended. Raises NotFound."""
         session = self._sessions.get(session_id)
-        if session is None or session.principal.account_id != principal.account_id:
+        if (
+            session is None
+            or session.given_up
+            or session.principal.account_id != principal.account_id
+        ):
             raise NotFound(f"There is no live session {session_id[:64]!r}; it may have ended.")
         return session
 
-    def detach(self, session: LiveSession, token: object) -> None:
-        """Let a session wait for its client to come back, and end it when it does not."""
+    def detach(self, session: LiveSession, token: object, *, may_return: bool) -> None:
+        """Let a session wait for its client to come back, and end it when it does not, or at once
+        when it will not."""
         if not session.detach(token) or session.computed.done():
+            return
+        if not may_return:
+            session.give_up()
             return
 
         def give_up() -> None:
-            if not session.attached:
-                session.worker.end()
+            if session.left_by(token):
+                session.give_up()
 
         asyncio.get_running_loop().call_later(GRACE, give_up)
 
@@ -110,7 +121,7 @@ class LiveService:
     ) -> None:
         started = time.monotonic()
         async with holding:
-            watch = asyncio.create_task(self._watch_credits(session))
+            watch = asyncio.create_task(self._watch(session))
             try:
                 await asyncio.wait({session.computed})
             finally:
@@ -161,12 +172,18 @@ class LiveService:
             stats.seconds_in, stats.seconds_out, stats.dropped / 1000, cost, history_item_id
         )
 
-    async def _watch_credits(self, session: LiveSession) -> None:
+    async def _watch(self, session: LiveSession) -> None:
         while True:
-            await asyncio.sleep(5)
+            await asyncio.sleep(WATCH_SECONDS)
             made = session.worker.chain.seconds
             try:
-                await self._accounts.credits.check(session.principal, credits_for(made + 5))
+                await self._accounts.keys.recheck(session.principal, PRODUCT)
+                await self._accounts.credits.check(
+                    session.principal, credits_for(made + WATCH_SECONDS)
+                )
             except MenuraError as error:
                 session.fail(error)
                 return
+            except Exception:
+                # What keeps us from looking is no reason to end a conversation.
+                log.exception("The key of a live stream could not be looked at.")

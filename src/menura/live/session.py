@@ -44,8 +44,8 @@ class LiveSession:
     """One live stream. All methods belong to the event loop that made it.
 
     received: input bytes taken so far. ended: done with what the session came to, or failed.
-    voice_id, asked: the voice, and what the client itself said of its settings, after the changes
-    so far.
+    given_up: ended because its client had gone, so that nobody can resume it. voice_id, asked: the
+    voice, and what the client itself said of its settings, after the changes so far.
     """
 
     def __init__(
@@ -66,6 +66,7 @@ class LiveSession:
         self.voice_id = item.voice_id
         self.asked = request.asked
         self.received = 0
+        self.given_up = False
         self._loop = asyncio.get_running_loop()
         self.computed: asyncio.Future[None] = self._loop.create_future()
         self.ended: asyncio.Future[Totals] = self._loop.create_future()
@@ -76,6 +77,7 @@ class LiveSession:
         self._progress = asyncio.Event()
         self._marks: deque[tuple[int, str]] = deque()
         self._listener: object | None = None
+        self._last_listener: object | None = None
         self.worker = LiveWorker(request, cores, self._on_output, self._on_end)
 
     @property
@@ -89,7 +91,9 @@ class LiveSession:
         return self._dropped
 
     def feed(self, data: bytes) -> None:
-        """Take input. Raises InvalidAudio."""
+        """Take input; what comes after the end is not taken. Raises InvalidAudio."""
+        if self.worker.ending:
+            return
         self.received += len(data)
         self.worker.feed(data)
 
@@ -141,12 +145,17 @@ class LiveSession:
         if self._listener is not token:
             return False
         self._listener = None
+        self._last_listener = token
         return True
 
-    @property
-    def attached(self) -> bool:
-        """Whether a connection listens."""
-        return self._listener is not None
+    def left_by(self, token: object) -> bool:
+        """Tell whether no connection has listened since that one stopped."""
+        return self._listener is None and self._last_listener is token
+
+    def give_up(self) -> None:
+        """End the stream, since nobody will listen any more; what was said is still converted."""
+        self.given_up = True
+        self.worker.end()
 
     async def output(self, token: object, offset: int) -> tuple[int, bytes]:
         """Wait for output beyond `offset`; return some of it and the offset behind it.

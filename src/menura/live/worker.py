@@ -81,6 +81,11 @@ class LiveWorker:
         """Seconds of input that wait to be computed."""
         return self._waiting / self.chain.input_rate
 
+    @property
+    def ending(self) -> bool:
+        """Whether there will be no more input."""
+        return self._ending or self._stopped
+
     def feed(self, data: bytes) -> None:
         """Queue input. Raises InvalidAudio when it cannot be decoded."""
         samples = self.chain.decode(data)
