@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -279,7 +280,7 @@ def test_a_talker_who_stalls_and_a_listener_who_does_not_read_lose_nothing(share
     assert client.audio == converted(shared_server, data, len(data))[1]
 
 
-@pytest.mark.parametrize("farewell", [1000, 1001, None, "{", '{"type": "dance"}'])
+@pytest.mark.parametrize("farewell", [1000, 1001, 4321, None, "{", '{"type": "dance"}'])
 def test_who_leaves_for_good_frees_the_place_at_once(server, farewell):
     started = server(default_tier="free")
     for _ in range(3):
@@ -351,10 +352,14 @@ def test_a_stream_ends_soon_after_its_key(shared_server, change, code):
 
 def test_who_is_lost_keeps_the_place(server):
     started = server(default_tier="free", queue_seconds=1)
-    for _ in range(2):
+    for failed in (True, False):
         client = Client(started)
         client.tell(type="start")
         client.until("started")
+        if failed:
+            # So a client's library gives up a link on which no pong comes.
+            with client.socket.send_context():
+                client.socket.protocol.fail(1011, "keepalive ping timeout")
         client.socket.socket.close()
     with Client(started) as client:
         client.tell(type="start")
@@ -419,17 +424,39 @@ def test_a_start_that_cannot_be_is_refused_in_the_apis_words(shared_server, star
         {"seed": True},
         {"optimize_streaming_latency": 9},
         {"drop_late_ms": "soon"},
+        {"drop_late_ms": 99},
+        {"drop_late_ms": 60_001},
+        {"drop_late_ms": 1e308},
+        {"drop_late_ms": 10**400},
         {"input": []},
+        {"input": {"sample_rate": "24000"}},
+        {"remove_background_noise": "yes"},
+        {"model_id": 1},
     ],
 )
 def test_a_start_of_the_wrong_shape_names_the_field(shared_server, start):
     with Client(shared_server) as client:
         client.tell(type="start", **start)
         detail = client.until("error")["detail"]
-        assert detail[0]["loc"][1] == next(iter(start))
+        field = next(iter(start))
+        within = start[field] if isinstance(start[field], dict) else ()
+        assert detail[0]["loc"] == ["body", field, *within]
+        assert not re.search(r"\b(dict|bool|int|str)\b", detail[0]["msg"])
+        assert client.until_closed() == 1008
 
 
-@pytest.mark.parametrize("message", ["not json", "[]", '{"type": "dance"}', "{" * 5000, b"audio"])
+@pytest.mark.parametrize(
+    "message",
+    [
+        "not json",
+        "[]",
+        '{"type": "dance"}',
+        '{"type": "start", "drop_late_ms": NaN}',
+        '{"type": "start", "x": [-Infinity]}',
+        "{" * 5000,
+        b"audio",
+    ],
+)
 def test_malformed_messages_end_the_connection_and_nothing_else(shared_server, message):
     with Client(shared_server) as client:
         client.socket.send(message)
@@ -482,7 +509,7 @@ def test_streams_side_by_side_give_what_each_gives_alone(shared_server):
 
 
 @contextlib.contextmanager
-def call(server, parameters) -> Iterator[Client]:
+def call(server, parameters, **media_format) -> Iterator[Client]:
     with Client(server, path="twilio", key=False) as client:
         client.tell(event="connected", protocol="Call", version="1.0.0")
         client.tell(
@@ -492,18 +519,23 @@ def call(server, parameters) -> Iterator[Client]:
                 "streamSid": "MZ1",
                 "callSid": "CA1",
                 "tracks": ["inbound"],
-                "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
+                "mediaFormat": {
+                    "encoding": "audio/x-mulaw",
+                    "sampleRate": 8000,
+                    "channels": 1,
+                    **media_format,
+                },
                 "customParameters": parameters,
             },
         )
         yield client
 
 
-def phone(client):
+def phone(client, track="inbound"):
     sent = 0
     for at in range(0, 8000, 160):
         payload = base64.b64encode(bytes([0x80 + at % 64]) * 160).decode()
-        client.tell(event="media", streamSid="MZ1", media={"track": "inbound", "payload": payload})
+        client.tell(event="media", streamSid="MZ1", media={"track": track, "payload": payload})
         sent += 160
     return sent
 
@@ -533,7 +565,39 @@ def test_a_phone_call_is_converted(shared_server):
     assert [name for name, _ in marks] == ["here"]
 
 
-@pytest.mark.parametrize("parameters", [{}, {"xi-api-key": "sk_wrong"}])
+def test_only_the_caller_is_converted(shared_server):
+    with call(shared_server, {"xi-api-key": shared_server.api_key}) as client:
+        phone(client, "outbound")
+        sent = phone(client)
+        client.tell(event="stop", streamSid="MZ1", stop={"callSid": "CA1"})
+        assert len(heard(client)[0]) == sent
+
+
+@pytest.mark.parametrize(
+    "other", [{"sampleRate": 16000}, {"encoding": "audio/x-alaw"}, {"channels": 2}]
+)
+def test_a_phone_call_in_another_format_is_refused(shared_server, other):
+    with call(shared_server, {"xi-api-key": shared_server.api_key}, **other) as client:
+        assert client.until("error")["detail"]["param"] == "mediaFormat"
+
+
+@pytest.mark.parametrize("path", ["live", "twilio"])
+def test_who_says_nothing_is_refused_in_time(shared_server, path, caplog):
+    with Client(shared_server, path=path) as client:
+        assert client.until("error", timeout=20)["detail"]["code"] == "malformed_json"
+        assert client.until_closed() == 1008
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {},
+        {"xi-api-key": "sk_wrong"},
+        {"xi-api-key": "sk_\ud800"},
+        {"xi-api-key": "sk_" + 1000 * "0"},
+    ],
+)
 def test_a_phone_call_without_the_key_is_refused(shared_server, parameters):
     with call(shared_server, parameters) as client:
         code = client.until("error")["detail"]["code"]

@@ -25,8 +25,8 @@ CLOSE_DONE = 1000
 CLOSE_FAILED = 1011
 CLOSE_TAKEN_OVER = 4000
 
-GOODBYES = frozenset({1000, 1001, 1005})
-"""Codes of a client that closes because it is done; other codes tell of a failure."""
+LINK_FAILURES = frozenset({1006, 1011, 1012, 1013, 1014, 1015})
+"""Codes of a connection that somebody or something on the way could not keep up."""
 
 log = logging.getLogger("menura.live")
 
@@ -70,7 +70,7 @@ class Connection:
         return data
 
     async def said_goodbye(self) -> bool:
-        """Tell of a connection that is over whether its client closed it because it was done.
+        """Tell of a connection that is over whether it was closed, and not lost.
 
         A link that breaks may have code 1005 like a close without a code, but has no reason.
         """
@@ -80,7 +80,7 @@ class Connection:
                 while self._gone is None:
                     await self.receive()
         gone = self._gone or {}
-        return gone.get("code") in GOODBYES and gone.get("reason") is not None
+        return gone.get("reason") is not None and gone.get("code") not in LINK_FAILURES
 
     async def messages(self) -> AsyncIterator[str | bytes]:
         """Yield messages until the client closes."""
@@ -93,13 +93,8 @@ class Connection:
 
         Raises MalformedJson, WebSocketDisconnect.
         """
-        try:
-            async with asyncio.timeout(HELLO_SECONDS):
-                message = await self.receive()
-        except TimeoutError:
-            raise MalformedJson(
-                f"The first message must come within {HELLO_SECONDS:g} seconds."
-            ) from None
+        async with in_time_for_hello():
+            message = await self.receive()
         if isinstance(message, bytes):
             raise MalformedJson("The first message must be a JSON object, not audio.")
         return parse_object(message)
@@ -118,15 +113,37 @@ class Connection:
                 await self._websocket.send_bytes(message)
 
 
+def parse_json(text: str) -> Any:
+    """Return the value of a JSON text, which has no NaN and no Infinity. Raises ValueError,
+    RecursionError."""
+    return json.loads(text, parse_constant=_refuse_constant)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON.")
+
+
 def parse_object(text: str) -> dict[str, Any]:
     """Return a message's JSON object. Raises MalformedJson."""
     try:
-        value = json.loads(text)
+        value = parse_json(text)
     except (ValueError, RecursionError):
         raise MalformedJson(f"A message is not valid JSON: {text[:60]!r}.") from None
     if not isinstance(value, dict):
         raise MalformedJson(f"A message must be a JSON object, not {text[:60]!r}.")
     return value
+
+
+@contextlib.asynccontextmanager
+async def in_time_for_hello() -> AsyncIterator[None]:
+    """Give a client a few seconds to say what it wants. Raises MalformedJson."""
+    try:
+        async with asyncio.timeout(HELLO_SECONDS):
+            yield
+    except TimeoutError:
+        raise MalformedJson(
+            f"The first message must come within {HELLO_SECONDS:g} seconds."
+        ) from None
 
 
 async def feed(session: LiveSession, data: bytes) -> None:

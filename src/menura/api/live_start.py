@@ -22,18 +22,27 @@ from menura.voices.settings import VoiceSettings, voice_settings
 
 FIXED_RATES = {"ulaw": 8000, "opus": 48000}
 SEED_LIMIT = 2**32
+LATE_MS = (100, 60_000)
+KINDS = {
+    dict: "an object",
+    str: "a string",
+    int: "a whole number",
+    bool: "true or false",
+}
 
 
 def _wrong(field: str, message: str) -> SchemaViolation:
     return SchemaViolation(["body", *field.split(".")], message, "value_error")
 
 
-def _typed(message: Mapping[str, Any], name: str, kind: type, default: Any) -> Any:
+def _typed(
+    message: Mapping[str, Any], name: str, kind: type, default: Any, within: str = ""
+) -> Any:
     value = message.get(name)
     if value is None:
         return default
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise _wrong(name, f"{name} must be a JSON {kind.__name__}, not {str(value)[:60]!r}")
+        raise _wrong(within + name, f"{name} must be {KINDS[kind]}, not {str(value)[:60]!r}")
     return value
 
 
@@ -68,8 +77,8 @@ async def read_start(
     """
     principal.require("speech_to_speech")
     given = _typed(message, "input", dict, {})
-    encoding = _typed(given, "encoding", str, "s16le")
-    rate = _typed(given, "sample_rate", int, FIXED_RATES.get(encoding, 24000))
+    encoding = _typed(given, "encoding", str, "s16le", "input.")
+    rate = _typed(given, "sample_rate", int, FIXED_RATES.get(encoding, 24000), "input.")
     decoder = open_live_decoder(encoding, rate)
     name = _typed(message, "output_format", str, "pcm_24000")
     output_format = find_format(name)
@@ -85,9 +94,14 @@ async def read_start(
     logged = _typed(message, "enable_logging", bool, True)
     drop_late = message.get("drop_late_ms", 500)
     if drop_late is not None and (
-        isinstance(drop_late, bool) or not isinstance(drop_late, int | float) or drop_late < 100
+        isinstance(drop_late, bool)
+        or not isinstance(drop_late, int | float)
+        or not LATE_MS[0] <= drop_late <= LATE_MS[1]
     ):
-        raise _wrong("drop_late_ms", "drop_late_ms must be null or at least 100")
+        raise _wrong(
+            "drop_late_ms",
+            f"drop_late_ms must be null or a number from {LATE_MS[0]} to {LATE_MS[1]}",
+        )
 
     voice = await services.voices.get(principal.account_id, voice_id)
     model_id = _typed(message, "model_id", str, services.settings.default_model)

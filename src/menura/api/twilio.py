@@ -4,10 +4,8 @@ Twilio can send neither headers nor a query, so this route is the one that is op
 it must come as a parameter of the `start` message, before which nothing is done.
 """
 
-import asyncio
 import base64
 import binascii
-import json
 from typing import Any
 
 from fastapi import APIRouter
@@ -17,10 +15,11 @@ from menura.accounts import Principal
 from menura.api.auth import services_of
 from menura.api.live_connection import (
     CLOSE_DONE,
-    HELLO_SECONDS,
     Connection,
     answer_failure,
     feed,
+    in_time_for_hello,
+    parse_json,
     parse_object,
     pump,
 )
@@ -30,6 +29,11 @@ from menura.live.session import LiveSession
 
 FRAME_BYTES = 160
 """20 ms of mu-law at 8 kHz, as Twilio itself sends."""
+
+INBOUND = "inbound"
+"""The track that is converted: the caller. The other is what is being said to the caller."""
+
+MEDIA_FORMAT = {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1}
 
 router = APIRouter()
 
@@ -77,7 +81,9 @@ class Call:
             event = parse_object(message)
             kind = event.get("event")
             if kind == "media":
-                await feed(self._session, _payload(event))
+                payload = _payload(event)
+                if event["media"].get("track", INBOUND) == INBOUND:
+                    await feed(self._session, payload)
             elif kind == "mark":
                 self._session.mark(_name_of(event))
             elif kind == "clear":
@@ -115,7 +121,7 @@ class Call:
 
 
 async def _first_start(connection: Connection) -> dict[str, Any]:
-    async with asyncio.timeout(HELLO_SECONDS):
+    async with in_time_for_hello():
         while True:
             message = await connection.receive()
             if isinstance(message, bytes):
@@ -147,8 +153,12 @@ async def _open(
         host = websocket.client.host if websocket.client else None
         principal = await services.accounts.keys.authenticate(key, host)
     media = start.get("mediaFormat") or {}
-    if not isinstance(media, dict) or media.get("encoding", "audio/x-mulaw") != "audio/x-mulaw":
-        raise InvalidParameters("mediaFormat must be audio/x-mulaw at 8000.", param="mediaFormat")
+    if not isinstance(media, dict) or any(
+        media.get(name, value) != value for name, value in MEDIA_FORMAT.items()
+    ):
+        raise InvalidParameters(
+            "mediaFormat must be audio/x-mulaw at 8000 with one channel.", param="mediaFormat"
+        )
     wanted = {
         name: _decoded(parameters[name])
         for name in (
@@ -178,8 +188,8 @@ def _decoded(text: Any) -> Any:
     if not isinstance(text, str):
         return text
     try:
-        return json.loads(text)
-    except ValueError:
+        return parse_json(text)
+    except (ValueError, RecursionError):
         return text
 
 
