@@ -61,8 +61,10 @@ class RunningServer:
         assert not self._thread.is_alive(), "The server did not shut down."
 
 
-def start_server(data: Path, **options: Any) -> RunningServer:
-    """Start a server on a free port; `options` are settings."""
+def start_server(
+    data: Path, *, serving: dict[str, Any] | None = None, **options: Any
+) -> RunningServer:
+    """Start a server on a free port; `options` are settings, `serving` are uvicorn's."""
     # Here, since most tests need no server and should not wait for its imports.
     from menura.api.app import create_app  # noqa: PLC0415
     from menura.settings import Settings  # noqa: PLC0415
@@ -71,7 +73,9 @@ def start_server(data: Path, **options: Any) -> RunningServer:
     opened: list[Services] = []
     app = create_app(settings, on_ready=opened.append)
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_config=None, lifespan="on", timeout_graceful_shutdown=5)
+    config = uvicorn.Config(
+        app, log_config=None, lifespan="on", timeout_graceful_shutdown=5, **(serving or {})
+    )
     server = uvicorn.Server(config)
     ready = threading.Event()
     loops: list[asyncio.AbstractEventLoop] = []

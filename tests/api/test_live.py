@@ -310,6 +310,26 @@ def test_audio_after_the_end_is_neither_converted_nor_charged(shared_server):
     assert len(client.audio) == len(data)
 
 
+def test_who_is_lost_after_the_end_can_still_hear_all(shared_server):
+    data = s16(speech(seconds=1.0))
+    first = Client(shared_server)
+    first.tell(type="start", **FILE_PACE)
+    session_id = first.until("started")["session_id"]
+    first.socket.send(data)
+    first.tell(type="end")
+    first.socket.socket.close()
+    time.sleep(2)
+    with Client(shared_server) as second:
+        second.tell(type="resume", session_id=session_id, received=len(first.audio))
+        second.socket.send(data[second.until("resumed")["expected"] :])
+        second.tell(type="end")
+        assert second.until("ended")["seconds_out"] == pytest.approx(1.0, abs=1e-3)
+    assert len(first.audio + second.audio) == len(data)
+    with Client(shared_server) as third:
+        third.tell(type="resume", session_id=session_id, received=0)
+        assert third.until("error")["detail"]["code"] == "not_found"
+
+
 def test_who_is_replaced_is_told_so(shared_server):
     data = s16(speech(seconds=0.5))
     with Client(shared_server) as old, Client(shared_server) as new:

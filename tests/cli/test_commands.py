@@ -19,6 +19,7 @@ SPEECH = ROOT / "tests" / "speech" / "male_librispeech_1235.flac"
 
 def menura(*arguments, data, **options):
     environment = {**os.environ, "MENURA_DATA": str(data), "COLUMNS": "200", **options}
+    environment = {name: value for name, value in environment.items() if value is not None}
     return subprocess.run(
         [sys.executable, "-m", "menura.cli", *map(str, arguments)],
         env=environment,
@@ -120,6 +121,7 @@ def test_the_doctor_looks_and_a_bad_setting_is_named(data):
     healthy = menura("doctor", data=data)
     assert healthy.returncode == 0, healthy.stdout
     assert "all 28 formats" in healthy.stdout
+    assert "no limit of credits" in healthy.stdout
     bad = menura("doctor", data=data, MENURA_PORT="eighty")
     assert bad.returncode == 2
     assert "port" in bad.stderr
@@ -172,9 +174,30 @@ def test_settings_come_from_flag_then_environment_then_file(tmp_path):
     assert re.search(r"Length\s+│ 12 s", found)
 
 
-def _serve(data):
+@pytest.mark.parametrize("host", ["::1", "::"])
+def test_serve_tells_an_ipv6_address_that_can_be_used(tmp_path, host):
+    server = _serve(tmp_path, "--host", host)
+    try:
+        base = re.search(r"listens on (\S+)", _until_curl(server)).group(1)
+        assert base.startswith("http://[::1]:")
+        assert httpx.get(f"{base}/health").status_code == 200
+    finally:
+        _stop(server)
+
+
+def test_serve_tells_the_public_address_without_a_double_slash(tmp_path):
+    server = _serve(tmp_path, "--base-url", "https://voice.example.org/menura/")
+    try:
+        lines = _until_curl(server)
+        assert "https://voice.example.org/menura/#key=" in lines
+        assert "https://voice.example.org/menura/v1/" in lines
+    finally:
+        _stop(server)
+
+
+def _serve(data, *flags):
     return subprocess.Popen(
-        [sys.executable, "-m", "menura.cli", "serve", "--port", "0"],
+        [sys.executable, "-m", "menura.cli", "serve", "--port", "0", *flags],
         env={**os.environ, "MENURA_DATA": str(data), "COLUMNS": "80"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -223,10 +246,17 @@ def test_names_are_not_markup(data, tmp_path):
     assert "[/b] team" in menura("keys", "list", data=data).stdout
 
 
-def test_ids_are_shown_whole_on_a_narrow_terminal(data):
+def test_ids_and_names_are_shown_whole_on_a_narrow_terminal_and_in_a_pipe(data):
     for group in ("keys", "voices"):
         shown = menura(group, "list", data=data, COLUMNS="80").stdout
         assert re.search(r"\b[A-Za-z0-9]{20}\b", shown), shown
+        assert "…" not in shown
+    assert "Bittern" in shown
+    piped = menura("voices", "list", data=data, COLUMNS=None).stdout
+    bittern = next(line for line in piped.splitlines() if "Bittern" in line)
+    assert "lPgBMmayLXPNvKZinRNO" in bittern
+    assert "middle aged" in bittern
+    assert "…" not in piped
 
 
 def test_of_two_voices_of_one_name_neither_is_taken(data, tmp_path):

@@ -70,6 +70,7 @@ class Conversation:
         self._engine = engine
         self._greeting = greeting
         self._offset = offset
+        self._told_all = False
         self._token = session.attach()
 
     async def run(self) -> None:
@@ -82,7 +83,7 @@ class Conversation:
                 await pump(self._hear, self._speak, self._report)
             if not session.listens(self._token):
                 await self._connection.close(CLOSE_TAKEN_OVER, "Resumed on another connection.")
-            elif not session.computed.done():
+            elif not self._told_all:
                 may_return = not await self._connection.said_goodbye()
         finally:
             self._services.live.detach(session, self._token, may_return=may_return)
@@ -149,6 +150,7 @@ class Conversation:
             character_cost=totals.character_cost,
             history_item_id=totals.history_item_id,
         )
+        self._told_all = True
         await self._connection.close(CLOSE_DONE)
 
     async def _report(self) -> None:

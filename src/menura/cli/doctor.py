@@ -18,9 +18,9 @@ from sqlalchemy import text
 from menura import __version__
 from menura.accounts.service import KEY_FILE
 from menura.audio.formats import FORMATS
-from menura.cli.options import DataOption, console, settings_from
+from menura.cli.options import DataOption, address_in_url, console, settings_from
 from menura.services import CannotOpenError, open_services
-from menura.settings import Settings
+from menura.settings import UNLIMITED, Settings
 
 LIBRARIES = ("av", "numpy", "onnxruntime", "soxr", "fastapi", "uvicorn", "sqlalchemy", "obstore")
 LOW_DISK = 1 << 30
@@ -59,15 +59,18 @@ def limits(settings: Settings) -> Iterator[Finding]:
     def bounded(value: float, unit: str) -> str:
         return f"{value:,.10g} {unit}" if value else "no limit"
 
-    yield Finding("Listens on", f"{settings.host}:{settings.port}")
+    yield Finding("Listens on", address_in_url(settings.host, settings.port))
     yield Finding("Upload", bounded(settings.max_upload_bytes, "bytes"))
     yield Finding("Length", bounded(settings.max_seconds, "s"))
     yield Finding("Conversions at once", str(settings.max_streams))
     yield Finding("Computing at once", str(settings.cores))
     tier = settings.tiers[settings.default_tier]
+    credit = (
+        "no limit of credits" if tier.credits >= UNLIMITED else f"{tier.credits:,} credits a month"
+    )
     yield Finding(
         "Tier of the local account",
-        f"{settings.default_tier}: {tier.concurrency} at once, {tier.credits} credits a month",
+        f"{settings.default_tier}: {tier.concurrency} at once, {credit}",
     )
 
 

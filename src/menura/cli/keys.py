@@ -52,11 +52,11 @@ def show(data: DataOption = None) -> None:
     async def work() -> Table:
         table = Table(
             Column("Id", no_wrap=True, min_width=20),
-            "Name",
-            "Begins with",
-            "May",
-            "Made",
-            "Expires",
+            Column("Name", overflow="fold"),
+            Column("Begins with", no_wrap=True, min_width=8),
+            Column("May", overflow="fold"),
+            Column("Made", no_wrap=True, min_width=10),
+            Column("Expires", no_wrap=True, min_width=7),
         )
         async with open_services(settings_from(data=data)) as services:
             account = await services.accounts.local_account()

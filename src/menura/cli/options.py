@@ -1,6 +1,7 @@
 """Options that several commands share, and how they become settings."""
 
 import asyncio
+import os
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -14,6 +15,9 @@ from menura.services import CannotOpenError
 from menura.settings import Settings, UnreadableSettingsError
 
 console = Console()
+if not console.is_terminal and "COLUMNS" not in os.environ:
+    # Rich takes a pipe for a terminal of 80 columns, but who reads it wants whole lines.
+    console.width = 1000
 complaints = Console(stderr=True)
 
 DataOption = Annotated[
@@ -41,6 +45,11 @@ def settings_from(**flags: Any) -> Settings:
     except UnreadableSettingsError as error:
         complain(str(error))
         raise typer.Exit(2) from None
+
+
+def address_in_url(host: str, port: int) -> str:
+    """Return host and port as a URL has them: an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def say(text: str) -> None:

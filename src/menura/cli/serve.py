@@ -10,11 +10,13 @@ import typer
 import uvicorn
 
 from menura.accounts.service import KEY_FILE
-from menura.cli.options import DataOption, complain, say, settings_from
+from menura.cli.options import DataOption, address_in_url, complain, say, settings_from
 from menura.services import CannotOpenError, Services
 from menura.settings import Settings
 
 EXAMPLE = "examples/speech_female.mp3"
+OWN_ADDRESSES = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+"""Where a server is found that listens on every address; on `::` it has no IPv4."""
 
 
 class AnnouncingServer(uvicorn.Server):
@@ -43,9 +45,9 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 def announce(settings: Settings, port: int, first_key: str | None) -> None:
     """Print the address of the page, the key if it is new, and a curl line to paste."""
-    host = "127.0.0.1" if settings.host in {"0.0.0.0", "::", ""} else settings.host
+    host = OWN_ADDRESSES.get(settings.host, settings.host)
     scheme = "https" if settings.ssl_certfile else "http"
-    base = settings.base_url or f"{scheme}://{host}:{port}"
+    base = (settings.base_url or f"{scheme}://{address_in_url(host, port)}").rstrip("/")
     key_file = settings.data / KEY_FILE
 
     say(f"Menura listens on {base}")
@@ -131,6 +133,7 @@ def serve(
         raise typer.Exit(2)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     from menura.api.app import create_app  # noqa: PLC0415  keeps the other commands quick
+    from menura.cli.keepalive import PatientWebSocket  # noqa: PLC0415  likewise
 
     opened: list[Services] = []
     config = uvicorn.Config(
@@ -142,6 +145,7 @@ def serve(
         # uvicorn's own lines hold whole addresses, and a token may be in one.
         log_level="warning",
         access_log=False,
+        ws=PatientWebSocket,
         ws_ping_interval=20,
         ws_ping_timeout=20,
         ws_max_size=1 << 20,
@@ -163,7 +167,7 @@ def serve(
     except KeyboardInterrupt:
         pass
     except OSError as error:
-        complain(f"Cannot listen on {settings.host}:{settings.port}: {error}.")
+        complain(f"Cannot listen on {address_in_url(settings.host, settings.port)}: {error}.")
         raise typer.Exit(1) from None
     if not server.started:
         raise typer.Exit(1)

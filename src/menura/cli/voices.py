@@ -28,23 +28,20 @@ def show_all(data: DataOption = None) -> None:
             return await services.voices.all(account.account_id)
 
     table = Table(
-        "Name",
+        Column("Name", overflow="fold", min_width=10),
         Column("Id", no_wrap=True, min_width=20),
-        "Kind",
-        "Sex",
-        "Age",
-        "Accent",
-        "Description",
+        Column("Kind", no_wrap=True, min_width=7),
+        Column("Speaker", overflow="fold"),
+        Column("Description", overflow="fold"),
     )
     for voice in run(work()):
         labels = voice.labels
+        speaker = (labels.get(name, "").replace("_", " ") for name in ("gender", "age", "accent"))
         table.add_row(
             Text(voice.name),
             voice.voice_id,
             voice.category,
-            Text(labels.get("gender", "")),
-            Text(labels.get("age", "").replace("_", " ")),
-            Text(labels.get("accent", "")),
+            Text(", ".join(filter(None, speaker))),
             Text(voice.description or labels.get("description", "")),
         )
     console.print(table)

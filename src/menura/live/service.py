@@ -93,18 +93,15 @@ class LiveService:
 
     def detach(self, session: LiveSession, token: object, *, may_return: bool) -> None:
         """Let a session wait for its client to come back, and end it when it does not, or at once
-        when it will not."""
-        if not session.detach(token) or session.computed.done():
-            return
-        if not may_return:
-            session.give_up()
-            return
+        when it will not. One that has ended waits too: the client may not have heard all."""
 
         def give_up() -> None:
             if session.left_by(token):
                 session.give_up()
+                self._forget_if_over(session)
 
-        asyncio.get_running_loop().call_later(GRACE, give_up)
+        if session.detach(token):
+            asyncio.get_running_loop().call_later(GRACE if may_return else 0.0, give_up)
 
     async def close(self) -> None:
         """End every session, keeping what was converted."""
@@ -136,7 +133,11 @@ class LiveService:
                 session.ended.exception()
             else:
                 session.ended.set_result(totals)
-        del self._sessions[session.session_id]
+        self._forget_if_over(session)
+
+    def _forget_if_over(self, session: LiveSession) -> None:
+        if session.given_up and session.ended.done():
+            self._sessions.pop(session.session_id, None)
 
     async def _settle(
         self,

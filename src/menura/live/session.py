@@ -44,8 +44,9 @@ class LiveSession:
     """One live stream. All methods belong to the event loop that made it.
 
     received: input bytes taken so far. ended: done with what the session came to, or failed.
-    given_up: ended because its client had gone, so that nobody can resume it. voice_id, asked: the
-    voice, and what the client itself said of its settings, after the changes so far.
+    given_up: its client has heard all or has gone, so that nobody can resume it.
+    voice_id, asked: the voice, and what the client itself said of its settings, after the changes
+    so far.
     """
 
     def __init__(

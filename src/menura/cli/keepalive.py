@@ -1,0 +1,54 @@
+"""The WebSocket of the server, which takes a client for lost only if nothing moves any more.
+
+A ping waits behind the audio before it, and its pong behind the audio of a sender whom we keep
+waiting because its listener is behind. Whoever is only slow must not be cut off for that.
+"""
+
+import socket
+from asyncio.transports import BaseTransport
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+SEND_BUFFER = 1 << 16
+"""Bytes that the system holds of what is being sent, or it would hold some megabytes: what has left
+us says nothing then of what has arrived."""
+
+
+class PatientWebSocket(WebSocketsSansIOProtocol):
+    """A WebSocket that is kept while its client sends or reads anything at all."""
+
+    _moved = False
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        """Called when a connection is made."""
+        super().connection_made(transport)
+        self.close_timeout = 60.0
+        connection = transport.get_extra_info("socket")
+        if connection is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+
+    def data_received(self, data: bytes) -> None:
+        """Called when the client sends."""
+        self._moved = True
+        super().data_received(data)
+
+    def resume_writing(self) -> None:
+        """Called when the client has read enough for more to be sent."""
+        self._moved = True
+        super().resume_writing()
+
+    def send_keepalive_ping(self) -> None:
+        """Called when it is time to ask whether the client is there."""
+        self._moved = False
+        super().send_keepalive_ping()
+
+    def keepalive_timeout(self) -> None:
+        """Called when an answer is overdue."""
+        kept_waiting = self.read_paused and self.writable.is_set()
+        if self.ping_timeout is not None and (self._moved or kept_waiting):
+            self._moved = False
+            self.pong_timer = self.loop.call_later(self.ping_timeout, self.keepalive_timeout)
+            return
+        super().keepalive_timeout()
+        # To close would be to wait until what is written has been read.
+        self.transport.abort()

@@ -1,0 +1,105 @@
+"""Who listens slowly is waited for; who does not listen at all is lost, and can come back."""
+
+import json
+import socket
+import time
+
+import numpy as np
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+from menura.cli.keepalive import PatientWebSocket
+
+VOICE = "21m00Tcm4TlvDq8ikWAM"
+SECONDS = 16
+OUTPUT_BYTES = SECONDS * 2 * 48000
+START = {
+    "type": "start",
+    "input": {"sample_rate": 8000},
+    "output_format": "pcm_48000",
+    "model_id": "menura_source_filter_v1",
+    "seed": 1,
+    "drop_late_ms": None,
+}
+
+
+@pytest.fixture
+def impatient(server):
+    """A server that asks every second whether its clients are there."""
+    return server(serving={"ws": PatientWebSocket, "ws_ping_interval": 1, "ws_ping_timeout": 1.7})
+
+
+def open_socket(server):
+    """Return a client's socket which, left unread, is soon full, as on a slow link."""
+    plain = socket.socket()
+    plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+    plain.connect(("127.0.0.1", int(server.url.rsplit(":")[-1])))
+    return connect(
+        server.url.replace("http", "ws") + f"/v1/speech-to-speech/{VOICE}/live",
+        additional_headers={"xi-api-key": server.api_key},
+        sock=plain,
+        max_queue=1,
+        ping_interval=None,
+    )
+
+
+def hum():
+    rng = np.random.default_rng(2)
+    phase = np.cumsum(2 * np.pi * (120 + rng.standard_normal(SECONDS * 8000)) / 8000)
+    return (6000 * np.sign(np.sin(phase))).astype("<i2").tobytes()
+
+
+def listen(client, *, bytes_per_second=None):
+    """Read until the end; return the audio and the last event, null if it broke off."""
+    audio, begun = b"", time.monotonic()
+    while True:
+        try:
+            message = client.recv(timeout=30)
+        except ConnectionClosed:
+            return audio, None
+        if isinstance(message, str):
+            event = json.loads(message)
+            assert event["type"] != "error", event
+            if event["type"] == "ended":
+                return audio, event
+            continue
+        audio += message
+        if bytes_per_second is not None:
+            ahead = len(audio) / bytes_per_second - (time.monotonic() - begun)
+            time.sleep(max(0.0, ahead))
+
+
+def test_a_slow_but_steady_listener_hears_all(impatient):
+    with open_socket(impatient) as client:
+        client.send(json.dumps(START))
+        client.send(hum())
+        client.send(json.dumps({"type": "end"}))
+        audio, ended = listen(client, bytes_per_second=150_000)
+    assert ended is not None
+    assert ended["dropped_ms"] == 0
+    assert len(audio) == OUTPUT_BYTES
+
+
+def test_a_listener_who_stopped_reading_is_lost_and_resumes_without_a_gap(impatient):
+    with open_socket(impatient) as client:
+        client.send(json.dumps(START))
+        session_id = json.loads(client.recv())["session_id"]
+        client.send(hum())
+        client.send(json.dumps({"type": "end"}))
+        time.sleep(7)
+        before, ended = listen(client)
+        assert ended is None
+        assert len(before) < OUTPUT_BYTES
+    with open_socket(impatient) as client:
+        resume = {"type": "resume", "session_id": session_id, "received": len(before)}
+        client.send(json.dumps(resume))
+        # Whether the server has had it nobody knows.
+        client.send(json.dumps({"type": "end"}))
+        after, ended = listen(client)
+    assert ended is not None
+    with open_socket(impatient) as client:
+        client.send(json.dumps(START))
+        client.send(hum())
+        client.send(json.dumps({"type": "end"}))
+        assert listen(client)[0] == before + after
