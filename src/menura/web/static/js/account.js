@@ -1,7 +1,7 @@
 // Usage, limits, and the keys of this account.
 
 import { call, forgetKey, getJson } from "./api.js";
-import { $, make, notice, quiet, status } from "./page.js";
+import { $, make, missing, notice, onClick, quiet, status } from "./page.js";
 import { colour } from "./plots.js";
 
 const DAY = 86400000;
@@ -30,11 +30,10 @@ export function open() {
 }
 
 export async function refresh() {
-  try {
-    await Promise.all([usage(), keys()]);
-  } catch (error) {
-    notice(error);
-  }
+  await Promise.all([
+    usage().catch((error) => missing(error, $("usage"))),
+    keys().catch((error) => missing(error, $("key-list"))),
+  ]);
 }
 
 async function usage() {
@@ -77,20 +76,17 @@ async function keys() {
   const account = await serviceAccount();
   const list = (await getJson(`/v1/service-accounts/${account}/api-keys`))["api-keys"];
   $("key-list").replaceChildren(make("div", { class: "scroll", tabindex: 0, role: "region", "aria-labelledby": "keys-title" }, make("table", {},
-    make("thead", {}, make("tr", {}, ...["Name", "Begins with", "Made", "Do"].map((name) => make("th", { scope: "col" }, name)))),
+    make("thead", {}, make("tr", {}, ...["Name", "Key", "Do"].map((name) => make("th", { scope: "col" }, name)))),
     make("tbody", {}, ...list.map((key) => {
       const revoke = make("button", { type: "button", "aria-label": `Revoke ${key.name}` }, "Revoke");
-      revoke.addEventListener("click", async () => {
+      onClick(revoke, async () => {
         if (!confirm(`Revoke the key ${key.name}? Programs that use it stop working.`)) return;
-        try {
-          await call(`/v1/service-accounts/${account}/api-keys/${key.key_id}`, { method: "DELETE" });
-          await keys();
-          status("The key is revoked");
-        } catch (error) {
-          notice(error);
-        }
+        await call(`/v1/service-accounts/${account}/api-keys/${key.key_id}`, { method: "DELETE" });
+        await keys();
+        $("key-name").focus();
+        status("The key is revoked");
       });
-      return make("tr", {}, make("td", {}, key.name), make("td", {}, make("code", {}, key.hint ?? "")),
-        make("td", {}, key.created_at_unix ? new Date(key.created_at_unix * 1000).toLocaleDateString() : ""), make("td", {}, revoke));
+      return make("tr", {}, make("td", {}, key.name), make("td", {}, make("code", {}, `${key.hint ?? ""}…`),
+        make("div", { class: "faint" }, key.created_at_unix ? new Date(key.created_at_unix * 1000).toLocaleDateString() : "")), make("td", {}, revoke));
     })))));
 }

@@ -13,8 +13,11 @@ export class Refused extends Error {
 
 export const hasKey = () => key !== "";
 
-export function useKey(value, remember) {
+export function useKey(value) {
   key = value.trim();
+}
+
+export function keepKey(remember) {
   sessionStorage.setItem(STORE, key);
   if (remember) localStorage.setItem(STORE, key);
   else localStorage.removeItem(STORE);
@@ -31,6 +34,7 @@ const ADVICE = {
   invalid_api_key: "Copy the key from the file api_key in the server's data folder, or make a new one with “menura keys create”.",
   missing_permissions: "Use a key that has this permission, or make one under Account.",
   insufficient_credits: "Wait for the next period, or give the account a higher tier in the server's settings.",
+  feature_not_available: "Convert again, and it is kept in the history, or give the account a higher tier in the server's settings.",
   output_format_not_allowed: "Choose another format, or give the account a higher tier in the server's settings.",
   voice_not_found: "Choose another voice; this one may have been deleted.",
   invalid_audio: "Choose a recording that plays in another program.",
@@ -60,6 +64,7 @@ async function refusal(response) {
 }
 
 export async function call(path, { method = "GET", body, json, signal, headers = {} } = {}) {
+  if (/[^\x20-\x7e]/.test(key)) throw new Refused(`An API key has only plain letters, digits and “_”. ${ADVICE.invalid_api_key}`, 401);
   const request = { method, signal, headers: { "xi-api-key": key, ...headers } };
   if (json !== undefined) {
     request.body = JSON.stringify(json);

@@ -9,8 +9,8 @@ export function context() {
   return shared;
 }
 
-export async function decode(blob) {
-  const buffer = await new OfflineAudioContext(1, 1, RATE).decodeAudioData(await blob.arrayBuffer());
+export async function decode(blob, rate = RATE) {
+  const buffer = await new OfflineAudioContext(1, 1, rate).decodeAudioData(await blob.arrayBuffer());
   const mono = new Float32Array(buffer.length);
   for (let channel = 0; channel < buffer.numberOfChannels; channel++) {
     const data = buffer.getChannelData(channel);
@@ -29,8 +29,11 @@ export function joined(pieces) {
   return whole;
 }
 
+export const toInt16 = (samples) => Int16Array.from(samples, (sample) => Math.max(-32768, Math.min(32767, Math.round(sample * 32768))));
+export const toFloat = (integers) => Float32Array.from(integers, (integer) => integer / 32768);
+
 export function wav(samples, rate) {
-  const view = new DataView(new ArrayBuffer(44 + samples.length * 2));
+  const view = new DataView(new ArrayBuffer(44));
   const text = (at, word) => [...word].forEach((letter, i) => view.setUint8(at + i, letter.charCodeAt(0)));
   text(0, "RIFF");
   view.setUint32(4, 36 + samples.length * 2, true);
@@ -44,10 +47,7 @@ export function wav(samples, rate) {
   view.setUint16(34, 16, true);
   text(36, "data");
   view.setUint32(40, samples.length * 2, true);
-  for (let i = 0; i < samples.length; i++) {
-    view.setInt16(44 + i * 2, Math.round(Math.max(-1, Math.min(1, samples[i])) * 32767), true);
-  }
-  return new Blob([view], { type: "audio/wav" });
+  return new Blob([view, toInt16(samples)], { type: "audio/wav" });
 }
 
 const WHY = {
@@ -87,8 +87,11 @@ export class Recorder {
 
   async start(deviceId) {
     const audio = context();
-    await addWorklet(audio, "capture");
     this.stream = await openMicrophone(deviceId);
+    await addWorklet(audio, "capture").catch((error) => {
+      this.stop();
+      throw error;
+    });
     this.source = audio.createMediaStreamSource(this.stream);
     this.node = new AudioWorkletNode(audio, "capture", { numberOfOutputs: 0, processorOptions: { block: Math.round(audio.sampleRate / 50) } });
     this.node.port.onmessage = ({ data }) => {

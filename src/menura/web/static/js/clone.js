@@ -2,7 +2,7 @@
 
 import { call } from "./api.js";
 import { Recorder } from "./audio.js";
-import { $, notice, press, quiet, showLevel, status } from "./page.js";
+import { $, notice, onClick, press, quiet, showLevel, status } from "./page.js";
 import { loadVoices } from "./voices.js";
 
 const ENOUGH = 10;
@@ -57,7 +57,7 @@ function verdict(peak, seconds) {
 
 function openRecorder() {
   let recorder = null;
-  $("clone-record").addEventListener("click", async () => {
+  onClick($("clone-record"), async () => {
     if (recorder) {
       const seconds = recorder.seconds();
       const peak = recorder.peak;
@@ -70,18 +70,14 @@ function openRecorder() {
       $("clone-level").textContent = `${verdict(peak, seconds)} ${good ? "It will be used." : "It is not used."}`;
       return;
     }
-    recorder = new Recorder((peak, seconds) => {
+    const opened = new Recorder((peak, seconds) => {
       showLevel($("clone-meter"), peak);
       $("clone-clock").textContent = `${seconds.toFixed(1)} s`;
     });
-    try {
-      await recorder.start();
-      press($("clone-record"), true);
-      $("clone-record").textContent = "■ Stop";
-      $("clone-level").textContent = `Read for at least ${ENOUGH} seconds.`;
-    } catch (error) {
-      recorder = null;
-      notice(error);
-    }
+    await opened.start();
+    recorder = opened;
+    press($("clone-record"), true);
+    $("clone-record").textContent = "■ Stop";
+    $("clone-level").textContent = `Read for at least ${ENOUGH} seconds.`;
   });
 }

@@ -1,16 +1,16 @@
 // The room where a recording becomes another voice, heard while it streams.
 
 import { call, getJson } from "./api.js";
-import { Arriving, Comparison, RATE, Recorder, decode, joined } from "./audio.js";
-import { $, clock, make, notice, press, pressed, quiet, save, showLevel, status } from "./page.js";
+import { Arriving, Comparison, RATE, Recorder, decode, joined, toFloat, toInt16, wav } from "./audio.js";
+import { $, clock, make, notice, onClick, press, quiet, save, showLevel, status } from "./page.js";
 import { compare } from "./plots.js";
 import { VoiceChoice } from "./voices.js";
 
 const CODECS = [
+  ["wav", "WAV", ["24000", "48000", "44100", "32000", "22050", "16000", "8000"]],
   ["mp3", "MP3", ["44100_128", "44100_192", "44100_96", "44100_64", "44100_32", "24000_48", "22050_32"]],
-  ["wav", "WAV", ["44100", "48000", "32000", "24000", "22050", "16000", "8000"]],
   ["opus", "Opus", ["48000_64", "48000_32", "48000_96", "48000_128", "48000_192"]],
-  ["pcm", "PCM, raw", ["44100", "48000", "32000", "24000", "22050", "16000", "8000"]],
+  ["pcm", "PCM, raw", ["24000", "48000", "44100", "32000", "22050", "16000", "8000"]],
   ["ulaw", "mu-law, raw", ["8000"]],
   ["alaw", "A-law, raw", ["8000"]],
 ];
@@ -21,20 +21,25 @@ const FORMATS = CODECS.flatMap(([codec, name, kinds]) => kinds.map((kind) => {
 const ENDINGS = { mp3: "mp3", wav: "wav", opus: "ogg", ulaw: "ulaw", alaw: "alaw", pcm: "pcm" };
 
 let source = null; // { blob, name, samples }
-let last = null; // what made the result: voice, settings, seed, options
+let last = null; // the result, and what made it
 let comparison = null;
 let moveLine = () => {};
 let working = null;
+let recorder = null;
 
 export function open() {
   const choice = new VoiceChoice("convert");
   document.addEventListener("menura:voice", ({ detail }) => choice.choose(detail));
   $("download-format").append(...FORMATS.map(([value, label]) => make("option", { value }, label)));
   fillModels();
-  $("file").addEventListener("change", () => $("file").files[0] && take($("file").files[0]));
+  $("file").addEventListener("change", () => {
+    offer($("file").files[0]);
+    $("file").value = ""; // so that the same file can be chosen again
+  });
   $("convert").addEventListener("click", () => convert(choice));
   $("cancel").addEventListener("click", () => working?.abort());
-  $("download").addEventListener("click", download);
+  onClick($("download"), download);
+  $("download-format").addEventListener("change", showCost);
   openDrop();
   openRecorder();
   openPlayer();
@@ -45,7 +50,8 @@ async function fillModels() {
     const models = await getJson("/v1/models");
     $("model").append(...models.filter((model) => model.can_do_voice_conversion).map((model) => make("option", { value: model.model_id }, model.name)));
   } catch (error) {
-    notice(error);
+    if (error.code === "missing_permissions") $("model").append(make("option", { value: "" }, "The server's default"));
+    else notice(error);
   }
 }
 
@@ -60,13 +66,12 @@ function openDrop() {
   for (const name of ["dragleave", "drop"]) drop.addEventListener(name, () => drop.classList.remove("over"));
   drop.addEventListener("drop", (event) => {
     event.preventDefault();
-    if (event.dataTransfer.files[0]) take(event.dataTransfer.files[0]);
+    offer(event.dataTransfer.files[0]);
   });
 }
 
 function openRecorder() {
-  let recorder = null;
-  $("record").addEventListener("click", async () => {
+  onClick($("record"), async () => {
     if (recorder) {
       const blob = recorder.stop();
       recorder = null;
@@ -76,34 +81,38 @@ function openRecorder() {
       await take(new File([blob], "recording.wav", { type: "audio/wav" }));
       return;
     }
-    recorder = new Recorder((peak, seconds) => {
+    const opened = new Recorder((peak, seconds) => {
       showLevel($("record-meter"), peak);
       $("source-name").textContent = `Recording, ${clock(seconds)}`;
     });
-    try {
-      await recorder.start();
-      quiet();
-      press($("record"), true);
-      $("record").textContent = "■ Stop";
-      $("record-meter").hidden = false;
-    } catch (error) {
-      recorder = null;
-      notice(error);
-    }
+    await opened.start();
+    recorder = opened;
+    quiet();
+    press($("record"), true);
+    $("record").textContent = "■ Stop";
+    $("record-meter").hidden = false;
   });
+}
+
+function offer(file) {
+  if (recorder) notice("Stop the recording first, then choose a file.");
+  else if (file) take(file);
 }
 
 async function take(file) {
   quiet();
-  source = { blob: file, name: file.name, samples: null };
+  const taken = { blob: file, name: file.name, samples: null };
+  source = taken;
   $("source-name").textContent = file.name;
-  $("convert").disabled = false;
+  $("convert").disabled = working !== null;
+  let said;
   try {
-    source.samples = await decode(file);
-    $("source-name").textContent = `${file.name}, ${clock(source.samples.length / RATE)}`;
+    taken.samples = await decode(file);
+    said = `${file.name}, ${clock(taken.samples.length / RATE)}`;
   } catch {
-    $("source-name").textContent = `${file.name} (this browser cannot draw it; the server may still convert it)`;
+    said = `${file.name} (this browser cannot draw it; the server may still convert it)`;
   }
+  if (source === taken) $("source-name").textContent = said;
 }
 
 function form(seed, settings) {
@@ -123,6 +132,7 @@ async function convert(choice) {
   }
   quiet();
   comparison?.halt();
+  showPlaying();
   working = new AbortController();
   $("convert").disabled = true;
   $("cancel").hidden = false;
@@ -135,15 +145,19 @@ async function convert(choice) {
   const body = form(seed, choice.settings.values);
   const player = new Arriving();
   const made = source;
+  const { voice } = choice;
+  const path = `/v1/speech-to-speech/${voice.voice_id}/stream`;
   try {
     const asked = performance.now();
-    const response = await call(`/v1/speech-to-speech/${choice.id}/stream?${query}`, { method: "POST", body, signal: working.signal });
+    const response = await call(`${path}?${query}`, { method: "POST", body, signal: working.signal });
     const result = await listen(response, player, asked, made);
-    last = { path: `/v1/speech-to-speech/${choice.id}`, body, voice: choice.voice.name, name: made.name };
+    last = { result, path, query, body, cost: response.headers.get("character-cost"), name: `${made.name.replace(/\.[^.]*$/, "")} - ${voice.name}` };
+    showCost();
     await showResult(made.samples, result, player);
     status("The result is ready");
   } catch (error) {
     player.stop();
+    if (error.code === "feature_not_available") alwaysKeep();
     notice(error);
   } finally {
     working = null;
@@ -167,7 +181,7 @@ async function listen(response, player, asked, { samples }) {
     bytes.set(value, spare.length);
     const even = bytes.length & ~1;
     spare = bytes.slice(even);
-    const piece = Float32Array.from(new Int16Array(bytes.buffer, 0, even / 2), (sample) => sample / 32768);
+    const piece = toFloat(new Int16Array(bytes.buffer, 0, even / 2));
     pieces.push(piece);
     player.push(piece);
     count += piece.length;
@@ -177,7 +191,10 @@ async function listen(response, player, asked, { samples }) {
 }
 
 async function showResult(samples, result, player) {
+  comparison?.halt();
   comparison = new Comparison(samples, result);
+  showPlaying();
+  showSide();
   $("player").hidden = false;
   $("seek").max = comparison.duration;
   $("hear-source").disabled = !samples;
@@ -201,49 +218,70 @@ function showPosition(position) {
   moveLine(comparison ? position / comparison.duration : 0);
 }
 
+function showPlaying() {
+  $("play").textContent = comparison?.playing ? "❚❚" : "▶";
+  $("play").setAttribute("aria-label", comparison?.playing ? "Pause" : "Play");
+}
+
+function showSide() {
+  for (const side of ["source", "result"]) press($(`hear-${side}`), comparison.heard === side);
+}
+
 function openPlayer() {
   const follow = () => {
     if (!comparison?.playing) return;
     showPosition(comparison.position);
     if (comparison.position >= comparison.duration) {
       comparison.halt();
-      label();
+      showPlaying();
     }
     requestAnimationFrame(follow);
-  };
-  const label = () => {
-    $("play").textContent = comparison?.playing ? "❚❚" : "▶";
-    $("play").setAttribute("aria-label", comparison?.playing ? "Pause" : "Play");
   };
   $("play").addEventListener("click", () => {
     if (comparison.playing) comparison.halt();
     else comparison.play();
-    label();
+    showPlaying();
     follow();
   });
   $("seek").addEventListener("input", () => {
     comparison.seek(Number($("seek").value));
     showPosition(comparison.offset);
   });
-  const sides = { source: $("hear-source"), result: $("hear-result") };
-  for (const [side, button] of Object.entries(sides)) {
-    button.addEventListener("click", () => {
-      if (pressed(button)) return;
+  for (const side of ["source", "result"]) {
+    $(`hear-${side}`).addEventListener("click", () => {
       comparison.hear(side);
-      for (const [other, control] of Object.entries(sides)) press(control, other === side);
+      showSide();
     });
   }
 }
 
+// Only the server knows what a tier may do, and says so when it is asked for too much.
+function alwaysKeep() {
+  $("keep").checked = true;
+  $("keep").disabled = true;
+  $("keep").parentElement.title = "The account's tier keeps every conversion in the history.";
+}
+
+function showCost() {
+  $("download-cost").textContent = here($("download-format").value) ? "As heard; costs nothing." : `Converted again, for another ${last.cost} credits.`;
+}
+
+// What needs no codec is made here, of what was heard.
+const here = (format) => /^(wav|pcm)_/.test(format);
+
 async function download() {
   const format = $("download-format").value;
-  $("download").disabled = true;
-  try {
-    const response = await call(`${last.path}?output_format=${format}&enable_logging=false`, { method: "POST", body: last.body });
-    save(await response.blob(), `${last.name.replace(/\.[^.]*$/, "")} - ${last.voice}.${ENDINGS[format.split("_")[0]]}`);
-  } catch (error) {
-    notice(error);
-  } finally {
-    $("download").disabled = false;
-  }
+  const [codec, rate] = format.split("_");
+  save(here(format) ? await rewrite(codec, Number(rate)) : await again(format), `${last.name}.${ENDINGS[codec]}`);
+}
+
+async function rewrite(codec, rate) {
+  const samples = rate === RATE ? last.result : await decode(wav(last.result, RATE), rate);
+  return codec === "wav" ? wav(samples, rate) : new Blob([toInt16(samples)]);
+}
+
+async function again(format) {
+  const query = new URLSearchParams(last.query);
+  query.set("output_format", format);
+  return (await call(`${last.path}?${query}`, { method: "POST", body: last.body })).blob();
 }

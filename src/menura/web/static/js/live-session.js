@@ -12,6 +12,7 @@ export class LiveSession extends EventTarget {
     this.sent = []; // what the server may not have yet, oldest first: { at, bytes }
     this.sentBytes = 0;
     this.receivedBytes = 0;
+    this.wanted = null; // every change asked for so far, as one
     this.live = false;
     this.closing = false;
   }
@@ -40,11 +41,13 @@ export class LiveSession extends EventTarget {
     if (event.type === "started") {
       this.id = event.session_id;
       this.live = true;
+      this.ask(this.wanted);
     } else if (event.type === "resumed") {
       this.live = true;
       for (const { at, bytes } of this.sent) {
         if (at + bytes.byteLength > event.expected) this.socket.send(bytes.slice(Math.max(0, event.expected - at)));
       }
+      this.ask(this.wanted);
     } else if (event.type === "error" || event.type === "ended") {
       this.closing = true;
     }
@@ -59,8 +62,14 @@ export class LiveSession extends EventTarget {
     if (this.live && this.socket.readyState === WebSocket.OPEN) this.socket.send(bytes);
   }
 
+  // Nobody can tell whether a change that was sent as the connection broke has arrived, so all are asked for again.
   change(detail) {
-    if (this.live) this.socket.send(JSON.stringify({ type: "change", ...detail }));
+    this.wanted = { ...this.wanted, ...detail };
+    this.ask(detail);
+  }
+
+  ask(detail) {
+    if (detail && this.live) this.socket.send(JSON.stringify({ type: "change", ...detail }));
   }
 
   async closed() {

@@ -1,14 +1,14 @@
 // The room to talk live: microphone in, changed voice out, with what it costs in delay.
 
 import { pitch } from "./analysis.js";
-import { addWorklet, openMicrophone } from "./audio.js";
+import { RATE, addWorklet, openMicrophone, toFloat, toInt16 } from "./audio.js";
 import { LiveSession } from "./live-session.js";
-import { $, notice, press, pressed, quiet, showLevel, status } from "./page.js";
+import { $, notice, onClick, press, pressed, quiet, showLevel, status } from "./page.js";
 import { colour, drawContours } from "./plots.js";
 import { VoiceChoice } from "./voices.js";
 
 const SHOWN = 8; // seconds of pitch on the plot
-const BLOCK = 0.02;
+const BLOCK = 0.01; // seconds; half a chunk of the server, which waits for whole ones
 let choice;
 let running = null;
 
@@ -16,7 +16,7 @@ export function open() {
   choice = new VoiceChoice("live");
   choice.onChoose = (voice) => running?.session.change({ voice_id: voice.voice_id, voice_settings: choice.settings.values });
   choice.settings.onChange = () => running?.session.change({ voice_settings: choice.settings.values });
-  $("live-start").addEventListener("click", () => (running ? stop() : start()));
+  onClick($("live-start"), () => (running ? stop() : start()));
   $("live-mute").addEventListener("click", () => press($("live-mute"), !pressed($("live-mute"))));
   $("live-bypass").addEventListener("click", () => {
     press($("live-bypass"), !pressed($("live-bypass")));
@@ -41,27 +41,30 @@ async function listDevices() {
 
 class Running {
   async open() {
-    this.audio = new AudioContext({ latencyHint: "interactive" });
-    if (![44100, 48000].includes(this.audio.sampleRate)) {
-      await this.audio.close();
-      this.audio = new AudioContext({ latencyHint: "interactive", sampleRate: 48000 });
-    }
-    await this.audio.resume();
-    await Promise.all([addWorklet(this.audio, "capture"), addWorklet(this.audio, "playback")]);
-    this.rate = this.audio.sampleRate;
+    // The server's own rate: nothing need be resampled there, and every tier may have it.
+    this.speaker = new AudioContext({ latencyHint: "interactive", sampleRate: RATE });
+    this.audio = this.speaker;
     this.stream = await openMicrophone($("microphone").value);
     listDevices();
+    try {
+      this.source = this.audio.createMediaStreamSource(this.stream);
+    } catch {
+      // Firefox takes a microphone at its own rate only.
+      this.audio = new AudioContext({ latencyHint: "interactive" });
+      this.source = this.audio.createMediaStreamSource(this.stream);
+    }
+    this.rate = this.audio.sampleRate;
+    await Promise.all([this.audio.resume(), this.speaker.resume(), addWorklet(this.audio, "capture"), addWorklet(this.speaker, "playback")]);
     await this.route();
     this.capture = new AudioWorkletNode(this.audio, "capture", { numberOfOutputs: 0, processorOptions: { block: Math.round(this.rate * BLOCK) } });
-    this.playback = new AudioWorkletNode(this.audio, "playback", {
-      numberOfInputs: 0, outputChannelCount: [1], processorOptions: { prime: Math.round(this.rate * 0.02), limit: Math.round(this.rate * 0.3) },
+    this.playback = new AudioWorkletNode(this.speaker, "playback", {
+      numberOfInputs: 0, outputChannelCount: [1], processorOptions: { prime: RATE * 0.02, limit: RATE * 0.3 },
     });
-    this.source = this.audio.createMediaStreamSource(this.stream);
     this.direct = this.audio.createGain();
-    this.changed = this.audio.createGain();
+    this.changed = this.speaker.createGain();
     this.source.connect(this.capture);
     this.source.connect(this.direct).connect(this.audio.destination);
-    this.playback.connect(this.changed).connect(this.audio.destination);
+    this.playback.connect(this.changed).connect(this.speaker.destination);
     this.bypass(pressed($("live-bypass")));
     this.pitches = { source: [], result: [] };
     this.tails = { source: new Float32Array(0), result: new Float32Array(0) };
@@ -72,7 +75,7 @@ class Running {
   async connect() {
     const session = new LiveSession(choice.id, {
       input: { encoding: "s16le", sample_rate: this.rate },
-      output_format: `pcm_${this.rate}`,
+      output_format: `pcm_${RATE}`,
       voice_settings: choice.settings.values,
       remove_background_noise: $("live-denoise").checked,
       optimize_streaming_latency: 3,
@@ -83,7 +86,7 @@ class Running {
       status("You are live");
       this.follow();
     });
-    session.addEventListener("audio", ({ detail }) => this.hear(Float32Array.from(detail, (sample) => sample / 32768)));
+    session.addEventListener("audio", ({ detail }) => this.hear(toFloat(detail)));
     session.addEventListener("stats", ({ detail }) => this.facts(detail));
     session.addEventListener("lost", () => status("The connection dropped; reconnecting"));
     session.addEventListener("resumed", () => status("Connected again"));
@@ -104,36 +107,36 @@ class Running {
       const sound = pressed($("live-mute")) ? new Float32Array(samples.length) : samples;
       captured += samples.length;
       showLevel($("meter-in"), pressed($("live-mute")) ? 0 : peak);
-      this.track("source", sound);
-      this.session.push(Int16Array.from(sound, (sample) => Math.max(-32768, Math.min(32767, Math.round(sample * 32767)))).buffer);
+      this.track("source", sound, this.rate);
+      this.session.push(toInt16(sound).buffer);
     };
     this.playback.port.onmessage = ({ data: { held, peak, played, dropped } }) => {
       showLevel($("meter-out"), peak);
-      $("fact-buffer").textContent = `${Math.round((held / this.rate) * 1000)} ms`;
+      $("fact-buffer").textContent = `${Math.round((held / RATE) * 1000)} ms`;
       if (!played || first === null) return;
-      const spoken = first + played / this.rate + this.dropped / 1000;
+      const spoken = first + played / RATE + this.dropped / 1000;
       const microphone = this.stream.getAudioTracks()[0]?.getSettings().latency ?? 0;
-      const ear = this.audio.currentTime + (this.audio.outputLatency || this.audio.baseLatency || 0) + microphone;
+      const ear = this.audio.currentTime + (this.speaker.outputLatency || this.speaker.baseLatency || 0) + microphone;
       this.delay = this.delay === undefined ? ear - spoken : this.delay + 0.1 * (ear - spoken - this.delay);
       $("delay").textContent = Math.round(this.delay * 1000);
-      if (dropped) $("fact-dropped").textContent = `${Math.round(this.dropped + (dropped / this.rate) * 1000)} ms`;
+      if (dropped) $("fact-dropped").textContent = `${Math.round(this.dropped + (dropped / RATE) * 1000)} ms`;
     };
   }
 
   hear(samples) {
-    this.track("result", samples);
+    this.track("result", samples, RATE);
     this.playback.port.postMessage(samples);
   }
 
-  track(side, samples) {
-    const tail = new Float32Array(Math.round(this.rate * 0.08));
+  track(side, samples, rate) {
+    const tail = new Float32Array(Math.round(rate * 0.08));
     const whole = new Float32Array(this.tails[side].length + samples.length);
     whole.set(this.tails[side]);
     whole.set(samples, this.tails[side].length);
     tail.set(whole.subarray(-tail.length), Math.max(0, tail.length - whole.length));
     this.tails[side] = tail;
-    const hertz = pitch(tail, 0, this.rate);
-    for (let i = 0; i < Math.round((samples.length / this.rate) * 100); i++) this.pitches[side].push(hertz);
+    const hertz = pitch(tail, 0, rate);
+    for (let i = 0; i < Math.round((samples.length / rate) * 100); i++) this.pitches[side].push(hertz);
     this.pitches[side] = this.pitches[side].slice(-SHOWN * 100);
     drawContours($("live-pitch"), [
       { values: this.pitches.source, tone: colour("source") },
@@ -151,13 +154,13 @@ class Running {
 
   bypass(on) {
     this.direct?.gain.setTargetAtTime(on ? 1 : 0, this.audio.currentTime, 0.01);
-    this.changed?.gain.setTargetAtTime(on ? 0 : 1, this.audio.currentTime, 0.01);
+    this.changed?.gain.setTargetAtTime(on ? 0 : 1, this.speaker.currentTime, 0.01);
   }
 
   async route() {
     if (!this.audio.setSinkId) return;
     try {
-      await this.audio.setSinkId($("speaker").value);
+      await Promise.all([this.audio, this.speaker].map((audio) => audio.setSinkId($("speaker").value)));
     } catch {
       notice("This output device cannot be used. Choose another one.");
     }
@@ -166,13 +169,12 @@ class Running {
   close() {
     this.source?.disconnect();
     this.stream?.getTracks().forEach((track) => track.stop());
-    if (this.audio.state !== "closed") this.audio.close();
+    for (const audio of new Set([this.audio, this.speaker])) if (audio && audio.state !== "closed") audio.close();
   }
 }
 
 async function start() {
   quiet();
-  $("live-start").disabled = true;
   const attempt = new Running();
   try {
     if (!choice.id) throw new Error("Choose a voice first.");
@@ -183,7 +185,6 @@ async function start() {
     attempt.close();
     notice(error);
   }
-  $("live-start").disabled = false;
 }
 
 function stop() {

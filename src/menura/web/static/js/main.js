@@ -1,7 +1,7 @@
 // Opens the page: the key, the rooms, the theme.
 
 import * as account from "./account.js";
-import { call, hasKey, useKey } from "./api.js";
+import { call, hasKey, keepKey, useKey } from "./api.js";
 import * as clone from "./clone.js";
 import * as convert from "./convert.js";
 import * as history from "./history.js";
@@ -22,6 +22,7 @@ function show(room, focus = false) {
     if (here && focus) tab.focus();
   }
   window.history.replaceState(null, "", `#${room}`);
+  quiet();
   ENTER[room]?.();
 }
 
@@ -46,46 +47,57 @@ function openTheme() {
   });
 }
 
-async function enter() {
+function useVoice(voice) {
+  if (voice) document.dispatchEvent(new CustomEvent("menura:voice", { detail: voice }));
+  show("convert", true);
+}
+
+// Opens the rooms if the key is one; `remember` is given for a key that is not kept yet.
+async function enter(remember) {
   try {
-    await call("/v1/user");
+    await call("/v1/user").catch(unlessForbidden);
+    if (remember !== undefined) keepKey(remember);
+    await loadVoices().catch(unlessForbidden);
   } catch (error) {
     if (error.status !== 0) $("gate").hidden = false;
     notice(error);
-    return;
+    return false;
   }
-  quiet();
   $("gate").hidden = true;
-  await loadVoices();
   convert.open();
   live.open();
-  openLibrary();
-  clone.open((voiceId) => {
-    const voice = allVoices().find(({ voice_id }) => voice_id === voiceId);
-    if (voice) document.dispatchEvent(new CustomEvent("menura:voice", { detail: voice }));
-    show("convert");
-  });
+  openLibrary(useVoice);
+  clone.open((voiceId) => useVoice(allVoices().find(({ voice_id }) => voice_id === voiceId)));
   history.open();
   account.open();
   $("rooms").hidden = false;
   const asked = location.hash.slice(1);
   show(ROOMS.includes(asked) ? asked : "convert");
+  return true;
+}
+
+// A key may be good and yet not be allowed everything.
+function unlessForbidden(error) {
+  if (error.code !== "missing_permissions") throw error;
 }
 
 // The link that the server prints carries the key behind the #, which no browser sends anywhere.
 const given = new URLSearchParams(location.hash.slice(1)).get("key");
 if (given) {
-  useKey(given, true);
+  useKey(given);
   window.history.replaceState(null, "", location.pathname);
 }
 
 openTabs();
 openTheme();
 $("notice").querySelector("button").addEventListener("click", quiet);
-$("key-form").addEventListener("submit", (event) => {
+let entering = false;
+$("key-form").addEventListener("submit", async (event) => {
   event.preventDefault();
-  useKey($("key").value, $("key-remember").checked);
-  enter();
+  if (entering) return;
+  useKey($("key").value);
+  entering = true;
+  entering = await enter($("key-remember").checked);
 });
-if (hasKey()) enter();
+if (hasKey()) enter(given ? true : undefined);
 else $("gate").hidden = false;

@@ -19,12 +19,32 @@ export function notice(error) {
   $("notice").querySelector("p").textContent = error?.message ?? String(error);
 }
 
+// What the key may not see says so where it would stand; any other failure is told to the person at once.
+export function missing(error, place) {
+  if (error.code === "missing_permissions") place.replaceChildren(make("p", { class: "faint" }, error.message));
+  else notice(error);
+}
+
 export function quiet() {
   $("notice").hidden = true;
 }
 
 export function status(text) {
   $("status").textContent = text;
+}
+
+// Clicks that come while `work` is at it count for nothing. The button stays enabled, as a disabled one loses the focus.
+export function onClick(button, work) {
+  button.addEventListener("click", async () => {
+    if (button.ariaDisabled) return;
+    button.ariaDisabled = "true";
+    try {
+      await work();
+    } catch (error) {
+      notice(error);
+    }
+    button.ariaDisabled = null;
+  });
 }
 
 export const press = (button, on) => button.setAttribute("aria-pressed", String(on));

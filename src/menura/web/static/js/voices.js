@@ -1,7 +1,7 @@
 // Voices: the picker with previews, search and filters, and the settings with what each does.
 
 import { call, getBlob, getJson } from "./api.js";
-import { $, make, notice, press, status } from "./page.js";
+import { $, make, notice, onClick, press, status } from "./page.js";
 
 export const SETTINGS = [
   { key: "similarity_boost", label: "Similarity", fallback: 0.75, min: 0, max: 1, says: "How far timbre and pitch move to the voice; lower keeps more of the speaker." },
@@ -13,7 +13,7 @@ export const SETTINGS = [
 let voices = [];
 const lists = new Set();
 const preview = new Audio();
-let sounding = null;
+let sounding = null; // the id of the voice whose preview is heard
 
 export const allVoices = () => voices;
 
@@ -22,27 +22,40 @@ export async function loadVoices() {
   for (const draw of lists) draw();
 }
 
-async function toggle(button, voice) {
-  const again = sounding === button;
+function sound(id) {
+  sounding = id;
+  for (const button of document.querySelectorAll("[data-preview]")) press(button, button.dataset.preview === id);
+}
+
+async function toggle(voice) {
+  const id = voice.voice_id;
   preview.pause();
-  if (sounding) press(sounding, false);
-  sounding = null;
-  if (again) return;
+  if (sounding === id) {
+    sound(null);
+    return;
+  }
+  sound(id);
   try {
-    const blob = await getBlob(voice.preview_url ? new URL(voice.preview_url, location.href).pathname : `/v1/voices/${voice.voice_id}/preview`);
+    const blob = await getBlob(voice.preview_url ? new URL(voice.preview_url, location.href).pathname : `/v1/voices/${id}/preview`);
+    if (sounding !== id) return;
     URL.revokeObjectURL(preview.src);
     preview.src = URL.createObjectURL(blob);
+    preview.onended = () => sound(null);
     await preview.play();
-    sounding = button;
-    press(button, true);
-    preview.onended = () => press(button, false);
   } catch (error) {
+    if (sounding !== id) return;
+    sound(null);
     notice(error);
   }
 }
 
 const describe = ({ labels, category }) =>
   [category === "premade" ? null : category, labels.gender, labels.age, labels.accent, labels.description].filter(Boolean).join(", ").replaceAll("_", " ");
+
+function summary(shown) {
+  if (!voices.length) return "There is no voice that this key may see.";
+  return shown ? `${shown} of ${voices.length} voices` : "No voice fits; clear the search or a filter.";
+}
 
 const distinct = (key) => [...new Set(voices.map(({ labels }) => labels[key]).filter(Boolean))].sort();
 
@@ -78,21 +91,26 @@ function voiceList(place, { chosen, onChoose, tools }) {
         && (!age.value || voice.labels.age === age.value)
         && (!category.value || voice.category === category.value);
     });
-    found.textContent = shown.length ? `${shown.length} of ${voices.length} voices` : "No voice fits; clear the search or a filter.";
+    found.textContent = summary(shown.length);
     items.replaceChildren(...shown.map((voice) => {
-      const choose = make("button", { type: "button", class: "choose", "aria-pressed": String(voice.voice_id === chosen?.()) },
-        make("strong", {}, voice.name), make("span", { class: "faint" }, describe(voice)));
-      choose.addEventListener("click", () => onChoose?.(voice));
-      const listen = make("button", { type: "button", "aria-label": `Hear ${voice.name}`, "aria-pressed": "false" }, "▶");
-      listen.addEventListener("click", () => toggle(listen, voice));
+      const choose = make("button", { type: "button", class: "choose", "data-voice": voice.voice_id }, make("strong", {}, voice.name), make("span", { class: "faint" }, describe(voice)));
+      choose.addEventListener("click", () => onChoose(voice));
+      const listen = make("button", { type: "button", "aria-label": `Hear ${voice.name}`, "data-preview": voice.voice_id, "aria-pressed": String(voice.voice_id === sounding) }, "▶");
+      listen.addEventListener("click", () => toggle(voice));
       return make("li", {}, listen, choose, ...(tools?.(voice) ?? []));
     }));
+    mark();
+  }
+
+  // Apart from drawing, so that the button that was clicked stays and keeps the focus.
+  function mark() {
+    if (chosen) for (const button of items.querySelectorAll(".choose")) press(button, button.dataset.voice === chosen());
   }
 
   for (const control of [search, gender, age, category]) control.addEventListener("input", filter);
   lists.add(draw);
   draw();
-  return draw;
+  return mark;
 }
 
 // The settings of one room: sliders that start from the voice's stored settings.
@@ -133,7 +151,7 @@ export class VoiceChoice {
   constructor(room) {
     this.store = `menura-voice-${room}`;
     this.settings = new SettingsPanel(document.querySelector(`[data-settings="${room}"]`), room);
-    this.redraw = voiceList(document.querySelector(`[data-picker="${room}"]`), { chosen: () => this.id, onChoose: (voice) => this.choose(voice) });
+    this.mark = voiceList(document.querySelector(`[data-picker="${room}"]`), { chosen: () => this.id, onChoose: (voice) => this.choose(voice) });
     lists.add(() => this.keep());
     this.keep();
   }
@@ -148,7 +166,7 @@ export class VoiceChoice {
     this.voice = voice;
     localStorage.setItem(this.store, voice.voice_id);
     this.settings.show(voice.settings);
-    this.redraw();
+    this.mark();
     if (told) {
       status(`${voice.name} is chosen`);
       this.onChoose?.(voice);
@@ -160,20 +178,18 @@ export class VoiceChoice {
   }
 }
 
-export function openLibrary() {
+export function openLibrary(onChoose) {
   voiceList($("voice-library"), {
+    onChoose,
     tools: (voice) => {
       if (voice.category === "premade") return [];
       const remove = make("button", { type: "button", "aria-label": `Delete ${voice.name}` }, "Delete");
-      remove.addEventListener("click", async () => {
+      onClick(remove, async () => {
         if (!confirm(`Delete the voice ${voice.name}? Its recordings are deleted with it.`)) return;
-        try {
-          await call(`/v1/voices/${voice.voice_id}`, { method: "DELETE" });
-          await loadVoices();
-          status(`${voice.name} is deleted`);
-        } catch (error) {
-          notice(error);
-        }
+        await call(`/v1/voices/${voice.voice_id}`, { method: "DELETE" });
+        await loadVoices();
+        $("voice-library").querySelector("input").focus();
+        status(`${voice.name} is deleted`);
       });
       return [remove];
     },
