@@ -63,6 +63,8 @@ def browser(microphone: Path) -> Iterator[Browser]:
                 "--disable-component-update",
                 "--disable-sync",
                 "--no-first-run",
+                # A name that no browser trusts as it trusts localhost.
+                "--host-resolver-rules=MAP menura.test 127.0.0.1",
                 "--use-fake-device-for-media-stream",
                 "--use-fake-ui-for-media-stream",
                 f"--use-file-for-fake-audio-capture={microphone}",

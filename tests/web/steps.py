@@ -1,0 +1,40 @@
+"""What every test of the page does: open it, wait, choose a voice."""
+
+import time
+
+from playwright.sync_api import Page, expect
+
+from .conftest import PATIENCE
+
+# Keeps every sample that live playback is given, so that the test can judge what is heard.
+LISTEN = """
+window.heard = [];
+const post = MessagePort.prototype.postMessage;
+MessagePort.prototype.postMessage = function (data, ...rest) {
+  if (data instanceof Float32Array) window.heard.push(...data);
+  return post.call(this, data, ...rest);
+};
+"""
+
+
+def open_page(page: Page, server) -> None:
+    page.goto(f"{server.url}/#key={server.api_key}")
+    expect(page.locator("#rooms")).to_be_visible()
+    expect(page.locator("#room-convert .voice-list li").first).to_be_visible()
+
+
+def until(page: Page, expression: str) -> None:
+    """Wait for an expression; the page's own security policy forbids waiting inside it."""
+    deadline = time.monotonic() + PATIENCE / 1000
+    while not page.evaluate(expression):
+        assert time.monotonic() < deadline, expression
+        page.wait_for_timeout(100)
+
+
+def choose(page: Page, room: str, gender: str) -> str:
+    place = page.locator(f"[data-picker={room}]")
+    place.get_by_label("Sex").select_option(gender)
+    voice = place.locator(".choose").first
+    voice.click()
+    expect(place.locator(".choose[aria-pressed=true]")).to_have_count(1)
+    return voice.locator("strong").inner_text()

@@ -1,0 +1,302 @@
+"""The page when things go wrong: lost lines, double clicks, keys and tiers with limits."""
+
+import wave
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from .conftest import SPEECH
+from .steps import LISTEN, open_page, until
+
+# What the page sends and hears over its sockets, and the means to break one.
+LINES = """
+window.sockets = [];
+window.events = [];
+window.WebSocket = class extends WebSocket {
+  constructor(url) {
+    super(url);
+    window.sockets.push(this);
+    this.addEventListener("message", ({ data }) => {
+      if (typeof data === "string") window.events.push(JSON.parse(data));
+    });
+  }
+};
+"""
+
+# As Firefox does, which takes a microphone at its own rate only.
+OWN_RATE = """
+const plain = AudioContext.prototype.createMediaStreamSource;
+AudioContext.prototype.createMediaStreamSource = function (stream) {
+  if (this.sampleRate === 24000) throw new DOMException("another rate", "NotSupportedError");
+  return plain.call(this, stream);
+};
+"""
+
+# A person who takes a while to allow the microphone.
+SLOW_MICROPHONE = """
+window.tracks = [];
+const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+navigator.mediaDevices.getUserMedia = async (wish) => {
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  const stream = await ask(wish);
+  window.tracks.push(...stream.getTracks());
+  return stream;
+};
+"""
+
+
+def convert(page: Page) -> None:
+    page.set_input_files("#file", SPEECH)
+    expect(page.locator("#source-name")).to_contain_text("0:0")
+    page.locator("#convert").click()
+    expect(page.locator("#cancel")).to_be_hidden()
+    expect(page.locator("#player")).to_be_visible()
+
+
+def limited_key(server, *permissions: str) -> str:
+    accounts = server.client.get("/v1/service-accounts").json()["service-accounts"]
+    made = server.client.post(
+        f"/v1/service-accounts/{accounts[0]['service_account_user_id']}/api-keys",
+        json={"name": "limited", "permissions": list(permissions)},
+    )
+    return made.json()["xi-api-key"]
+
+
+def test_a_voice_chosen_while_the_line_is_down_is_heard_after_it(page: Page, shared_server):
+    page.add_init_script(LINES)
+    open_page(page, shared_server)
+    page.get_by_role("tab", name="Live").click()
+    page.locator("#live-start").click()
+    until(page, "window.events.some(({ type }) => type === 'started')")
+    page.evaluate("window.sockets.at(-1).close()")
+    until(page, "window.sockets.at(-1).readyState === WebSocket.CLOSED")
+    chosen = page.locator("[data-picker=live] .choose").nth(5)
+    chosen.click()
+    until(page, "window.events.some(({ type }) => type === 'resumed')")
+    until(page, "window.events.some(({ type }) => type === 'changed')")
+    changed = page.evaluate("window.events.findLast(({ type }) => type === 'changed').voice_id")
+    assert changed == chosen.get_attribute("data-voice")
+    page.locator("#live-start").click()
+
+
+@pytest.mark.parametrize("habit", ["", OWN_RATE], ids=["any-rate", "own-rate"])
+def test_live_is_open_to_the_lowest_tier(page: Page, server, habit):
+    page.add_init_script(LISTEN + habit)
+    open_page(page, server(default_tier="free"))
+    page.get_by_role("tab", name="Live").click()
+    page.locator("#live-start").click()
+    until(page, "window.heard.length > 24000")
+    until(page, "Number(document.querySelector('#delay').textContent) > 20")
+    expect(page.locator("#notice")).to_be_hidden()
+    page.locator("#live-start").click()
+
+
+def test_a_download_is_what_was_heard_and_another_format_says_its_cost(page: Page, server):
+    started = server(default_tier="free")
+
+    def used() -> int:
+        return started.client.get("/v1/user/subscription").json()["character_count"]
+
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    open_page(page, started)
+    page.get_by_text("More", exact=True).click()
+    page.locator("#latency").select_option("3")
+    convert(page)
+    cost = used()
+
+    with page.expect_download() as download:
+        page.locator("#download").click()
+    item = started.client.get("/v1/history").json()["history"][0]
+    heard = started.client.get(f"/v1/history/{item['history_item_id']}/audio").content
+    with wave.open(str(download.value.path())) as file:
+        assert file.readframes(file.getnframes()) == heard
+    page.locator("#download-format").select_option("wav_44100")
+    with page.expect_download() as download:
+        page.locator("#download").click()
+    with wave.open(str(download.value.path())) as file:
+        assert file.getnframes() == pytest.approx(len(heard) / 2 * 44100 / 24000, abs=2)
+    assert used() == cost
+
+    page.locator("#download-format").select_option("mp3_44100_128")
+    expect(page.locator("#download-cost")).to_contain_text(f"another {cost} credits")
+    with page.expect_download():
+        page.locator("#download").click()
+    assert used() == 2 * cost
+    assert "optimize_streaming_latency=3" in asked[-1]
+    assert "enable_logging=true" in asked[-1]
+
+
+def test_a_tier_that_keeps_everything_says_so(page: Page, server):
+    open_page(page, server(default_tier="pro"))
+    page.get_by_text("More", exact=True).click()
+    page.locator("#keep").uncheck()
+    page.set_input_files("#file", SPEECH)
+    page.locator("#convert").click()
+    expect(page.locator("#notice")).to_contain_text("it is kept in the history")
+    expect(page.locator("#keep")).to_be_checked()
+    expect(page.locator("#keep")).to_be_disabled()
+    page.locator("#convert").click()
+    expect(page.locator("#player")).to_be_visible()
+
+
+def test_open_clicked_twice_opens_once(page: Page, shared_server):
+    page.goto(shared_server.url)
+    page.locator("#key").fill(shared_server.api_key)
+    page.get_by_role("button", name="Open").dblclick()
+    expect(page.locator("#room-convert .voice-list li").first).to_be_visible()
+    page.wait_for_timeout(500)
+    expect(page.locator("#room-convert .voice-list")).to_have_count(1)
+
+
+def test_without_https_the_microphone_is_asked_for_in_words(page: Page, shared_server):
+    port = shared_server.url.rpartition(":")[2]
+    page.goto(f"http://menura.test:{port}/#key={shared_server.api_key}")
+    expect(page.locator("#room-convert .voice-list li").first).to_be_visible()
+    for room, button in (("convert", "record"), ("live", "live-start"), ("voices", "clone-record")):
+        page.locator(f"#tab-{room}").click()
+        expect(page.locator("#notice")).to_be_hidden()
+        page.locator(f"#{button}").click()
+        expect(page.locator("#notice")).to_contain_text("only to pages on localhost or https")
+
+
+@pytest.mark.parametrize(("room", "button"), [("convert", "record"), ("voices", "clone-record")])
+def test_record_clicked_twice_leaves_no_microphone_open(page: Page, shared_server, room, button):
+    page.add_init_script(SLOW_MICROPHONE)
+    open_page(page, shared_server)
+    page.locator(f"#tab-{room}").click()
+    record = page.locator(f"#{button}")
+    record.dblclick()
+    expect(record).to_have_text("■ Stop")
+    record.click()
+    expect(record).to_contain_text("● Record")
+    assert page.evaluate("window.tracks.map((track) => track.readyState)") == ["ended"]
+
+
+def test_a_file_does_not_replace_a_recording_under_way(page: Page, shared_server):
+    open_page(page, shared_server)
+    page.locator("#record").click()
+    expect(page.locator("#source-name")).to_contain_text("Recording")
+    page.set_input_files("#file", SPEECH)
+    expect(page.locator("#notice")).to_contain_text("Stop the recording first")
+    page.locator("#record").click()
+    expect(page.locator("#source-name")).to_contain_text("recording.wav")
+    page.set_input_files("#file", SPEECH)
+    expect(page.locator("#source-name")).to_contain_text(SPEECH.name)
+
+
+def test_the_player_starts_anew_with_a_new_result(page: Page, shared_server):
+    open_page(page, shared_server)
+    convert(page)
+    page.locator("#play").click()
+    page.locator("#hear-source").click()
+    page.locator("#convert").click()
+    expect(page.locator("#cancel")).to_be_hidden()
+    expect(page.locator("#play")).to_have_attribute("aria-label", "Play")
+    expect(page.locator("#hear-result")).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("#hear-source")).to_have_attribute("aria-pressed", "false")
+
+
+def test_history_shows_an_item_once_and_asks_before_it_deletes(page: Page, shared_server):
+    with SPEECH.open("rb") as file:
+        shared_server.client.post(
+            "/v1/speech-to-speech/21m00Tcm4TlvDq8ikWAM", files={"audio": file}
+        ).raise_for_status()
+    open_page(page, shared_server)
+    page.evaluate("for (let i = 0; i < 3; i++) document.querySelector('#tab-history').click()")
+    rows = page.locator("#history-list tbody tr[data-id]")
+    expect(rows.first).to_be_visible()
+    page.wait_for_timeout(1000)
+    ids = [row.get_attribute("data-id") for row in rows.all()]
+    assert len(ids) == len(set(ids))
+
+    rows.first.get_by_role("checkbox").check()
+    page.once("dialog", lambda dialog: dialog.dismiss())
+    rows.first.get_by_role("button", name="Delete").click()
+    expect(rows).to_have_count(len(ids))
+    page.once("dialog", lambda dialog: dialog.accept())
+    rows.first.get_by_role("button", name="Delete").click()
+    expect(rows).to_have_count(len(ids) - 1)
+    expect(page.locator("#history-zip")).to_be_disabled()
+
+
+def test_a_voice_is_chosen_by_keyboard_and_from_the_library(page: Page, shared_server):
+    open_page(page, shared_server)
+    voice = page.locator("[data-picker=convert] .choose").nth(3)
+    voice.press("Enter")
+    expect(voice).to_have_attribute("aria-pressed", "true")
+    expect(voice).to_be_focused()
+    page.get_by_role("tab", name="Voices").click()
+    other = page.locator("#voice-library .choose").nth(6)
+    name = other.locator("strong").inner_text()
+    other.click()
+    expect(page.locator("#room-convert")).to_be_visible()
+    chosen = page.locator("[data-picker=convert] .choose[aria-pressed=true]")
+    expect(chosen).to_contain_text(name)
+
+
+def test_a_search_does_not_forget_the_preview_that_sounds(page: Page, shared_server):
+    open_page(page, shared_server)
+    place = page.locator("[data-picker=convert]")
+    listen = place.get_by_role("button", name="Hear").first
+    listen.click()
+    expect(listen).to_have_attribute("aria-pressed", "true")
+    place.get_by_label("Search").fill("e")
+    expect(place.locator("[data-preview][aria-pressed=true]")).to_have_count(1)
+
+
+def test_a_key_with_few_permissions_opens_the_page(page: Page, shared_server):
+    key = limited_key(shared_server, "speech_to_speech", "voices_read")
+    page.goto(f"{shared_server.url}/#key={key}")
+    expect(page.locator("#room-convert .voice-list li").first).to_be_visible()
+    convert(page)
+    expect(page.locator("#notice")).to_be_hidden()
+    page.get_by_role("tab", name="History").click()
+    expect(page.locator("#history-list")).to_contain_text("speech_history_read")
+    page.get_by_role("tab", name="Account").click()
+    expect(page.locator("#usage")).to_contain_text("user_read")
+    expect(page.locator("#key-list")).to_contain_text("workspace_read")
+
+
+def test_a_bad_key_is_explained_and_does_not_replace_a_good_one(page: Page, shared_server):
+    open_page(page, shared_server)
+    page.goto("about:blank")
+    page.goto(f"{shared_server.url}/#key=sk_wrong")
+    expect(page.locator("#gate")).to_be_visible()
+    page.locator("#key").fill("sk_ключ")
+    page.get_by_role("button", name="Open").click()
+    expect(page.locator("#notice")).to_contain_text("plain letters")
+    page.goto("about:blank")
+    page.goto(shared_server.url)
+    expect(page.locator("#rooms")).to_be_visible()
+
+
+def test_a_message_stays_in_the_room_it_was_about(page: Page, shared_server):
+    open_page(page, shared_server)
+    page.set_input_files(
+        "#file", {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"Not a sound. " * 99}
+    )
+    page.locator("#convert").click()
+    expect(page.locator("#notice")).to_be_visible()
+    page.get_by_role("tab", name="Voices").click()
+    expect(page.locator("#notice")).to_be_hidden()
+
+
+@pytest.mark.parametrize("width", [320, 390])
+def test_a_narrow_screen_shows_every_room_and_the_steps_in_order(page: Page, shared_server, width):
+    page.set_viewport_size({"width": width, "height": 700})
+    open_page(page, shared_server)
+    for tab in page.get_by_role("tab").all():
+        box = tab.bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
+    tops = [
+        page.get_by_role("heading", name=name).bounding_box()["y"]
+        for name in ("1. Your speech", "2. The voice", "3. Result")
+    ]
+    assert tops == sorted(tops)
+    page.get_by_role("tab", name="Account").click()
+    revoke = page.get_by_role("button", name="Revoke").first
+    expect(revoke).to_be_visible()
+    box = revoke.bounding_box()
+    assert box["x"] + box["width"] <= width
