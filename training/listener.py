@@ -101,6 +101,26 @@ def margin_loss(vectors: Tensor, people: Tensor, numbers: Tensor) -> Tensor:
     return nn.functional.cross_entropy(SCALE * cosine.scatter(1, numbers[:, None], moved), numbers)
 
 
+def equal_error(vectors: Tensor, people: Tensor) -> dict[str, float]:
+    """Return, for stretches of people, how often the nearest other one is the same person's, and
+    the equal error rate.
+
+    vectors: (n, VECTOR). people: their numbers, (n,).
+    """
+    cosine = vectors @ vectors.T
+    same = people[:, None] == people[None]
+    off = ~torch.eye(len(people), dtype=torch.bool)
+    nearest = cosine.masked_fill(~off, -2.0).argmax(dim=1)
+    own, other = cosine[same & off].sort().values, cosine[~same].sort().values
+    missed = torch.arange(len(own)) / len(own)
+    false = 1.0 - torch.searchsorted(other, own) / len(other)
+    at = int((missed - false).abs().argmin())
+    return {
+        "valid_named": float((people[nearest] == people).float().mean()),
+        "valid_equal_error": float(0.5 * (missed[at] + false[at])),
+    }
+
+
 class Trainer(OneNetwork):
     """Everything one run holds."""
 
@@ -139,19 +159,7 @@ class Trainer(OneNetwork):
             return {}
         shapes, levels, numbers = self.valid
         with averaged(self.model, self.average):
-            vectors = self.model(shapes, levels)
-        cosine = vectors @ vectors.T
-        same = numbers[:, None] == numbers[None]
-        off = ~torch.eye(len(numbers), dtype=torch.bool)
-        nearest = cosine.masked_fill(~off, -2.0).argmax(dim=1)
-        own, other = cosine[same & off].sort().values, cosine[~same].sort().values
-        missed = torch.arange(len(own)) / len(own)
-        false = 1.0 - torch.searchsorted(other, own) / len(other)
-        at = int((missed - false).abs().argmin())
-        return {
-            "valid_named": float((numbers[nearest] == numbers).float().mean()),
-            "valid_equal_error": float(0.5 * (missed[at] + false[at])),
-        }
+            return equal_error(self.model(shapes, levels), numbers)
 
 
 def main() -> None:

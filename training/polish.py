@@ -4,7 +4,7 @@
         --weights ../runs/timbre/timbre.safetensors \\
         --readers ../runs/reader/reader.safetensors ../runs/glance/reader.safetensors \\
         --listeners ../runs/listener/listener.safetensors ../runs/movement/listener.safetensors \\
-        --out ../runs/polish
+        --witness ../runs/witness/witness.safetensors --out ../runs/polish
 
 The distance to one true envelope makes averages. Here half of every batch is one person turned into
 another, of which no truth exists: a discriminator (least squares, Mao et al. 2017) must find the
@@ -12,10 +12,12 @@ envelope one of the voice's own, the voice being given as its mean envelope and 
 has looked up in it; readers (`reader.py`) must find in it what the teacher heard in the source;
 and listeners (`listener.py`) must take it for the voice's speaker rather than the source's. They
 were trained before on natural envelopes and stay as they are; a little noise on what they are shown
-keeps the networks from writing for their weaknesses. What all of them are shown holds as much of
-the source's own envelope as the engine keeps. The content network learns with the timbre
-network what the latter needs to know, and goes on saying what the teacher heard. Resumes from the
-run's last checkpoint.
+keeps the networks from writing for their weaknesses. The teacher itself listens too (`ear.py`):
+what Whisper's encoder makes of a conversion, along the directions of the lessons, is to be what it
+makes of the source, and the witness (`witness.py`) is to take its middle layers for the voice's
+speaker. What all of them are shown is blended as the engine does it, and holds a share of the
+source's own envelope. The content network learns with the timbre network what the latter needs to
+know, and goes on saying what the teacher heard. Resumes from the run's last checkpoint.
 """
 
 import argparse
@@ -23,19 +25,26 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import soxr
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
+from menura.engine.interface import SAMPLE_RATE
 from menura.engine.neural import bands
-from menura.engine.neural.mapping import KEPT
+from menura.engine.neural.mapping import LIVELY, UNCARRIED
 from menura.engine.neural.mel import MELS
+from training import ear
 from training.content import load_content, unexplained
+from training.lessons import directions_of
 from training.listener import QUIET, Listener, load_listener
 from training.loop import averaged, follow, fresh_seed, keep, rate_at, train
 from training.reader import load_reader
+from training.teacher import RATE
 from training.timbre import FRAMES, LEAD, Items, Timbre, distance, in_place
+from training.witness import LOUD, MIDDLE, acquainted, load_witness
 
 # Hyper-parameters.
 STEPS = 2_000
@@ -49,22 +58,29 @@ BETAS = (0.6, 0.95)
 CLIP_NORM = 2.0
 AVERAGE = 0.998
 DISTANCE, MATCHING, ADVERSARIAL = 1.0, 1.0, 0.25
-WORDS, SPEAKER = 6.0, 1.0
+WORDS, SPEAKER = 1.0, 1.0
 """Weights of each reader and of each listener."""
+HEARD, WITNESSED = 10.0, 2.0
+"""Weights of what Whisper's encoder hears otherwise than in the source, and of the witness."""
+KEPT = 0.2
+"""Share of the source's envelope that critics are shown; less than the engine keeps, so that what
+is formed must say the words."""
 TAUGHT = 1.0
 """Weight of what the codes must go on saying."""
 REFRESH = 800
 """Steps after which the references' codes are made anew."""
 NEARER = 0.7
 """By how much a listener's cosine to the voice is to exceed that to the source."""
-SHOWN_NOISE = 0.12
-"""Nepers of noise on what readers and listeners are shown."""
+SHOWN_NOISE, HEARD_NOISE = 0.12, 0.08
+"""Nepers of noise on what readers and listeners are shown, and on what Whisper hears."""
 WARM_UP = 100
 """Steps in which only the discriminator learns."""
 READERS, LISTENERS = ("reader", "glance"), ("listener", "movement")
 """Runs whose readers and listeners are asked."""
 VALIDATE_EVERY = 200
 SEED = 11
+
+Array = NDArray[np.float32]
 
 
 class Judge(nn.Module):
@@ -104,6 +120,25 @@ class Judge(nn.Module):
         return made
 
 
+def at_ear_rate(wave: Array) -> Array:
+    """Return FRAMES of samples at Whisper's rate."""
+    samples: Array = soxr.resample(wave, SAMPLE_RATE, RATE)[: FRAMES * ear.STEP]
+    return np.pad(samples, (0, FRAMES * ear.STEP - len(samples)))
+
+
+def lost(before: Tensor, after: Tensor, loud: Tensor) -> Tensor:
+    """Return how far answers have moved about their means, as a share of their power.
+
+    before, after: (batch, rows, numbers). loud: rows that count, (batch, rows).
+    """
+    there = loud[..., None].float()
+    count = there.sum(dim=1, keepdim=True).clamp(min=1.0)
+    here, moved = (
+        (rows - (rows * there).sum(dim=1, keepdim=True) / count) * there for rows in (before, after)
+    )
+    return (moved - here).square().sum() / here.square().sum().clamp(min=1e-6)
+
+
 def verdict(made: list[Tensor], wanted: float) -> Tensor:
     """Return the least-squares distance of a verdict from what is wanted."""
     return (made[-1] - wanted).square().mean()
@@ -118,6 +153,8 @@ class Trainer:
         content: Path,
         readers: Sequence[Path],
         listeners: Sequence[Path],
+        witness: Path,
+        teacher: Path,
         run: Path,
         seed: int,
     ) -> None:
@@ -132,6 +169,11 @@ class Trainer:
         self.model, self.judge = Timbre(), Judge()
         self.readers = [load_reader(path).requires_grad_(False) for path in readers]
         self.listeners = [load_listener(path).requires_grad_(False) for path in listeners]
+        self.witness = load_witness(witness).requires_grad_(False)
+        self.ear = ear.Ear(teacher)
+        self.directions = torch.from_numpy(directions_of(pack))
+        self.met = acquainted(self.witness, self.ear, self.items)
+        self.rng = np.random.default_rng(seed)
         self.makers = nn.ModuleDict({"timbre": self.model, "content": self.content})
         self.average = {name: value.clone() for name, value in self.makers.state_dict().items()}
         self.maker = torch.optim.AdamW(self.makers.parameters(), lr=LEARNING_RATE, betas=BETAS)
@@ -139,7 +181,10 @@ class Trainer:
         self.step = 0
 
     def made(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return envelopes and what was looked up for them, and replace the codes by live ones."""
+        """Return envelopes and what was looked up for them, and replace the codes by live ones.
+
+        Conversions, which come after the items rebuilt, are blended as the engine does it.
+        """
         with torch.autocast("cpu", torch.bfloat16):
             patient, live = batch["patient"], batch["live"][:, None, None]
             told, _ = self.content(*batch["heard"].split((MELS, 1), dim=-1), patient)
@@ -148,10 +193,15 @@ class Trainer:
             keys = self.model.keys(batch["rows"])
             modulation = self.model.modulation(batch["means"])
             found = self.model.found(batch["code"], batch["controls"], keys, batch["values"])
-            out, _ = self.model.formed(
-                batch["code"], batch["carried"], batch["controls"], found, modulation
-            )
-        return out.float(), found.mean(dim=2).float()
+            told = batch["carried"], batch["controls"], found, modulation
+            out, _ = self.model.formed(batch["code"], *told)
+            bare, *told = (part[BATCH:] for part in told)
+            unseen, _ = self.model.formed(batch["code"][BATCH:], torch.zeros_like(bare), *told)
+        rebuilt, seen = out.float().split((BATCH, len(out) - BATCH))
+        blended = seen + UNCARRIED * (unseen.float() - seen)
+        centre = batch["means"][BATCH:, None, : bands.COUNT]
+        blended = centre + LIVELY * (blended - centre)
+        return torch.cat((rebuilt, blended)), found.mean(dim=2).float()
 
     def advance(self, steps: int) -> dict[str, float]:
         """Take one step and return its figures."""
@@ -219,9 +269,14 @@ class Trainer:
                 taken = taken + (1.0 - to_voice + apart).mean()
                 figures[f"voice_{number}"] = to_voice.mean().item()
                 figures[f"source_{number}"] = to_source.mean().item()
+            gone, to_voice, to_source = self.heard(heard_as, turned)
+            seen = (1.0 - to_voice + (NEARER + to_source - to_voice).clamp(min=0.0)).mean()
+            figures |= {"gone": gone.item()}
+            figures |= {"voice_w": to_voice.mean().item(), "source_w": to_source.mean().item()}
             loss = DISTANCE * near + MATCHING * matched + ADVERSARIAL * fooled
             forgotten = unexplained(said, taught)
             loss = loss + WORDS * words + SPEAKER * taken + TAUGHT * forgotten
+            loss = loss + HEARD * gone + WITNESSED * seen
             self.maker.zero_grad(set_to_none=True)
             loss.backward()
             norm = nn.utils.clip_grad_norm_(self.makers.parameters(), CLIP_NORM)
@@ -233,6 +288,29 @@ class Trainer:
         self.step += 1
         follow(self.average, self.makers, self.step, AVERAGE)
         return figures
+
+    def heard(self, envelopes: Tensor, turned: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return how much of what Whisper hears in the sources is gone from conversions, as a share
+        of its power, and the witness's cosines to voices and to sources, (batch,) each.
+
+        envelopes: of conversions, over the level, (batch, FRAMES, 64).
+        """
+        pitch, absolute = turned["pitch"].numpy(), turned["absolute"].numpy()
+        waves = np.stack([at_ear_rate(wave) for wave in turned["wave"].numpy()])
+        pulses = ear.excitation(pitch, turned["shares"].numpy(), self.rng)
+        excited = np.where(pitch[..., None] > 0, pulses, ear.whitened(waves, absolute))
+        shown = envelopes + HEARD_NOISE * torch.randn_like(envelopes)
+        shown = (shown + turned["loud"][..., None]).clamp(-40.0, 10.0)
+        loud = turned["relative"][:, ::2] > LOUD
+        with torch.autocast("cpu", torch.bfloat16):
+            with torch.no_grad():
+                wanted, _ = self.ear(ear.of_waves(waves, FRAMES))
+            told, given = self.ear(ear.of_envelopes(shown, torch.from_numpy(excited)), MIDDLE)
+            vector = self.witness(given, loud)
+        wanted, told = (rows.float() @ self.directions for rows in (wanted, told))
+        source, voice = (self.met[number.long()] for number in turned["people"].unbind(dim=1))
+        gone = lost(wanted, told, loud)
+        return gone, (vector * voice).sum(dim=1), (vector * source).sum(dim=1)
 
     def likeness(
         self, listener: Listener, shown: Tensor, level: Tensor, turned: dict[str, Tensor]
@@ -306,6 +384,8 @@ def main() -> None:
     for kind, names in (("reader", READERS), ("listener", LISTENERS)):
         default = [Path("../runs") / name / f"{kind}.safetensors" for name in names]
         parser.add_argument(f"--{kind}s", type=Path, nargs="+", default=default)
+    parser.add_argument("--witness", type=Path, default=Path("../runs/witness/witness.safetensors"))
+    parser.add_argument("--model", type=Path, default=Path("../whisper"), help="the teacher's")
     parser.add_argument("--judge", type=Path, help="last.pt of a run whose discriminator goes on")
     parser.add_argument("--out", type=Path, default=Path("../runs/polish"))
     parser.add_argument("--steps", type=int, default=STEPS)
@@ -318,6 +398,8 @@ def main() -> None:
         arguments.content,
         arguments.readers,
         arguments.listeners,
+        arguments.witness,
+        arguments.model,
         arguments.out,
         fresh_seed(),
     )

@@ -58,9 +58,7 @@ WEIGHT_DECAY = 0.02
 CLIP_NORM = 2.0
 AVERAGE = 0.997
 UNCARRIED = 0.8
-UNCARRIED_CONVERSIONS = 0.5
-"""Shares of the items, and of the conversions, that see nothing of the source's envelope but the
-code."""
+"""Share of the items that see nothing of the source's envelope but the code."""
 TRACT = 0.17
 """Largest change of the source's tract in nepers; TRACT_ERROR of it is not undone before."""
 TRACT_ERROR = 0.06
@@ -68,6 +66,8 @@ VIRTUAL = 0.12
 """Largest change of a whole voice's tract in nepers, in half of the items."""
 EQUALISER = 0.7
 CARRIED_NOISE = 0.25
+SILENT = -22.0
+"""Log power where there is nothing."""
 VALIDATE_EVERY = 250
 SEED = 7
 WEIGHTS = {
@@ -480,14 +480,19 @@ class Items:
         return {name: np.asarray(value, np.float32) for name, value in out.items()}
 
     def conversion(self) -> dict[str, Array]:
-        """Return an item of one person turned into another, as at run time; it has no target, but
-        the source's envelope at the voice's tract length and mean, `kept`."""
+        """Return an item of one person turned into another, as at run time.
+
+        It has no target, but the source's envelope at the voice's tract length and mean, `kept`;
+        who the two are, as `names` numbers them; and, for the frames after LEAD, what Whisper needs
+        to hear it: samples, envelope (as it is, over nothing), level over the speech's and its own,
+        F0 as converted, 0 where unvoiced, and periodic shares.
+        """
         rng = self.rng
         clip = self.clips[rng.choice(len(self.clips), p=self.chance)]
         other = clip
         while other.person == clip.person:
             other = self.clips[rng.choice(len(self.clips), p=self.chance)]
-        shape, level, shares, f0, _ = self.known(clip)
+        shape, level, shares, f0, speech = self.known(clip)
         span = FRAMES + LEAD
         first = int(rng.integers(0, max(1, clip.frames - span + 20)))
         part = slice(first, first + min(span, clip.frames - first))
@@ -499,8 +504,7 @@ class Items:
         ratio = np.full(part.stop - first, np.exp(np.clip(slope, -0.2, 0.2)), np.float32)
         carried = bands.warped(shape[part] - mean, ratio) + means[: bands.COUNT]
         kept = np.clip(carried, -9.0, 5.0)
-        shown = float(rng.random() >= UNCARRIED_CONVERSIONS)
-        carried = shown * np.append(kept, np.ones((len(ratio), 1)), axis=1)
+        carried = np.append(kept, np.ones((len(ratio), 1)), axis=1)
         held = hold(f0[part], theirs) * float(np.exp(median)) / theirs
         levels = steady(level[part])
         controls = controls_of(held, median, levels, None, shares[part], f0[part] > 0)
@@ -518,11 +522,25 @@ class Items:
             "means": np.append(means, median - 5.0),
         }
         out["controls"][len(ratio) :, 2] = -3.6
+        after = slice(min(first + LEAD, clip.frames), part.stop)
+        short = FRAMES - (after.stop - after.start)
+        loud = (level[after] + speech)[:, None]
+        wave = self.pack.wave(clip)[after.start * HOP : after.stop * HOP]
+        pitch = held * (f0[part] > 0)
+        out |= {
+            "people": np.array([self.names[clip.person], self.names[other.person]]),
+            "wave": np.pad(wave, (0, short * HOP)),
+            "absolute": np.pad(shape[after] + loud, ((0, short), (0, 0)), constant_values=SILENT),
+            "loud": np.pad(loud[:, 0], (0, short), constant_values=SILENT),
+            "relative": np.pad(level[after], (0, short), constant_values=SILENT),
+            "pitch": np.pad(pitch[LEAD : LEAD + FRAMES], (0, short)),
+            "shares": np.pad(shares[after], ((0, short), (0, 0))),
+        }
         out["source"], out["source_level"] = self._speech(clip.person)
         out["theirs"], out["their_level"] = self._speech(other.person)
         return {name: np.asarray(value, np.float32) for name, value in out.items()}
 
-    def _part(self, clip: Clip) -> slice:
+    def part(self, clip: Clip) -> slice:
         """Draw FRAMES of a clip, or all that there are."""
         first = int(self.rng.integers(0, max(1, clip.frames - FRAMES + 1)))
         return slice(first, first + min(FRAMES, clip.frames - first))
@@ -539,17 +557,21 @@ class Items:
         said = self.of_person[person]
         drawn = self.rng.choice(len(said), 2, replace=len(said) < 2)
         clips = [said[index] for index in drawn]
-        parts = [self._stretch(clip, self._part(clip)) for clip in clips]
+        parts = [self._stretch(clip, self.part(clip)) for clip in clips]
         shapes, levels = zip(*parts, strict=True)
         return np.concatenate(shapes), np.concatenate(levels)
 
-    def people(self, size: int, evenly: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-        """Return stretches of `size` people's clips, (size, FRAMES, 64), their levels and the
-        people's numbers; see `names`. evenly: rather by people than by how long they speak."""
+    def drawn(self, size: int, evenly: bool = False) -> list[Clip]:
+        """Draw clips. evenly: rather by people than by how long they speak."""
         chance = np.sqrt(self.chance * self._share) if evenly else self.chance
         drawn = self.rng.choice(len(self.clips), size, p=chance / chance.sum())
-        clips = [self.clips[index] for index in drawn]
-        parts = [self._stretch(clip, self._part(clip)) for clip in clips]
+        return [self.clips[index] for index in drawn]
+
+    def people(self, size: int, evenly: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+        """Return stretches of `size` people's clips, (size, FRAMES, 64), their levels and the
+        people's numbers; see `names`. evenly: as for `drawn`."""
+        clips = self.drawn(size, evenly)
+        parts = [self._stretch(clip, self.part(clip)) for clip in clips]
         numbers = [self.names[clip.person] for clip in clips]
         shapes, levels = (np.stack(part) for part in zip(*parts, strict=True))
         return torch.from_numpy(shapes), torch.from_numpy(levels), torch.tensor(numbers)
@@ -557,9 +579,8 @@ class Items:
     def readings(self, size: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return stretches of clips, (size, FRAMES, 64), their levels and lessons."""
         shapes, levels, lessons = [], [], []
-        for index in self.rng.choice(len(self.clips), size, p=self.chance):
-            clip = self.clips[index]
-            part = self._part(clip)
+        for clip in self.drawn(size):
+            part = self.part(clip)
             shape, level = self._stretch(clip, part)
             shapes.append(shape)
             levels.append(level)

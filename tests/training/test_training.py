@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="training needs the extra 'training' (torch)")
+pytest.importorskip("faster_whisper", reason="training needs the extra 'training' (Whisper)")
 pytest.importorskip("parselmouth", reason="training needs the extra 'training' (praat-parselmouth)")
 
 import soundfile
@@ -33,7 +34,9 @@ from training import (
     polish,
     prepare,
     reader,
+    teacher,
     timbre,
+    witness,
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -179,6 +182,29 @@ def critics(
     return readers, [each / "listener.safetensors" for each in (folder, other)]
 
 
+@pytest.fixture(scope="module")
+def whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return teacher.joined(tmp_path_factory.mktemp("whisper"))
+
+
+@pytest.fixture(scope="module")
+def witnessed(packed: Path, whisper: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A witness after a few steps."""
+    folder = tmp_path_factory.mktemp("witness")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(witness, "BATCH", 6)
+        patch.setattr(witness, "WARM_UP", 1)
+        trainer = witness.Trainer(packed, whisper, folder, seed=1)
+        losses = [trainer.advance(400)["loss"] for _ in range(24)]
+        assert np.mean(losses[-4:]) < 0.97 * np.mean(losses[:3]), losses
+        assert np.isfinite(list(trainer.validate().values())).all()
+        trainer.save()
+    again = witness.Trainer(packed, whisper, folder, seed=2)
+    again.resume()
+    assert again.step == 24
+    return folder / "witness.safetensors"
+
+
 def test_a_listener_of_movement_hears_no_mean(critics: tuple[list[Path], list[Path]]) -> None:
     plain, movement = (listener.load_listener(path) for path in critics[1])
     shapes, level = torch.randn(2, 60, 64), torch.zeros(2, 60)
@@ -241,6 +267,8 @@ def test_polishing_moves_both_networks_after_the_discriminator(
     heard: Path,
     trained: Path,
     critics: tuple[list[Path], list[Path]],
+    witnessed: Path,
+    whisper: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -248,7 +276,8 @@ def test_polishing_moves_both_networks_after_the_discriminator(
     monkeypatch.setattr(polish, "BATCH", 2)
     monkeypatch.setattr(polish, "REFRESH", 2)
     weights = heard / "content.safetensors"
-    trainer = polish.Trainer(packed, weights, *critics, tmp_path, seed=1)
+    told = packed, weights, *critics, witnessed, whisper
+    trainer = polish.Trainer(*told, tmp_path, seed=1)
     trainer.resume(trained / "timbre.safetensors", None)
     ends = [trainer.model.leave.weight, trainer.content.leave.weight]
     before = [end.clone() for end in ends]
@@ -260,10 +289,10 @@ def test_polishing_moves_both_networks_after_the_discriminator(
     assert not any(torch.equal(*pair) for pair in zip(before, ends, strict=True))
     trainer.save()
     content.load_content(tmp_path / "content.safetensors")
-    again = polish.Trainer(packed, weights, *critics, tmp_path, seed=1)
+    again = polish.Trainer(*told, tmp_path, seed=1)
     again.resume(trained / "timbre.safetensors", None)
     assert again.step == 3
-    another = polish.Trainer(packed, weights, *critics, tmp_path / "other", seed=1)
+    another = polish.Trainer(*told, tmp_path / "other", seed=1)
     another.resume(trained / "timbre.safetensors", tmp_path / "last.pt")
     assert another.step == 0
     for name, value in trainer.judge.state_dict().items():

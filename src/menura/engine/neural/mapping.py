@@ -24,13 +24,13 @@ from menura.engine.source_filter.mapping import (
 from menura.engine.source_filter.spectrum import BINS, Array, at_bins
 from menura.engine.source_filter.statistics import LTAS_BANDS, spread_over_bins
 
-_UNCARRIED = 0.4
+UNCARRIED = 0.4
 """Share of what is formed that is formed from the code alone, without seeing the source's envelope:
 more takes the source's timbre away and costs phones (measured, docs/training.md)."""
 KEPT = 0.5
 """Share of the envelope that is the source's, at the voice's tract length and mean: words are lost
 in how sounds glide, which codes hardly say (measured, docs/training.md)."""
-_LIVELY = 1.06
+LIVELY = 1.06
 """Factor by which what is formed is moved away from the voice's mean: it varies less over time than
 natural speech (measured, docs/training.md)."""
 _LIMIT = 4.5
@@ -114,9 +114,9 @@ class NeuralMapping:
             "state": self._state,
         }
         formed, self._state = self._networks.timbre.run(None, told)
-        wanted = (1.0 - _UNCARRIED) * formed[:, 0] + _UNCARRIED * formed[:, 1]
+        wanted = (1.0 - UNCARRIED) * formed[:, 0] + UNCARRIED * formed[:, 1]
         centre = self._voice.means[: bands.COUNT]
-        wanted = centre + np.float32(_LIVELY) * (wanted - centre)
+        wanted = centre + np.float32(LIVELY) * (wanted - centre)
         wanted += np.float32(KEPT) * (carried[:, : bands.COUNT] - wanted)
         change = np.clip(wanted - bands.warped(shape, warp), -_LIMIT, _LIMIT)
         change[:, bands.FORMED :] = change[:, bands.FORMED - 1 : bands.FORMED]
