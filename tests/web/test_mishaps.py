@@ -1,14 +1,16 @@
 """The page when things go wrong: lost lines, double clicks, keys and tiers with limits."""
 
 import wave
+from dataclasses import replace
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from .conftest import SPEECH
+from .line import Line
 from .steps import LISTEN, open_page, until
 
-# What the page sends and hears over its sockets, and the means to break one.
+# The sockets of the page, and what it hears over them.
 LINES = """
 window.sockets = [];
 window.events = [];
@@ -64,19 +66,21 @@ def limited_key(server, *permissions: str) -> str:
 
 def test_a_voice_chosen_while_the_line_is_down_is_heard_after_it(page: Page, shared_server):
     page.add_init_script(LINES)
-    open_page(page, shared_server)
-    page.get_by_role("tab", name="Live").click()
-    page.locator("#live-start").click()
-    until(page, "window.events.some(({ type }) => type === 'started')")
-    page.evaluate("window.sockets.at(-1).close()")
-    until(page, "window.sockets.at(-1).readyState === WebSocket.CLOSED")
-    chosen = page.locator("[data-picker=live] .choose").nth(5)
-    chosen.click()
-    until(page, "window.events.some(({ type }) => type === 'resumed')")
-    until(page, "window.events.some(({ type }) => type === 'changed')")
-    changed = page.evaluate("window.events.findLast(({ type }) => type === 'changed').voice_id")
-    assert changed == chosen.get_attribute("data-voice")
-    page.locator("#live-start").click()
+    with Line(shared_server.url) as line:
+        open_page(page, replace(shared_server, url=line.url))
+        page.get_by_role("tab", name="Live").click()
+        page.locator("#live-start").click()
+        until(page, "window.events.some(({ type }) => type === 'started')")
+        line.cut()
+        until(page, "window.sockets.at(-1).readyState === WebSocket.CLOSED")
+        chosen = page.locator("[data-picker=live] .choose").nth(5)
+        chosen.click()
+        until(page, "window.events.some(({ type }) => type === 'resumed')")
+        until(page, "window.events.some(({ type }) => type === 'changed')")
+        changed = page.evaluate("window.events.findLast(({ type }) => type === 'changed').voice_id")
+        assert changed == chosen.get_attribute("data-voice")
+        page.locator("#live-start").click()
+        expect(page.locator("#live-start")).to_have_text("Start talking")
 
 
 @pytest.mark.parametrize("habit", ["", OWN_RATE], ids=["any-rate", "own-rate"])

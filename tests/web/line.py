@@ -1,0 +1,58 @@
+"""A line between browser and server that can break without a goodbye."""
+
+import socket
+import threading
+from contextlib import suppress
+from types import TracebackType
+from urllib.parse import urlsplit
+
+PIECE = 1 << 16
+
+
+class Line:
+    """Hands on every connection to a server until it is cut."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._there = parts.hostname or "", parts.port or 80
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._ends: list[socket.socket] = []
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self) -> "Line":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._listener.close()
+        self.cut()
+
+    def cut(self) -> None:
+        """Break every connection that there is; new ones are taken."""
+        ends, self._ends = self._ends, []
+        for end in ends:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                here, _ = self._listener.accept()
+                there = socket.create_connection(self._there)
+                self._ends += [here, there]
+                for pair in ((here, there), (there, here)):
+                    threading.Thread(target=_hand_on, args=pair, daemon=True).start()
+
+
+def _hand_on(giver: socket.socket, taker: socket.socket) -> None:
+    with suppress(OSError):
+        while data := giver.recv(PIECE):
+            taker.sendall(data)
+    with suppress(OSError):
+        taker.shutdown(socket.SHUT_WR)
