@@ -6,7 +6,9 @@ Phone errors of the judging suite's recogniser move by chance, and with what nob
 Whisper hears twenty conversions among readers that training left out: how far its encoder's answer,
 along the directions that tell sounds apart (`lessons.py`), has moved from what it answers to the
 source, as a share of that answer's power; and how many of its words differ. The networks have
-learnt from this very recogniser, so it compares settings and engines; it does not judge them.
+learnt from this very recogniser, so it compares settings and engines; it does not judge them. A
+phone recogniser that taught them nothing (package `hama`, a CTC network of 4.7 MB in its wheel,
+Apache 2.0) does: the edit distance between the phones of source and result.
 """
 
 import argparse
@@ -16,9 +18,11 @@ import re
 from pathlib import Path
 
 import numpy as np
+import soxr
 from evaluation.converters import converter
 from evaluation.pairs import Pair, target_of
 from evaluation.recogniser import error_rate
+from hama.asr import ASRModel
 from numpy.typing import NDArray
 from rich.progress import track
 
@@ -27,7 +31,7 @@ from menura.engine.neural import mapping
 from training.content import held_out
 from training.data import Clip, Pack
 from training.lessons import directions_of
-from training.teacher import Teacher
+from training.teacher import RATE, Teacher
 
 PAIRS = 20
 """Every second within one sex."""
@@ -110,6 +114,12 @@ def loud_rows(wave: Array) -> NDArray[np.bool_]:
     return np.asarray(level > level.max() - LOUD)
 
 
+def phones_of(recogniser: ASRModel, wave: Array) -> list[str]:
+    """Return the phones that are heard in a 24 kHz wave."""
+    samples = soxr.resample(wave, SAMPLE_RATE, RATE)
+    return list(recogniser.transcribe_waveform(samples, sample_rate=RATE).phonemes)
+
+
 def words_of(text: str | None) -> list[str]:
     """Return a transcript's words without their punctuation."""
     return re.sub(r"[^a-z' ]", " ", (text or "").lower()).split()
@@ -128,15 +138,22 @@ def main() -> None:
         mapping.KEPT = arguments.kept
     directions = directions_of(arguments.pack)
     teacher, engine = Teacher(arguments.model), converter(arguments.engine, arguments.level)
-    missed, errors = [], []
+    recogniser = ASRModel()
+    missed, errors, phones = [], [], []
     for pair in track(held_out_pairs(arguments.pack), "hearing"):
+        result = engine.convert(pair)
         (before, said), (after, heard) = (
-            teacher.hear(wave, True) for wave in (pair.source, engine.convert(pair))
+            teacher.hear(wave, True) for wave in (pair.source, result)
         )
         answers = (rows.astype(np.float32) @ directions for rows in (before, after))
         missed.append(lost(*answers, loud_rows(pair.source)))
         errors.append(error_rate(words_of(said), words_of(heard)))
-    print(f"{engine.name}: lost {np.mean(missed):.3f}, words {np.nanmean(errors):.3f}")
+        there, here = (phones_of(recogniser, wave) for wave in (pair.source, result))
+        phones.append(error_rate(there, here))
+    print(
+        f"{engine.name}: lost {np.mean(missed):.3f}, words {np.nanmean(errors):.3f},"
+        f" phones {np.mean(phones):.3f}"
+    )
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from menura.engine.source_filter.statistics import LTAS_BANDS, spread_over_bins
 UNCARRIED = 0.4
 """Share of what is formed that is formed from the code alone, without seeing the source's envelope:
 more takes the source's timbre away and costs phones (measured, docs/training.md)."""
-KEPT = 0.5
+KEPT = 0.3
 """Share of the envelope that is the source's, at the voice's tract length and mean: words are lost
 in how sounds glide, which codes hardly say (measured, docs/training.md)."""
 LIVELY = 1.06
