@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from menura.engine.interface import HOP, SAMPLE_RATE
+from menura.engine.neural import bands
 from menura.engine.neural import mel as spectra_of
 from menura.engine.neural.mel import FFT, MELS
 
@@ -101,6 +102,13 @@ def repitch(spectra: Array, f0: Array, factor: float) -> Array:
     return np.asarray(
         np.where(f0[:, None] > 0, np.maximum(smooth, 0) * lobe, spectra).astype(np.float32)
     )
+
+
+def equaliser(rng: np.random.Generator, deviation: float) -> NDArray[np.float64]:
+    """Draw a smooth curve over the envelopes' bands, in nepers, (64,)."""
+    knots = rng.normal(0, deviation, int(rng.integers(3, 8)))
+    at = np.linspace(0, bands.COUNT - 1, len(knots))
+    return np.asarray(np.interp(np.arange(bands.COUNT), at, knots))
 
 
 def perturbed(wave: Array, f0: Array, frames: int, rng: np.random.Generator, warp: float) -> Array:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+import soxr
 import torch
 from faster_whisper.feature_extractor import FeatureExtractor
 from numpy.typing import NDArray
@@ -48,6 +49,12 @@ _OFFSET = float(np.log(RATE / SAMPLE_RATE * _POWER))
 """From the log power of the engine's envelopes, at 24 kHz, to Whisper's, in nepers."""
 
 Array = NDArray[np.float32]
+
+
+def at_its_rate(wave: Array, frames: int) -> Array:
+    """Return frames of a 24 kHz wave at 16 kHz, silence after its end, (160 frames,)."""
+    samples = soxr.resample(wave, SAMPLE_RATE, RATE)[: frames * STEP]
+    return np.pad(samples, (0, frames * STEP - len(samples)))
 
 
 def windows(waves: Array, frames: int) -> NDArray[np.complex64]:

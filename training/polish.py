@@ -25,14 +25,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import soxr
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from menura.engine.interface import SAMPLE_RATE
 from menura.engine.neural import bands
 from menura.engine.neural.mapping import LIVELY, UNCARRIED
 from menura.engine.neural.mel import MELS
@@ -42,7 +39,6 @@ from training.lessons import directions_of
 from training.listener import QUIET, Listener, load_listener
 from training.loop import averaged, follow, fresh_seed, keep, rate_at, train
 from training.reader import load_reader
-from training.teacher import RATE
 from training.timbre import FRAMES, LEAD, Items, Timbre, distance, in_place
 from training.witness import LOUD, MIDDLE, acquainted, load_witness
 
@@ -80,8 +76,6 @@ READERS, LISTENERS = ("reader", "glance"), ("listener", "movement")
 VALIDATE_EVERY = 200
 SEED = 11
 
-Array = NDArray[np.float32]
-
 
 class Judge(nn.Module):
     """Convolutions over time and bands that tell a voice's own envelopes from made ones."""
@@ -118,12 +112,6 @@ class Judge(nn.Module):
             made.append(seen)
         made.append(self.last(seen))
         return made
-
-
-def at_ear_rate(wave: Array) -> Array:
-    """Return FRAMES of samples at Whisper's rate."""
-    samples: Array = soxr.resample(wave, SAMPLE_RATE, RATE)[: FRAMES * ear.STEP]
-    return np.pad(samples, (0, FRAMES * ear.STEP - len(samples)))
 
 
 def lost(before: Tensor, after: Tensor, loud: Tensor) -> Tensor:
@@ -172,7 +160,7 @@ class Trainer:
         self.witness = load_witness(witness).requires_grad_(False)
         self.ear = ear.Ear(teacher)
         self.directions = torch.from_numpy(directions_of(pack))
-        self.met = acquainted(self.witness, self.ear, self.items)
+        self.met = acquainted(self.witness, ear.Ear(teacher, max(MIDDLE)), self.items)
         self.rng = np.random.default_rng(seed)
         self.makers = nn.ModuleDict({"timbre": self.model, "content": self.content})
         self.average = {name: value.clone() for name, value in self.makers.state_dict().items()}
@@ -296,7 +284,7 @@ class Trainer:
         envelopes: of conversions, over the level, (batch, FRAMES, 64).
         """
         pitch, absolute = turned["pitch"].numpy(), turned["absolute"].numpy()
-        waves = np.stack([at_ear_rate(wave) for wave in turned["wave"].numpy()])
+        waves = np.stack([ear.at_its_rate(wave, FRAMES) for wave in turned["wave"].numpy()])
         pulses = ear.excitation(pitch, turned["shares"].numpy(), self.rng)
         excited = np.where(pitch[..., None] > 0, pulses, ear.whitened(waves, absolute))
         shown = envelopes + HEARD_NOISE * torch.randn_like(envelopes)

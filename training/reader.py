@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from menura.engine.neural import bands
 from training.blocks import Block, rms_norm
 from training.content import unexplained
+from training.data import equaliser
 from training.lessons import LESSON
 from training.loop import OneNetwork, Pace, averaged, critic_command
 from training.timbre import Items
@@ -83,10 +84,7 @@ def disguised(shapes: NDArray[np.float32], rng: np.random.Generator) -> NDArray[
     out = np.empty_like(shapes)
     for index, shape in enumerate(shapes):
         ratio = np.full(len(shape), np.exp(rng.uniform(-TRACT, TRACT)), np.float32)
-        knots = rng.normal(0, EQUALISER, int(rng.integers(3, 8)))
-        curve = np.interp(
-            np.arange(bands.COUNT), np.linspace(0, bands.COUNT - 1, len(knots)), knots
-        )
+        curve = equaliser(rng, EQUALISER)
         noise = NOISE * rng.random() * rng.standard_normal(shape.shape)
         out[index] = bands.warped(shape, ratio) + curve + noise
     return out

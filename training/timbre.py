@@ -34,7 +34,7 @@ from menura.engine.neural.networks import CODE, PATIENT, QUICK
 from menura.engine.neural.voice import ROWS
 from training.blocks import Block, rms_norm
 from training.content import Content, held_out, load_content
-from training.data import Clip, Pack, perturbed
+from training.data import Clip, Pack, equaliser, perturbed
 from training.envelopes import ROW
 from training.lessons import LESSON, lessons_of
 from training.loop import OneNetwork, Pace, averaged, fresh_seed, keep, train
@@ -439,10 +439,7 @@ class Items:
                 source = bands.warped(source, np.full(frames, np.exp(off), np.float32))
                 net = (net / np.exp(off)).astype(np.float32)
                 mean = bands.warped(mean[None], np.array([np.exp(off)], np.float32))[0]
-            knots = rng.normal(0, EQUALISER, int(rng.integers(3, 8)))
-            curve = np.interp(
-                np.arange(bands.COUNT), np.linspace(0, bands.COUNT - 1, len(knots)), knots
-            )
+            curve = equaliser(rng, EQUALISER)
             # Of the equaliser the mean removal undoes all but what it has not heard yet.
             source = source + curve
             mean = mean + curve + rng.normal(0, 0.15, bands.COUNT) + rng.normal(0, 0.2)

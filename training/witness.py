@@ -6,8 +6,8 @@
 and find hardly any of the source in conversions in which others still do. What Whisper has learnt
 from far more people is pooled (attentive statistics, Okabe et al. 2018) and must name the training
 people (additive angular margin, Deng et al. 2019), each as three: with a tract as it is, 10 %
-longer and shorter. Half of what it hears is made of envelopes, at another pitch and through an
-equaliser, so that it names people by neither. Thrown away after training. Resumes from the run's
+longer and shorter. Four fifths of what it hears is made of envelopes, at another pitch and through
+an equaliser, so that it names people by neither. Thrown away after training. Resumes from the run's
 last checkpoint.
 """
 
@@ -15,20 +15,18 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-import soxr
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from menura.engine.interface import HOP, SAMPLE_RATE
+from menura.engine.interface import HOP
 from menura.engine.neural import bands
 from training import ear
-from training.data import Clip
+from training.data import Clip, equaliser
 from training.listener import VECTOR, equal_error, margin_loss
 from training.loop import OneNetwork, Pace, averaged, fresh_seed, train
-from training.teacher import RATE
 from training.timbre import FRAMES, Items
 
 # Hyper-parameters.
@@ -97,10 +95,9 @@ def stretch(items: Items, clip: Clip, part: slice) -> tuple[Array, NDArray[np.bo
     """Return a part of a clip at 16 kHz, silence after its end, (FRAMES STEP,), and the rows in
     which somebody speaks, (FRAMES / 2,)."""
     wave = items.pack.wave(clip)[part.start * HOP : part.stop * HOP]
-    samples = soxr.resample(wave, SAMPLE_RATE, RATE)[: FRAMES * ear.STEP]
     level = np.full(FRAMES, -9.0, np.float32)
     level[: part.stop - part.start] = items.known(clip)[1][part]
-    return np.pad(samples, (0, FRAMES * ear.STEP - len(samples))), level[::2] > LOUD
+    return ear.at_its_rate(wave, FRAMES), level[::2] > LOUD
 
 
 @torch.no_grad()
@@ -166,10 +163,7 @@ class Trainer(OneNetwork):
         envelope = shape[part].astype(np.float32)
         if moved:
             envelope = bands.warped(envelope, np.full(count, np.exp(moved), np.float32))
-        knots = rng.normal(0, EQUALISER, int(rng.integers(3, 8)))
-        envelope += np.interp(
-            np.arange(bands.COUNT), np.linspace(0, bands.COUNT - 1, len(knots)), knots
-        ).astype(np.float32)
+        envelope += equaliser(rng, EQUALISER).astype(np.float32)
         envelope += (level[part] + speech)[:, None]
         after = ((0, FRAMES - count), (0, 0))
         pitch = f0[part] * 2 ** (rng.uniform(-REPITCHED, REPITCHED) / 12)

@@ -29,11 +29,6 @@ Recording = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 @pytest.fixture(scope="module")
-def whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return teacher.joined(tmp_path_factory.mktemp("whisper"))
-
-
-@pytest.fixture(scope="module")
 def hearing(whisper: Path) -> ear.Ear:
     torch.set_num_threads(1)
     return ear.Ear(whisper)
@@ -47,8 +42,7 @@ def recording() -> Recording:
     f0 = track_f0(samples, LONGEST, None)
     rows = described(samples, f0).astype(np.float32)
     envelope, shares = np.split(rows, [rows.shape[1] - periodicity.BANDS], axis=1)
-    wave = soxr.resample(samples, SAMPLE_RATE, teacher.RATE)[: LONGEST * ear.STEP]
-    return np.pad(wave, (0, LONGEST * ear.STEP - len(wave))), envelope, shares, f0
+    return ear.at_its_rate(samples, LONGEST), envelope, shares, f0
 
 
 def test_the_encoder_answers_as_the_teacher_does(

@@ -34,7 +34,6 @@ from training import (
     polish,
     prepare,
     reader,
-    teacher,
     timbre,
     witness,
 )
@@ -180,11 +179,6 @@ def critics(
     assert again.step == 32
     readers = [each / "reader.safetensors" for each in (folder, other)]
     return readers, [each / "listener.safetensors" for each in (folder, other)]
-
-
-@pytest.fixture(scope="module")
-def whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return teacher.joined(tmp_path_factory.mktemp("whisper"))
 
 
 @pytest.fixture(scope="module")
