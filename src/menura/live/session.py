@@ -74,6 +74,7 @@ class LiveSession:
         self._output = bytearray()
         self._dropped = 0
         self._given = 0
+        self._made = 0
         self._news = asyncio.Event()
         self._progress = asyncio.Event()
         self._marks: deque[tuple[int, str]] = deque()
@@ -106,7 +107,9 @@ class LiveSession:
     @property
     def unread(self) -> float:
         """Seconds of output that the listener has not been given."""
-        return 8 * (self.produced - self._given) / self.request.output_format.bit_rate
+        # What has been made counts before the event loop comes to keep it: input that arrives
+        # without a pause would else pass as fast as it is computed.
+        return 8 * (self._made - self._given) / self.request.output_format.bit_rate
 
     async def drained(self, seconds: float) -> None:
         """Wait until at most that much input waits to be computed, and at most that much output to
@@ -181,6 +184,7 @@ class LiveSession:
     def _on_output(self, data: bytes) -> None:
         if self.recording is not None:
             self.recording.write(data)
+        self._made += len(data)
         self._loop.call_soon_threadsafe(self._keep, data)
 
     def _on_end(self, failure: BaseException | None) -> None:
