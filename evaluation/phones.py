@@ -1,4 +1,4 @@
-"""Phones heard by a recogniser with no dictionary, only a language model of phones."""
+"""Phones heard by pocketsphinx with no dictionary, only a language model of phones."""
 
 from __future__ import annotations
 

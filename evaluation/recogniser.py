@@ -1,8 +1,8 @@
-"""What the phone and the word recogniser share: how a clip is heard, and how mistakes are counted.
+"""What the recognisers share: how a clip is heard, and how mistakes are counted.
 
-Both are pocketsphinx with the English models that its wheel carries. It is a weak recogniser, so
-its absolute figures mean little: compare with the rows of unconverted speech, of the WORLD
-converter and of other words (chance).
+Two of the three are pocketsphinx with the English models that its wheel carries. It is a weak
+recogniser, so its absolute figures mean little: compare with the rows of unconverted speech, of the
+WORLD converter and of other words (chance).
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.corpus import Samples
+from evaluation.ctc_phones import ctc_phones_of
 from evaluation.naturalness import distillmos, dnsmos
 from evaluation.phones import phones_of
 from evaluation.prosody import pitch_track
@@ -38,6 +39,7 @@ REFEREES: dict[str, tuple[Callable[[Samples], Any], Callable[[], str]]] = {
     "resemblyzer": (_lists(resemblyzer_vector), lambda: "1"),
     "own": (_lists(own_vector), _own_version),
     "phones": (phones_of, lambda: "2"),
+    "ctc_phones": (ctc_phones_of, lambda: "1"),
     "words": (words_of, lambda: "1"),
     "pitch": (_lists(pitch_track), lambda: "1"),
     "distillmos": (distillmos, lambda: "1"),

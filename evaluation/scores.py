@@ -50,6 +50,7 @@ MEASURES = (
     Measure("own_source", "to source ", 2),
     Measure("own_nearer", "share nearer to target ", 2, "≥ 0.85", "≥ 0.98"),
     Measure("phone_error", "phone error against source", 3, "≤ 0.38", "≤ 0.25"),
+    Measure("ctc_phone_error", "phone error, CTC network", 3),
     Measure("word_error", "word error against source", 3, "", ""),
     Measure("distillmos", "DistillMOS", 2, "≥ 3.3", "≥ 4.2"),
     Measure("dnsmos", "DNSMOS overall", 2),
@@ -85,6 +86,9 @@ def judge(bench: Bench, pair: Pair, result: Samples, quick: bool = False) -> Fig
         nearer = figures[f"{model}_target"] > figures[f"{model}_source"]
         figures[f"{model}_nearer"] = float(nearer)
     figures["phone_error"] = error_rate(bench.ask("phones", source), bench.ask("phones", result))
+    figures["ctc_phone_error"] = error_rate(
+        bench.ask("ctc_phones", source), bench.ask("ctc_phones", result)
+    )
     figures["word_error"] = error_rate(bench.ask("words", source), bench.ask("words", result))
     if not quick:
         figures["distillmos"] = bench.ask("distillmos", result)

@@ -18,11 +18,10 @@ import re
 from pathlib import Path
 
 import numpy as np
-import soxr
 from evaluation.converters import converter
+from evaluation.ctc_phones import ctc_phones_of
 from evaluation.pairs import Pair, target_of
 from evaluation.recogniser import error_rate
-from hama.asr import ASRModel
 from numpy.typing import NDArray
 from rich.progress import track
 
@@ -31,7 +30,7 @@ from menura.engine.neural import mapping
 from training.content import held_out
 from training.data import Clip, Pack
 from training.lessons import directions_of
-from training.teacher import RATE, Teacher
+from training.teacher import Teacher
 
 PAIRS = 20
 """Every second within one sex."""
@@ -114,12 +113,6 @@ def loud_rows(wave: Array) -> NDArray[np.bool_]:
     return np.asarray(level > level.max() - LOUD)
 
 
-def phones_of(recogniser: ASRModel, wave: Array) -> list[str]:
-    """Return the phones that are heard in a 24 kHz wave."""
-    samples = soxr.resample(wave, SAMPLE_RATE, RATE)
-    return list(recogniser.transcribe_waveform(samples, sample_rate=RATE).phonemes)
-
-
 def words_of(text: str | None) -> list[str]:
     """Return a transcript's words without their punctuation."""
     return re.sub(r"[^a-z' ]", " ", (text or "").lower()).split()
@@ -138,7 +131,6 @@ def main() -> None:
         mapping.KEPT = arguments.kept
     directions = directions_of(arguments.pack)
     teacher, engine = Teacher(arguments.model), converter(arguments.engine, arguments.level)
-    recogniser = ASRModel()
     missed, errors, phones = [], [], []
     for pair in track(held_out_pairs(arguments.pack), "hearing"):
         result = engine.convert(pair)
@@ -148,7 +140,7 @@ def main() -> None:
         answers = (rows.astype(np.float32) @ directions for rows in (before, after))
         missed.append(lost(*answers, loud_rows(pair.source)))
         errors.append(error_rate(words_of(said), words_of(heard)))
-        there, here = (phones_of(recogniser, wave) for wave in (pair.source, result))
+        there, here = (ctc_phones_of(wave) for wave in (pair.source, result))
         phones.append(error_rate(there, here))
     print(
         f"{engine.name}: lost {np.mean(missed):.3f}, words {np.nanmean(errors):.3f},"

@@ -3,7 +3,9 @@
 from importlib.util import find_spec
 from pathlib import Path
 
-NEEDED = ("torch", "scipy", "pyworld", "pocketsphinx", "librosa", "resemblyzer", "matplotlib")
+NEEDED = (
+    "torch", "scipy", "pyworld", "pocketsphinx", "hama", "librosa", "resemblyzer", "matplotlib"
+)  # fmt: skip
 MISSING = [name for name in NEEDED if find_spec(name) is None]
 ASKS = "test_extra.py"
 
