@@ -39,6 +39,13 @@ _TURN = (np.arange(BINS) * (-2.0 * np.pi / FFT)).astype(np.float32)
 _HIGH_PASS = np.log(1e-3 + (FREQUENCIES / 30.0) ** 4) - np.log(1.0 + (FREQUENCIES / 30.0) ** 4)
 """Log power that keeps pulses and noise from moving the zero line."""
 
+_FALL = 64
+"""Samples over which a filter's answer, which is cut where `FFT` ends, fades: a low resonance still
+rings there, and a step would be heard in the pause behind it."""
+_ENDS = np.ones(FFT, dtype=np.float32)
+_ENDS[:PRE] = 0.5 - 0.5 * np.cos(np.pi * (np.arange(PRE) + 0.5) / PRE)
+_ENDS[-_FALL:] = 0.5 + 0.5 * np.cos(np.pi * (np.arange(_FALL) + 0.5) / _FALL)
+
 _BAND_TO_BIN = np.stack(
     [np.interp(FREQUENCIES, CENTRES, row) for row in np.eye(len(CENTRES))]
 ).astype(np.float32)
@@ -112,7 +119,7 @@ class Synthesiser:
         log_power = (1 - part) * logs[low] + part * logs[low + 1]
         whole = np.floor(place).astype(np.intp)
         delay = (place - whole + PRE).astype(np.float32)
-        responses = np.fft.irfft(_filters(log_power, delay) * gain, axis=1)
+        responses = np.fft.irfft(_filters(log_power, delay) * gain, axis=1) * _ENDS
         for start, response in zip(whole, responses, strict=True):
             self._output[start : start + FFT] += response
 
@@ -129,7 +136,7 @@ class Synthesiser:
         if len(kept):
             source = np.fft.rfft(grains[kept] * _WINDOW, FFT, axis=1)
             spectra[kept] += _KEPT * _filters(sound.change[kept]) * source
-        shaped = np.fft.irfft(spectra, axis=1)
+        shaped = np.fft.irfft(spectra, axis=1) * _ENDS
         for instant in range(len(grains)):
             start = PRE + instant * STEP
             self._output[start : start + FFT] += shaped[instant]
