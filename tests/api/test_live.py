@@ -351,6 +351,7 @@ def test_who_is_replaced_is_told_so(shared_server):
         ("revoke", "invalid_api_key"),
         ({"disabled": True}, "invalid_api_key"),
         ({"expires_at": 1}, "invalid_api_key"),
+        ({"allowed_ips": ["192.0.2.0/24"]}, "invalid_api_key"),
         ({"permissions": ["voices_read"]}, "missing_permissions"),
     ],
 )

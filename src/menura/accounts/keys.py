@@ -80,9 +80,7 @@ class Keys:
 
         permissions: narrows what the key may do; null leaves it.
         """
-        _check_usable(key)
-        if key.allowed_ips is not None and not _allowed(client_host, key.allowed_ips):
-            raise InvalidApiKey("This API key must not be used from this address.")
+        _check_usable(key, client_host)
         own = None if key.permissions is None else frozenset(key.permissions)
         if permissions is not None:
             own = permissions if own is None else own & permissions
@@ -110,6 +108,7 @@ class Keys:
                     key.expires_at,
                 )
             ),
+            client_host=client_host,
         )
 
     async def recheck(self, principal: Principal, permission: str) -> None:
@@ -121,7 +120,7 @@ class Keys:
             key = await session.get(ApiKey, principal.key_id)
         if key is None:
             raise InvalidApiKey("Invalid API key.")
-        _check_usable(key)
+        _check_usable(key, principal.client_host)
         own = None if key.permissions is None else frozenset(key.permissions)
         replace(principal, permissions=own).require(permission)
 
@@ -268,11 +267,13 @@ def check_addresses(addresses: Sequence[str] | None) -> None:
             ) from None
 
 
-def _check_usable(key: ApiKey) -> None:
+def _check_usable(key: ApiKey, client_host: str | None) -> None:
     if key.disabled:
         raise InvalidApiKey("This API key is disabled.")
     if key.expires_at is not None and key.expires_at <= time.time():
         raise InvalidApiKey("This API key has expired.")
+    if key.allowed_ips is not None and not _allowed(client_host, key.allowed_ips):
+        raise InvalidApiKey("This API key must not be used from this address.")
 
 
 def _of_account(account_id: str) -> Select[ApiKey]:

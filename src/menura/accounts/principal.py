@@ -28,7 +28,7 @@ class Principal:
     permissions: null means all. character_limit: credits a month of this key alone.
     concurrency: parallel requests allowed to the account. key_concurrency: to this key alone.
     is_limited: whether the key itself has a limit: of credits, of requests, of addresses, of time.
-    hint: the first characters of the key.
+    hint: the first characters of the key. client_host: address it was used from, if known.
     """
 
     account_id: str
@@ -42,6 +42,7 @@ class Principal:
     character_limit: int | None
     key_concurrency: int | None
     is_limited: bool
+    client_host: str | None = None
 
     @property
     def concurrency(self) -> int:
