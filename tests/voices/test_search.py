@@ -86,6 +86,25 @@ def test_a_voice_deleted_between_pages_neither_repeats_nor_hides_another(sort: s
     assert sorted(rest) == sorted(voice.voice_id for voice in left)
 
 
+@pytest.mark.parametrize("voice_type", [None, "default"])
+@pytest.mark.parametrize("sort", [None, "name", "created_at_unix"])
+def test_clones_made_or_deleted_between_pages_hide_and_repeat_no_premade_voice(
+    sort: str | None, voice_type: str | None
+) -> None:
+    def query(token: str | None) -> VoiceQuery:
+        return VoiceQuery(page_size=9, sort=sort, voice_type=voice_type, next_page_token=token)
+
+    for later in (PREMADE, [clone(90 + number) for number in range(4)] + VOICES):
+        first = search_voices(VOICES, query(None))
+        found, token = list(first.voices), first.next_page_token
+        while token is not None:
+            page = search_voices(later, query(token))
+            found += page.voices
+            token = page.next_page_token
+        premade = [voice.voice_id for voice in found if voice.is_premade]
+        assert sorted(premade) == sorted(voice.voice_id for voice in PREMADE)
+
+
 def test_filters() -> None:
     voices = [
         clone(1, "Anna", language="de", gender="female", use_case="news", accent="Bavarian"),

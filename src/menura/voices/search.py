@@ -1,8 +1,9 @@
 """Filtering, sorting and paging of voices, as `GET /v2/voices` offers them."""
 
 import base64
+import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from menura.errors import InvalidCursor, InvalidPageSize
@@ -61,11 +62,9 @@ def search_voices(voices: Iterable[Voice], query: VoiceQuery) -> VoicePage:
         raise InvalidPageSize(
             f"page_size must be from 1 to {LARGEST_PAGE}, not {query.page_size}.", param="page_size"
         )
-    keyed = [
-        (_sort_key(voice, place, query.sort), voice)
-        for place, voice in enumerate(voices)
-        if _matches(voice, query)
-    ]
+    own_order = itertools.count()
+    keyed = [(_sort_key(voice, own_order, query.sort), voice) for voice in voices]
+    keyed = [(key, voice) for key, voice in keyed if _matches(voice, query)]
     descending = query.sort_direction == "desc" and query.sort in _SORT_KEYS
     keyed.sort(key=lambda pair: pair[0], reverse=descending)
     start = 0
@@ -87,14 +86,17 @@ def search_voices(voices: Iterable[Voice], query: VoiceQuery) -> VoicePage:
 SortKey = list[int | str]
 
 
-def _sort_key(voice: Voice, place: int, sort: str | None) -> SortKey:
-    """Return a key no two voices share, so that a page can begin behind a deleted voice."""
+def _sort_key(voice: Voice, own_order: Iterator[int], sort: str | None) -> SortKey:
+    """Return a key no two voices share, so that a page can begin behind a deleted voice.
+
+    own_order: numbers the premade voices, and no others: clones come and go between pages.
+    """
     if sort == "name":
         return [voice.name.casefold(), voice.own_id]
     if sort == "created_at_unix":
         return [voice.created_at or 0, voice.own_id]
     if voice.is_premade:
-        return [1, place, voice.own_id]
+        return [1, next(own_order), voice.own_id]
     return [0, -(voice.created_at or 0), voice.own_id]
 
 
