@@ -1,6 +1,7 @@
 """The voice store over a real database, object store and engine."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -321,6 +322,42 @@ def test_edits_at_the_same_time_both_count(tmp_path: Path) -> None:
         voice = await house.voices.get(house.account_id, voice_id)
         assert len(voice.samples or ()) == 3
         assert len(await house.keys()) == 4
+
+    inside(tmp_path, act)
+
+
+def until_somebody_waits(cores: Cores) -> None:
+    while not cores.waiting:
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("what", ["edit", "delete_sample", "profile"])
+def test_a_voice_deleted_while_it_is_measured_is_not_found(tmp_path: Path, what: str) -> None:
+    async def act(house: House) -> None:
+        uploads = [house.upload(), house.upload(FEMALE), house.upload(FEMALE)]
+        voice = await house.voices.create(house.maker, Card("Gone"), uploads)
+        voice_id, samples = voice.voice_id, voice.samples or ()
+        newer: Any = NewerEngine("another")
+        cores = Cores(1)
+        house.voices._cores = cores
+        # It waits with the first recording open, and comes to the others when they are gone.
+        cores.acquire()
+        work: Any = {
+            "edit": lambda: house.voices.edit(
+                house.maker, voice_id, Card("Kept"), [house.upload(FEMALE)]
+            ),
+            "delete_sample": lambda: house.voices.delete_sample(
+                house.account_id, voice_id, samples[0].sample_id
+            ),
+            "profile": lambda: house.voices.profile(voice_id, newer),
+        }[what]
+        working = asyncio.create_task(work())
+        await asyncio.to_thread(until_somebody_waits, cores)
+        await house.voices.delete(house.account_id, voice_id)
+        cores.release()
+        with pytest.raises(VoiceNotFound):
+            await working
+        assert not await house.keys()
 
     inside(tmp_path, act)
 

@@ -12,7 +12,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, Protocol, TypeVar
@@ -359,9 +359,10 @@ class VoiceStore:
             kept = await self._keep(uploads, unowned)
             measured = None
             if kept:
-                measured = await self._measure_samples(
-                    before, kept, remove_background_noise=remove_background_noise
-                )
+                async with self._while_there(voice_id, before):
+                    measured = await self._measure_samples(
+                        before, kept, remove_background_noise=remove_background_noise
+                    )
                 model = await self._keep_model(measured, unowned)
             freed: list[str] = []
             async with self._database.writing(durable=True) as session:
@@ -421,13 +422,14 @@ class VoiceStore:
                     "The last sample of a voice cannot be deleted; delete the voice instead.",
                     param="sample_id",
                 )
-            try:
-                measured = await self._measure_samples(rest)
-            except MenuraError as error:
-                raise BadRequest(
-                    f"Without this sample the voice cannot be made: {error.message}",
-                    param="sample_id",
-                ) from None
+            async with self._while_there(voice_id, samples):
+                try:
+                    measured = await self._measure_samples(rest)
+                except MenuraError as error:
+                    raise BadRequest(
+                        f"Without this sample the voice cannot be made: {error.message}",
+                        param="sample_id",
+                    ) from None
             model = await self._keep_model(measured, unowned)
             async with self._database.writing(durable=True) as session:
                 row = await _own(session, account_id, voice_id, to_change=True)
@@ -555,6 +557,19 @@ class VoiceStore:
                 opened.append(Recording(name, path, clean))
             return await self._run(lambda: self._measure_now(engine, opened))
 
+    @asynccontextmanager
+    async def _while_there(self, voice_id: str, samples: Sequence[Sample]) -> AsyncIterator[None]:
+        """Read a clone's recordings inside; when one is gone since somebody has deleted or changed
+        the voice meanwhile, raise VoiceNotFound or Conflict."""
+        try:
+            yield
+        except (ObjectMissing, FileNotFoundError):
+            async with self._database.reading() as session:
+                if await session.get(VoiceRow, voice_id) is None:
+                    raise _unknown(voice_id) from None
+                await _check_samples(session, voice_id, samples)
+            raise
+
     async def _measure_samples(
         self,
         samples: Sequence[Sample],
@@ -633,7 +648,8 @@ class VoiceStore:
                 raise _unknown(voice_id)
             samples = (await _samples(session, VoiceRow.voice_id == voice_id)).get(voice_id, ())
         async with self._unowned() as unowned:
-            measured = await self._measure_samples(samples, engine=engine)
+            async with self._while_there(voice_id, samples):
+                measured = await self._measure_samples(samples, engine=engine)
             model = await self._keep_model(measured, unowned)
             found = _model_row(voice_id, engine, model)
             async with self._database.writing(durable=True) as session:
@@ -753,7 +769,9 @@ def _check_card(card: Card) -> None:
                 f"{field} may have at most {longest} characters, not {len(text)}.", param=field
             )
         if text is not None and not is_storable(text):
-            raise InvalidParameters(f"{field} holds characters that are no text.", param=field)
+            raise InvalidParameters(
+                f"{field} {text[:40]!a} holds characters that are no text.", param=field
+            )
     labels = card.labels or {}
     if len(labels) > MOST_LABELS:
         raise InvalidParameters(
@@ -767,7 +785,7 @@ def _check_card(card: Card) -> None:
             )
         if not is_storable(name + value):
             raise InvalidParameters(
-                f"Label {name[:40]!r} holds characters that are no text.", param="labels"
+                f"Label {name[:40]!a} holds characters that are no text.", param="labels"
             )
 
 
