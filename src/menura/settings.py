@@ -4,6 +4,7 @@ Order of precedence: command-line flag, environment variable (`MENURA_` and the 
 `menura.toml` (in the data folder, or the file that `MENURA_CONFIG` names), default.
 """
 
+import ipaddress
 import os
 import tomllib
 from collections.abc import Mapping
@@ -88,6 +89,11 @@ class Settings(BaseSettings):
     base_url: str | None = Field(
         None, description="Public address for links such as preview_url; else the request's host."
     )
+    trusted_proxies: str = Field(
+        "",
+        description="Addresses or networks of reverse proxies, separated by commas, whose "
+        "X-Forwarded-For and X-Forwarded-Proto are believed.",
+    )
     region: str = Field("local", description="Value of the x-region header.")
     default_tier: str = Field("enterprise", description="Tier of the local account.")
     tiers: dict[str, Tier] = Field(
@@ -144,6 +150,16 @@ class Settings(BaseSettings):
     default_model: str = Field(
         "eleven_english_sts_v2", description="Model used when a request names none."
     )
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _addresses(cls, given: str) -> str:
+        for part in filter(None, (part.strip() for part in given.split(","))):
+            try:
+                ipaddress.ip_network(part)
+            except ValueError as error:
+                raise ValueError(f"{part!r} is no address or network: {error}") from None
+        return given
 
     @field_validator("tiers", mode="before")
     @classmethod

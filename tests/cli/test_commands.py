@@ -195,10 +195,35 @@ def test_serve_tells_the_public_address_without_a_double_slash(tmp_path):
         _stop(server)
 
 
-def _serve(data, *flags):
+@pytest.mark.parametrize(("proxies", "status"), [("", 401), ("10.9.9.9, 127.0.0.0/8", 200)])
+def test_a_header_tells_the_address_only_of_who_comes_by_a_trusted_proxy(tmp_path, proxies, status):
+    server = _serve(tmp_path, MENURA_TRUSTED_PROXIES=proxies)
+    try:
+        base = re.search(r"listens on (\S+)", _until_curl(server)).group(1)
+        own = {"xi-api-key": (tmp_path / "api_key").read_text().strip()}
+        with httpx.Client(base_url=f"{base}/v1") as client:
+            holders = client.get("/service-accounts", headers=own).json()["service-accounts"]
+            made = client.post(
+                f"/service-accounts/{holders[0]['service_account_user_id']}/api-keys",
+                json={"name": "office", "permissions": "all", "allowed_ips": ["10.1.0.0/16"]},
+                headers=own,
+            )
+            told = {"xi-api-key": made.json()["xi-api-key"], "x-forwarded-for": "10.1.2.3"}
+            assert client.get("/models", headers=told).status_code == status
+    finally:
+        _stop(server)
+
+
+def test_a_proxy_that_is_no_address_is_refused(tmp_path):
+    refused = menura("serve", data=tmp_path, MENURA_TRUSTED_PROXIES="10.0.0.1,proxy.local")
+    assert refused.returncode == 2
+    assert "'proxy.local'" in refused.stderr
+
+
+def _serve(data, *flags, **environment):
     return subprocess.Popen(
         [sys.executable, "-m", "menura.cli", "serve", "--port", "0", *flags],
-        env={**os.environ, "MENURA_DATA": str(data), "COLUMNS": "80"},
+        env={**os.environ, "MENURA_DATA": str(data), "COLUMNS": "80", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -142,6 +142,9 @@ def serve(
         port=settings.port,
         ssl_certfile=settings.ssl_certfile,
         ssl_keyfile=settings.ssl_keyfile,
+        # Who may call from where is told by addresses: a header is worth no more than who sends it.
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies,
         # uvicorn's own lines hold whole addresses, and a token may be in one.
         log_level="warning",
         access_log=False,
