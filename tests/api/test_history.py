@@ -56,6 +56,19 @@ def test_an_item_parses_with_the_official_type(shared_server: RunningServer) -> 
     assert body["settings"] == {"stability": 0.5, "similarity_boost": 0.75}
 
 
+def test_a_voice_is_found_by_any_of_its_ids(shared_server: RunningServer) -> None:
+    george = shared_server.client.get("/v1/voices/JBFqnCBsd6RMkjVDRZzb").json()
+    listed = shared_server.client.get("/v1/voices").json()["voices"]
+    own = next(voice for voice in listed if voice["name"] == george["name"])["voice_id"]
+    assert own != george["voice_id"]
+    made = {put(shared_server, voice_id=voice_id) for voice_id in (own, george["voice_id"])}
+    for voice_id in (own, george["voice_id"]):
+        found = shared_server.client.get(
+            "/v1/history", params={"voice_id": voice_id, "page_size": 1000}
+        )
+        assert made <= {item["history_item_id"] for item in found.json()["history"]}
+
+
 def test_lists_page_as_the_sdk_does(shared_server: RunningServer) -> None:
     made = [put(shared_server, voice_id="paged") for _ in range(5)]
     seen: list[str] = []

@@ -50,6 +50,29 @@ def test_rotation_through_the_official_sdk(shared_server: RunningServer) -> None
             holder, str(new.key_id), is_enabled=True, name="two", permissions="all"
         )
         assert works(shared_server, key, "/v1/models") == 200
+        sdk.service_accounts.api_keys.update(
+            holder,
+            str(new.key_id),
+            name="three",
+            is_enabled="no_update",
+            permissions="no_update",
+            character_limit="no_update",
+            allowed_ips="no_update",
+            tts_concurrency_limit="no_update",
+            expires_at_unix="no_update",
+        )
+        assert works(shared_server, key, "/v1/models") == 200
+        sdk.service_accounts.api_keys.update(
+            holder,
+            str(new.key_id),
+            name="three",
+            permissions=["text_to_speech", "dubbing_read", "models_read"],
+        )
+        (listed,) = sdk.service_accounts.api_keys.list(holder).api_keys
+        assert listed.name == "three"
+        assert set(listed.permissions) == {"text_to_speech", "dubbing_read", "models_read"}
+        assert works(shared_server, key, "/v1/models") == 200
+        assert works(shared_server, key) == 401
         sdk.service_accounts.api_keys.delete(holder, str(new.key_id))
         assert works(shared_server, key) == 401
         with pytest.raises(ApiError) as missing:
@@ -116,6 +139,8 @@ def test_limits_are_set_and_cleared(shared_server: RunningServer, holder: str) -
         ({"allowed_ips": ["home"]}, 400),
         ({"expires_at_unix": 1}, 400),
         ({"expires_at_unix": 10**30}, 400),
+        ({"expires_at_unix": 10**400}, 400),
+        ({"expires_at_unix": -(10**400)}, 400),
         ({"expires_at_unix": int(time.time()) + 200 * 86_400}, 400),
         ({"tts_concurrency_limit": 0}, 422),
     ],

@@ -276,6 +276,9 @@ def test_previews(shared_server: RunningServer, clone: str) -> None:
     with shared_server.anonymous() as anonymous:
         public = anonymous.get(george["preview_url"])
         assert public.headers["content-type"] == "audio/mpeg"
+        head = anonymous.head(george["preview_url"])
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-length"] == str(len(public.content))
         part = anonymous.get(george["preview_url"], headers={"range": "bytes=-5"})
         assert (part.status_code, part.content) == (206, public.content[-5:])
         mine = shared_server.client.get(f"/v1/voices/{clone}").json()["preview_url"]

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Select, delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from menura.accounts.principal import PERMISSIONS, Principal
+from menura.accounts.principal import IDLE_PERMISSIONS, PERMISSIONS, Principal
 from menura.errors import InvalidApiKey, InvalidParameters, NotFound, Unavailable
 from menura.ids import new_id
 from menura.settings import Settings
@@ -241,7 +241,10 @@ def key_row(account_id: str, name: str, secret: str) -> ApiKey:
 def check_name(name: str) -> None:
     """Raise InvalidParameters unless the name is fit for a key or its holder."""
     if not name.strip() or len(name) > MAX_NAME:
-        raise InvalidParameters(f"A name needs 1 to {MAX_NAME} characters.", param="name")
+        raise InvalidParameters(
+            f"A name needs 1 to {MAX_NAME} characters, not {name[:40]!r}, which has {len(name)}.",
+            param="name",
+        )
     if not is_storable(name):
         raise InvalidParameters(f"The name {name!a} holds what is no character.", param="name")
 
@@ -249,9 +252,9 @@ def check_name(name: str) -> None:
 def check_permissions(permissions: Sequence[str] | None) -> None:
     """Raise InvalidParameters for a permission nothing knows."""
     for permission in permissions or ():
-        if permission not in PERMISSIONS:
+        if permission not in PERMISSIONS and permission not in IDLE_PERMISSIONS:
             raise InvalidParameters(
-                f"There is no permission {permission!r}; there are {', '.join(PERMISSIONS)}.",
+                f"There is no permission {permission[:64]!r}; here guard {', '.join(PERMISSIONS)}.",
                 param="permissions",
             )
 
@@ -273,7 +276,8 @@ def _check_usable(key: ApiKey, client_host: str | None) -> None:
     if key.expires_at is not None and key.expires_at <= time.time():
         raise InvalidApiKey("This API key has expired.")
     if key.allowed_ips is not None and not _allowed(client_host, key.allowed_ips):
-        raise InvalidApiKey("This API key must not be used from this address.")
+        where = client_host or "an unknown address"
+        raise InvalidApiKey(f"This API key must not be used from {where}.")
 
 
 def _of_account(account_id: str) -> Select[ApiKey]:

@@ -20,6 +20,51 @@ PERMISSIONS = (
 )
 """The contract's permission names that guard something here."""
 
+IDLE_PERMISSIONS = (
+    "text_to_speech",
+    "speech_to_text",
+    "models_write",
+    "voice_collections_read",
+    "voice_collections_write",
+    "sound_generation",
+    "voice_generation",
+    "dubbing_read",
+    "dubbing_write",
+    "pronunciation_dictionaries_read",
+    "pronunciation_dictionaries_write",
+    "user_write",
+    "projects_read",
+    "projects_write",
+    "audio_native_read",
+    "audio_native_write",
+    "forced_alignment",
+    "convai_read",
+    "convai_write",
+    "agents_architect",
+    "music_generation",
+    "image_video_generation",
+    "flows",
+    "templates",
+    "add_voice_from_voice_library",
+    "create_professional_voice_clone",
+    "publish_voice_to_voice_library",
+    "share_voice_externally",
+    "create_user_api_key",
+    "workspace_analytics_full_read",
+    "webhooks_write",
+    "service_account_write",
+    "group_members_manage",
+    "workspace_members_read",
+    "workspace_members_invite",
+    "workspace_members_remove",
+    "terms_of_service_accept",
+    "audit_log_read",
+    "conversation_privacy_manage",
+    "copy_resources_cross_workspace",
+    "synthid_detector",
+)
+"""Those that guard nothing here: what makes keys for the paid API may name them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Principal:

@@ -14,6 +14,7 @@ from menura.api.ranges import ranged
 from menura.history import Direction
 from menura.history import Query as Filters
 from menura.storage.tables import HistoryItem
+from menura.voices.premade import ids_of
 
 router = APIRouter(prefix="/v1/history", tags=["history"], route_class=BoundedRoute)
 
@@ -115,7 +116,7 @@ async def list_history(
         Filters(
             page_size=page_size,
             start_after=start_after_history_item_id or None,
-            voice_id=voice_id or None,
+            voice_ids=ids_of(voice_id) if voice_id else None,
             model_id=model_id or None,
             before=date_before_unix,
             after=date_after_unix,

@@ -8,7 +8,7 @@ import time
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from menura.accounts import Principal
 from menura.accounts.keys import check_addresses, check_name, check_permissions
@@ -113,7 +113,7 @@ class KeyMade(BaseModel):
 
 
 class KeyChanges(BaseModel):
-    """What changes; the text `clear` lifts a limit, and what is left out stays."""
+    """What changes; the text `clear` lifts a limit, and what is left out or `no_update` stays."""
 
     is_enabled: bool | None = None
     name: str | None = None
@@ -122,6 +122,18 @@ class KeyChanges(BaseModel):
     allowed_ips: list[str] | Literal["clear"] | None = None
     tts_concurrency_limit: Concurrency | Literal["clear"] | None = None
     expires_at_unix: int | Literal["clear"] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _what_stays(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        # A name is any text.
+        return {
+            field: value
+            for field, value in given.items()
+            if value != "no_update" or field == "name"
+        }
 
 
 class Done(BaseModel):
@@ -292,10 +304,11 @@ def _check_unlimited(caller: Principal) -> None:
 def _check_expiry(expires_at: int | None) -> None:
     if expires_at is None:
         return
-    ahead = expires_at - time.time()
-    if not ahead + 1 >= SHORTEST_LIFE or not ahead <= LONGEST_LIFE:
+    # As an integer: a number of any length comes in.
+    ahead = expires_at - int(time.time())
+    if ahead + 1 < SHORTEST_LIFE or ahead > LONGEST_LIFE:
         raise InvalidParameters(
-            f"expires_at_unix {expires_at} must lie 15 minutes to 90 days ahead.",
+            f"expires_at_unix {str(expires_at)[:24]} must lie 15 minutes to 90 days ahead.",
             param="expires_at_unix",
         )
 

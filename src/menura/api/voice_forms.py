@@ -145,7 +145,8 @@ async def _read(request: Request, settings: Settings, voices: VoiceStore, form: 
             case FileStart():
                 if len(form.uploads) >= settings.max_voice_files:
                     raise InvalidParameters(
-                        f"A voice may have at most {settings.max_voice_files} recordings.",
+                        f"A voice may have at most {settings.max_voice_files} recordings; "
+                        "more were sent.",
                         param="files",
                     )
                 form.uploads.append(Upload(event.filename, voices.receive()))

@@ -326,7 +326,10 @@ async def edit_settings(
     if isinstance(changes, bytes):
         raise not_json(request)
     if not isinstance(changes, dict):
-        raise InvalidVoiceSettings("The settings must be a JSON object.", param="voice_settings")
+        raise InvalidVoiceSettings(
+            f"The settings must be a JSON object, not {str(changes)[:60]!r}.",
+            param="voice_settings",
+        )
     await services_of(request.scope).voices.edit_settings(
         caller.account_id, voice_id, voice_settings(changes)
     )
@@ -380,6 +383,13 @@ async def delete_sample(
     return Done()
 
 
+@router.head(
+    "/static/previews/{voice_id}.mp3",
+    summary="How long a premade voice's preview is, without a key",
+    operation_id="head_public_preview",
+    response_class=Response,
+    responses={404: refusals(404)[404]},
+)
 @router.get(
     "/static/previews/{voice_id}.mp3",
     summary="Hear a premade voice, without a key",

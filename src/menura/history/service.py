@@ -83,7 +83,7 @@ class Query:
 
     page_size: int = 100
     start_after: str | None = None
-    voice_id: str | None = None
+    voice_ids: Sequence[str] | None = None
     model_id: str | None = None
     before: int | None = None
     after: int | None = None
@@ -229,8 +229,8 @@ def _selection(account_id: str, query: Query) -> Select[HistoryItem]:
     if query.start_after is not None:
         after = query.start_after
         selected = selected.where(column < after if newest_first else column > after)
-    if query.voice_id is not None:
-        selected = selected.where(HistoryItem.voice_id == query.voice_id)
+    if query.voice_ids is not None:
+        selected = selected.where(HistoryItem.voice_id.in_(query.voice_ids))
     if query.model_id is not None:
         selected = selected.where(HistoryItem.model_id == query.model_id)
     if query.before is not None:

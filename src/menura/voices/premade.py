@@ -69,6 +69,12 @@ def aliases() -> dict[str, str]:
     }
 
 
+def ids_of(voice_id: str) -> tuple[str, ...]:
+    """Return all ids under which that voice is known, its own and its aliases."""
+    premade = find_premade(voice_id)
+    return (voice_id,) if premade is None else (premade.voice.own_id, *premade.aliases)
+
+
 def find_premade(voice_id: str) -> Premade | None:
     """Return the premade voice of that id or alias."""
     return premade_voices().get(aliases().get(voice_id, voice_id))
