@@ -1,16 +1,22 @@
 """Credits are counted once, only when charged, and bound what may run."""
 
 import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from tests.accounts.house import SMALL_TIERS, House, house
 
 from menura.accounts import Charge, Principal, credits_for
 from menura.accounts.credits import month_of, next_reset
 from menura.errors import InsufficientCredits
-from menura.storage.tables import UsageRecord
+from menura.settings import Tier
+from menura.storage.tables import LeaseRow, UsageRecord
+
+POOR = {"enterprise": Tier(concurrency=64), "poor": Tier(concurrency=64, credits=60)}
 
 
 def charge(caller: Principal, request_id: str, amount: int, *, record: bool = True) -> Charge:
@@ -114,5 +120,117 @@ def test_a_key_can_have_a_limit_of_its_own(tmp_path: Path) -> None:
             with pytest.raises(InsufficientCredits, match="API key"):
                 await opened.accounts.credits.check(limited, 3)
             await opened.accounts.credits.check(other, 1_000_000)
+
+    asyncio.run(work())
+
+
+@asynccontextmanager
+async def as_many_as_can_pay(
+    cost: int, *callers: tuple[House, Principal]
+) -> AsyncIterator[list[int]]:
+    """Start a request of every caller at once; yield what each that runs has reserved."""
+    async with AsyncExitStack() as running:
+
+        async def start(opened: House, caller: Principal) -> int:
+            leases = opened.accounts.leases
+            return (await running.enter_async_context(leases.acquire(caller, cost))).reserved
+
+        done = await asyncio.gather(*(start(*each) for each in callers), return_exceptions=True)
+        assert all(isinstance(each, int | InsufficientCredits) for each in done)
+        yield [each for each in done if isinstance(each, int)]
+
+
+def test_requests_at_once_cannot_spend_the_same_credits(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with (
+            house(tmp_path, tiers=POOR) as one,
+            house(tmp_path, tiers=POOR, alone=False) as other,
+        ):
+            caller = await one.caller_of_tier("poor")
+            limited = await one.caller(character_limit=20)
+            free = await one.caller()
+            async with as_many_as_can_pay(20, *5 * [(one, caller), (other, caller)]) as running:
+                assert running == [20, 20, 20]
+                with pytest.raises(InsufficientCredits, match=r"0 left, 1 needed.* hold 60 more"):
+                    await one.accounts.credits.check(caller, 1)
+            async with as_many_as_can_pay(20, *5 * [(one, limited), (other, limited)]) as running:
+                assert running == [20]
+                async with as_many_as_can_pay(20, *5 * [(one, free)]) as others:
+                    assert len(others) == 5
+            for each in (caller, limited):
+                await other.accounts.credits.check(each, 20)
+
+    asyncio.run(work())
+
+
+def test_what_is_charged_is_no_longer_reserved(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with house(tmp_path, tiers=POOR) as opened:
+            caller = await opened.caller_of_tier("poor")
+            counters = opened.accounts.credits
+            async with opened.accounts.leases.acquire(caller, 20) as lease:
+                cost = Charge(caller, "one", 20, 1.2, "speech_to_speech", lease_id=lease.lease_id)
+                await counters.charge(cost)
+                await counters.check(caller, 40)
+            with pytest.raises(InsufficientCredits, match="40 left, 41 needed"):
+                await counters.check(caller, 41)
+
+    asyncio.run(work())
+
+
+def test_a_reservation_grows_as_far_as_there_are_credits(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with house(tmp_path, tiers=POOR) as opened:
+            caller = await opened.caller_of_tier("poor")
+            leases = opened.accounts.leases
+            async with leases.acquire(caller, 1, 10) as first, leases.acquire(caller, 20):
+                assert first.reserved == 10
+                await leases.reserve(caller, first, 11, 30)
+                assert first.reserved == 30
+                await leases.reserve(caller, first, 31, 100)
+                assert first.reserved == 40
+                with pytest.raises(InsufficientCredits, match="40 left, 41 needed"):
+                    await leases.reserve(caller, first, 41)
+                assert first.reserved == 40
+                with pytest.raises(InsufficientCredits):
+                    await opened.accounts.credits.check(caller, 1)
+            await opened.accounts.credits.check(caller, 60)
+
+    asyncio.run(work())
+
+
+def test_a_dead_process_s_reservation_ends_with_its_lease(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with house(tmp_path, tiers=POOR) as opened:
+            caller = await opened.caller_of_tier("poor")
+            async with opened.database.writing() as session:
+                session.add(
+                    LeaseRow(
+                        lease_id="dead",
+                        account_id=caller.account_id,
+                        key_id=caller.key_id,
+                        process_id="dead",
+                        expires_at=time.time() + 30,
+                        reserved=60,
+                    )
+                )
+            with pytest.raises(InsufficientCredits):
+                await opened.accounts.credits.check(caller, 1)
+            async with opened.database.writing() as session:
+                await session.execute(update(LeaseRow).values(expires_at=time.time() - 1))
+            await opened.accounts.credits.check(caller, 60)
+
+    asyncio.run(work())
+
+
+def test_who_cannot_pay_is_told_so_even_by_a_busy_server(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with house(tmp_path, tiers=POOR, max_streams=1) as opened:
+            caller = await opened.caller_of_tier("poor")
+            leases = opened.accounts.leases
+            async with leases.acquire(caller, 20):
+                with pytest.raises(InsufficientCredits):
+                    async with leases.acquire(caller, 41):
+                        pass
 
     asyncio.run(work())

@@ -14,6 +14,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from menura.settings import Tier
+
 SPEECH = Path(__file__).parents[1] / "speech" / "male_librispeech_1235.flac"
 VOICE = "21m00Tcm4TlvDq8ikWAM"
 OTHER_VOICE = "pqHfZKP75CvOlQylNhV4"
@@ -408,6 +410,37 @@ def test_the_stream_is_charged_once_and_kept_in_the_history(shared_server):
     assert ended["character_cost"] == after - before == 25
     stored = shared_server.client.get(f"/v1/history/{ended['history_item_id']}/audio")
     assert stored.content == audio
+
+
+def test_streams_at_once_stay_within_the_credits(server):
+    started = server(default_tier="some", tiers={"some": Tier(concurrency=5, credits=60)})
+    with Client(started) as first:
+        first.tell(type="start", **FILE_PACE)
+        first.until("started")
+        with Client(started) as second:
+            second.tell(type="start")
+            detail = second.until("error")["detail"]
+            assert detail["code"] == "insufficient_credits"
+            assert detail["status"] == "quota_exceeded"
+        first.socket.send(s16(speech(seconds=1.2)))
+        first.tell(type="end")
+        assert first.until("ended")["character_cost"] == 20
+    ended, _ = converted(started, s16(speech(seconds=4.0)), 9600)
+    assert ended["character_cost"] == 40
+    subscription = started.client.get("/v1/user/subscription").json()
+    assert subscription["character_count"] == subscription["character_limit"] == 60
+
+
+def test_a_stream_ends_with_the_credits(server):
+    started = server(default_tier="some", tiers={"some": Tier(concurrency=5, credits=150)})
+    with Client(started) as client:
+        client.tell(type="start")
+        client.until("started")
+        client.socket.send(s16(speech(seconds=1.2)))
+        with Client(started) as other:
+            other.tell(type="start")
+            other.until("started")
+            assert client.until("error", timeout=10)["detail"]["code"] == "insufficient_credits"
 
 
 def test_zero_retention_leaves_no_item(shared_server):

@@ -6,6 +6,7 @@ import threading
 import time
 import wave
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -414,6 +415,61 @@ def test_over_the_concurrency_limit_one_gets_429(server: Server) -> None:
         assert int(reply.headers["retry-after"]) >= 1
     assert idle(running)
     assert post(running, STREAM, wav(tone(0.4)), model_id=PLAIN).status_code == 200
+
+
+def key_of(server: RunningServer, **limits: int) -> str:
+    accounts = server.services.accounts
+    account = server.run(accounts.local_account())
+    return str(server.run(accounts.keys.create(account.account_id, "limited", **limits)).secret)
+
+
+@pytest.mark.parametrize(("of_key", "paid"), [(False, 3), (True, 1)])
+def test_requests_at_once_stay_within_the_credits(server: Server, of_key: bool, paid: int) -> None:
+    tier = Tier(concurrency=12) if of_key else Tier(concurrency=12, credits=60)
+    running = server(default_tier="some", tiers={"some": tier})
+    key = key_of(running, character_limit=20) if of_key else running.api_key
+
+    def one(_: int) -> tuple[int, str]:
+        with running.anonymous(headers={"xi-api-key": key}) as client:
+            reply = client.post(CONVERT, files={"audio": wav(tone(1.2))}, data={"model_id": PLAIN})
+        refused = reply.status_code != 200
+        return reply.status_code, reply.json()["detail"]["status"] if refused else ""
+
+    with ThreadPoolExecutor(12) as clients:
+        replies = sorted(clients.map(one, range(12)))
+    assert replies == paid * [(200, "")] + (12 - paid) * [(401, "quota_exceeded")]
+    assert used(running) == paid * 20
+    assert idle(running)
+
+
+def test_a_duplex_stream_holds_credits_and_ends_with_them(server: Server) -> None:
+    running = server(default_tier="some", tiers={"some": Tier(concurrency=12, credits=60)})
+
+    def begin(wire: Wire, seconds: float) -> bytes:
+        body = form(("model_id", PLAIN), ("audio", wav(tone(seconds))))
+        wire.head(f"{STREAM}?output_format=pcm_16000&duplex=true")
+        wire.chunk(body[:30_000])
+        assert wire.reply_head()[0] == 200
+        return body[30_000:]
+
+    def other() -> httpx.Response:
+        return post(running, STREAM, wav(tone(1.2)), model_id=PLAIN)
+
+    with Wire(running.url, running.api_key) as wire:
+        rest = begin(wire, 1.2)
+        refused = other()
+        assert refused.json()["detail"]["status"] == "quota_exceeded"
+        wire.chunks([rest])
+        assert len(wire.rest()) == 2 * 16_000 * 1.2
+    assert idle(running)
+    assert used(running) == 20
+    with Wire(running.url, running.api_key) as wire:
+        wire.chunks([begin(wire, 20.0)])
+        with pytest.raises(EOFError):
+            wire.rest()
+    assert idle(running)
+    assert used(running) <= 60
+    assert post(running, STREAM, wav(tone(4.0)), model_id=PLAIN).status_code == 401
 
 
 # Connections

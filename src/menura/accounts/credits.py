@@ -1,8 +1,11 @@
 """Credits: 1,000 a minute of audio, counted per calendar month (UTC), charged once a request.
 
-cost = credits_for(seconds)
-await accounts.credits.check(principal, cost)      # before the run; InsufficientCredits
-await accounts.credits.charge(Charge(principal, request_id, cost, ...))   # after it
+A request reserves what it will cost together with its lease, so that requests which run at once
+cannot spend the same credits, and charges it when its audio is whole:
+
+    async with accounts.leases.acquire(principal, credits_for(seconds)) as lease:
+        ...
+        await accounts.credits.charge(Charge(principal, request_id, cost, ..., lease.lease_id))
 """
 
 import math
@@ -11,15 +14,16 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import Select, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from menura.accounts.principal import Principal
 from menura.errors import InsufficientCredits
 from menura.settings import UNLIMITED
 from menura.storage.database import Database
-from menura.storage.tables import CountedCredits, UsageRecord
+from menura.storage.tables import CountedCredits, LeaseRow, UsageRecord
 
 CREDITS_PER_MINUTE = 1000
 REMEMBERED = 10_000
@@ -32,12 +36,18 @@ def credits_for(seconds: float) -> int:
     return max(1, math.ceil(seconds * CREDITS_PER_MINUTE / 60 - 1e-9))
 
 
+AHEAD = credits_for(5.0)
+"""Credits that a stream of unknown length reserves beyond what it has made, or what is left if that
+is less, so that it writes seldom and who began first may finish."""
+
+
 @dataclass(frozen=True, slots=True)
 class Charge:
     """What one request costs, and what the usage statistics learn about it.
 
     seconds: of audio produced. first_byte, duration: milliseconds.
     record: false under zero retention; then only the credits are counted.
+    lease_id: what has reserved them until now.
     """
 
     principal: Principal
@@ -51,6 +61,7 @@ class Charge:
     first_byte: int | None = None
     duration: int | None = None
     record: bool = True
+    lease_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,19 +98,8 @@ class Credits:
 
     async def check(self, principal: Principal, needed: int) -> None:
         """Raise InsufficientCredits unless account and key can still pay `needed`."""
-        limits = (
-            ("account", principal.account_id, principal.tier.credits),
-            ("API key", principal.key_id, principal.character_limit),
-        )
-        for owner, owner_id, limit in limits:
-            if limit is None or limit >= UNLIMITED:
-                continue
-            left = max(0, limit - await self.used(owner_id))
-            if needed > left:
-                raise InsufficientCredits(
-                    f"This request exceeds the quota of this {owner}: {limit} credits a month, "
-                    f"{left} left, {needed} needed."
-                )
+        async with self._database.reading() as session:
+            await affordable(session, principal, needed, needed)
 
     async def charge(self, charge: Charge) -> Charged:
         """Charge a request. A second charge of the same request changes nothing."""
@@ -119,6 +119,11 @@ class Credits:
             return Charged(used, used)
         after = await _add(session, account_id, month, charge.credits)
         await _add(session, charge.principal.key_id, month, charge.credits)
+        if charge.lease_id is not None:
+            # Together with the charge: no request at any moment finds the credits twice, or free.
+            await session.execute(
+                update(LeaseRow).where(LeaseRow.lease_id == charge.lease_id).values(reserved=0)
+            )
         if charge.record:
             session.add(
                 UsageRecord(
@@ -147,13 +152,62 @@ class Credits:
             self._unrecorded.popitem(last=False)
 
 
-async def _used(session: AsyncSession, owner_id: str, month: str) -> int:
-    found = await session.scalar(
-        select(CountedCredits.used).where(
-            CountedCredits.owner_id == owner_id, CountedCredits.month == month
-        )
+def is_limited(principal: Principal) -> bool:
+    """Tell whether account or key can run out of credits."""
+    return bool(_limits(principal))
+
+
+async def affordable(
+    session: AsyncSession, principal: Principal, needed: int, wanted: int, besides: str = ""
+) -> int:
+    """Return how many of `wanted` credits account and key can pay, next to all that run.
+
+    besides: the lease that asks; what it reserves itself does not count. Raises
+    InsufficientCredits when they are fewer than `needed`.
+    """
+    now = time.time()
+    running = (
+        select(func.coalesce(func.sum(LeaseRow.reserved), 0))
+        .where(LeaseRow.account_id == principal.account_id, LeaseRow.expires_at > now)
+        .where(LeaseRow.lease_id != besides)
     )
-    return found or 0
+    for owner, owner_id, limit, column in _limits(principal):
+        # One statement sees one moment, where two could miss what is charged in between.
+        used = _counted(owner_id, month_of(now)).scalar_subquery()
+        held = running.where(column == owner_id).scalar_subquery()
+        found = (await session.execute(select(used, held))).one()
+        reserved = int(found[1])
+        left = max(0, limit - (found[0] or 0) - reserved)
+        if needed > left:
+            others = f" Running requests hold {reserved} more." if reserved else ""
+            raise InsufficientCredits(
+                f"This request exceeds the quota of this {owner}: {limit} credits a month, "
+                f"{left} left, {needed} needed.{others}"
+            )
+        wanted = min(wanted, left)
+    return wanted
+
+
+def _limits(principal: Principal) -> list[tuple[str, str, int, InstrumentedAttribute[str]]]:
+    limits = (
+        ("account", principal.account_id, principal.tier.credits, LeaseRow.account_id),
+        ("API key", principal.key_id, principal.character_limit, LeaseRow.key_id),
+    )
+    return [
+        (owner, owner_id, limit, column)
+        for owner, owner_id, limit, column in limits
+        if limit is not None and limit < UNLIMITED
+    ]
+
+
+def _counted(owner_id: str, month: str) -> Select[int]:
+    return select(CountedCredits.used).where(
+        CountedCredits.owner_id == owner_id, CountedCredits.month == month
+    )
+
+
+async def _used(session: AsyncSession, owner_id: str, month: str) -> int:
+    return await session.scalar(_counted(owner_id, month)) or 0
 
 
 async def _add(session: AsyncSession, owner_id: str, month: str, amount: int) -> int:

@@ -1,10 +1,10 @@
-"""Concurrency leases: how many requests of an account run at once, over all processes.
+"""Leases: how many requests of an account run at once, and the credits they will cost.
 
-    async with accounts.leases.acquire(principal) as lease:
+    async with accounts.leases.acquire(principal, cost) as lease:
         ...            # lease.current, lease.maximum for the headers
 
-A lease is a row that expires unless its process renews it, so that a crashed process holds none
-for longer than `LIFETIME`.
+A lease is a row that expires unless its process renews it, so that a crashed process holds neither
+place nor credits for longer than `LIFETIME`. All processes on one database share them.
 """
 
 import asyncio
@@ -18,7 +18,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from sqlalchemy import delete, func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from menura.accounts.credits import Credits, affordable, is_limited
 from menura.accounts.principal import Principal
 from menura.errors import ConcurrencyExceeded, SystemBusy
 from menura.ids import new_id
@@ -38,20 +40,25 @@ POLL = 0.1
 log = logging.getLogger("menura.accounts")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Lease:
-    """A running request's place. current: requests of the account, this one included."""
+    """A running request's place. current: requests at its start, itself included.
+
+    reserved: credits it holds, at least those it was asked to.
+    """
 
     lease_id: str
     current: int
     maximum: int
+    reserved: int
 
 
 class Leases:
     """The leases of this process, and a view of everybody's."""
 
-    def __init__(self, settings: Settings, database: Database) -> None:
+    def __init__(self, settings: Settings, database: Database, counters: Credits) -> None:
         self._settings = settings
+        self._credits = counters
         self._database = database
         self._process_id = new_id()
         self._running: Counter[str] = Counter()
@@ -80,18 +87,47 @@ class Leases:
         return self._running[account_id]
 
     @asynccontextmanager
-    async def acquire(self, principal: Principal) -> AsyncIterator[Lease]:
-        """Hold a place while the block runs.
+    async def acquire(
+        self, principal: Principal, needed: int = 0, wanted: int = 0
+    ) -> AsyncIterator[Lease]:
+        """Hold a place, and credits, while the block runs.
 
-        Waits up to `queue_seconds` for one, then raises ConcurrencyExceeded, or SystemBusy when
-        the whole process is at `max_streams`.
+        needed, wanted: as in `reserve`. Raises InsufficientCredits. Waits up to `queue_seconds` for
+        a place, then raises ConcurrencyExceeded, or SystemBusy when the whole process is at
+        `max_streams`.
         """
-        lease = await self._wait(principal)
+        lease = await self._wait(principal, needed, max(needed, wanted))
         try:
             yield lease
         finally:
             # A cancelled request must give its place back all the same.
             await asyncio.shield(self._release(principal, lease))
+
+    async def reserve(
+        self, principal: Principal, lease: Lease, needed: int, wanted: int = 0
+    ) -> None:
+        """Have a lease hold `needed` credits in all, unless it does.
+
+        wanted: hold as many up to that as account and key can pay, so that later calls are free.
+        Raises InsufficientCredits; the lease then holds what it did.
+        """
+        if lease.reserved >= needed:
+            return
+        wanted = max(needed, wanted)
+        if not is_limited(principal):
+            lease.reserved = wanted
+            return
+        async with self._database.writing() as session:
+            await self._lock(session, principal)
+            # Another task of the same request may have been first.
+            if lease.reserved < needed:
+                granted = await affordable(session, principal, needed, wanted, lease.lease_id)
+                await session.execute(
+                    update(LeaseRow)
+                    .where(LeaseRow.lease_id == lease.lease_id)
+                    .values(reserved=granted)
+                )
+                lease.reserved = granted
 
     async def renew(self) -> None:
         """Prolong every lease that a request of this process holds, and remove void ones.
@@ -108,7 +144,7 @@ class Leases:
             )
             await session.execute(delete(LeaseRow).where(LeaseRow.expires_at <= now))
 
-    async def _wait(self, principal: Principal) -> Lease:
+    async def _wait(self, principal: Principal, needed: int, wanted: int) -> Lease:
         deadline = time.monotonic() + self._settings.queue_seconds
         while True:
             busy = self._running.total() >= self._settings.max_streams
@@ -116,7 +152,7 @@ class Leases:
                 # Counted before the first await, so that a burst cannot pass the check together.
                 self._running[principal.account_id] += 1
                 try:
-                    lease = await self._try(principal)
+                    lease = await self._try(principal, needed, wanted)
                 except BaseException:
                     self._forget(principal)
                     raise
@@ -125,6 +161,9 @@ class Leases:
                 self._forget(principal)
             left = deadline - time.monotonic()
             if left <= 0:
+                if busy:
+                    # Who cannot pay is told that first, and does not come back for it.
+                    await self._credits.check(principal, needed)
                 raise self._refusal(principal, busy)
             async with self._freed:
                 with contextlib.suppress(TimeoutError):
@@ -143,17 +182,21 @@ class Leases:
             retry_after=retry_after,
         )
 
-    async def _try(self, principal: Principal) -> Lease | None:
+    async def _lock(self, session: AsyncSession, principal: Principal) -> None:
+        if not self._database.is_sqlite:
+            # Whoever holds the account's row counts; SQLite has its one write lock.
+            await session.execute(
+                select(Account.account_id)
+                .where(Account.account_id == principal.account_id)
+                .with_for_update()
+            )
+
+    async def _try(self, principal: Principal, needed: int, wanted: int) -> Lease | None:
         now = time.time()
         lease_id = new_id()
         async with self._database.writing() as session:
-            if not self._database.is_sqlite:
-                # Whoever holds the account's row counts; SQLite has its one write lock.
-                await session.execute(
-                    select(Account.account_id)
-                    .where(Account.account_id == principal.account_id)
-                    .with_for_update()
-                )
+            await self._lock(session, principal)
+            granted = await affordable(session, principal, needed, wanted)
             rows = (
                 await session.execute(
                     select(LeaseRow.key_id, func.count())
@@ -177,10 +220,11 @@ class Leases:
                     key_id=principal.key_id,
                     process_id=self._process_id,
                     expires_at=now + LIFETIME,
+                    reserved=granted,
                 )
             )
         self._held.add(lease_id)
-        return Lease(lease_id, current + 1, _limit(principal))
+        return Lease(lease_id, current + 1, _limit(principal), granted)
 
     async def _release(self, principal: Principal, lease: Lease) -> None:
         self._held.discard(lease.lease_id)

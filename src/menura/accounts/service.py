@@ -27,10 +27,9 @@ class Accounts:
     What a route that converts audio does:
 
         principal.require("speech_to_speech")
-        await accounts.credits.check(principal, credits_for(seconds))
-        async with accounts.leases.acquire(principal) as lease:
+        async with accounts.leases.acquire(principal, credits_for(seconds)) as lease:
             ...
-            await accounts.credits.charge(Charge(principal, request_id, cost, ...))
+            await accounts.credits.charge(Charge(principal, ..., lease_id=lease.lease_id))
     """
 
     def __init__(self, settings: Settings, database: Database) -> None:
@@ -38,7 +37,7 @@ class Accounts:
         self._database = database
         self.keys = Keys(settings, database)
         self.credits = Credits(database)
-        self.leases = Leases(settings, database)
+        self.leases = Leases(settings, database, self.credits)
         self.tokens = Tokens(database, self.keys)
         self.usage = Usage(settings, database)
 

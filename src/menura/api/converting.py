@@ -10,14 +10,15 @@ import asyncio
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from menura.accounts import Charge, credits_for
+from menura.accounts import Charge, Lease, credits_for
+from menura.accounts.credits import AHEAD
 from menura.api.auth import principal_of, services_of
 from menura.api.exchange import Answer, Exchange
 from menura.api.multipart import (
@@ -34,8 +35,11 @@ from menura.api.values import repeated
 from menura.conversion.job import Cancelled, Job
 from menura.conversion.request import ConversionRequest, DurationLimits, SourcePlan
 from menura.conversion.spool import SpoolAborted
-from menura.errors import RequestTooLarge, SchemaViolation, Unavailable
+from menura.errors import InsufficientCredits, RequestTooLarge, SchemaViolation, Unavailable
 from menura.history import NewItem, Recording
+
+ROUNDING = 0.001
+"""Seconds by which the audio made may seem longer than the source."""
 
 log = logging.getLogger(__name__)
 
@@ -146,9 +150,7 @@ class Converting(ABC):
         self._exchange.read()
         self._job.commit(decision.request)
         duration = await self._exchange.unless_gone(asyncio.wrap_future(self._job.measured))
-        cost = credits_for(duration.seconds)
-        await self._services.accounts.credits.check(self._principal, cost)
-        await self._answer(self._job, decision, cost)
+        await self._answer(self._job, decision, credits_for(duration.seconds))
 
     async def _while_uploading(self, events: AsyncIterator[Event]) -> None:
         """Answer while the audio arrives; every field has come before it."""
@@ -159,7 +161,6 @@ class Converting(ABC):
         else:
             raise _no_audio()
         decision = await self._decide()
-        await self._services.accounts.credits.check(self._principal, 1)
         job = self._job = self._start(decision.request.source)
         job.commit(decision.request, measure=False)
         self._uploaded = time.monotonic()
@@ -200,15 +201,22 @@ class Converting(ABC):
         )
 
     async def _answer(self, job: Job, decision: Decision, cost: int | None) -> None:
-        async with self._services.accounts.leases.acquire(self._principal) as lease:
+        leases = self._services.accounts.leases
+        needed, wanted = (1, AHEAD) if cost is None else (cost, cost)
+        async with leases.acquire(self._principal, needed, wanted) as lease:
             self._scope["state"]["lease"] = lease
             recording = self._services.history.begin() if decision.item is not None else None
             answer = Answer(job, self._exchange)
-            settling = asyncio.create_task(self._settle(job, decision, recording))
+            settling = asyncio.create_task(self._settle(job, decision, recording, lease))
             try:
                 job.approve(recording.write if recording else None)
                 headers = _headers(decision, cost, recording)
-                await self._send_answer(answer, settling, headers)
+
+                async def pay() -> None:
+                    # Settling pays to the last sample, which may have been rounded up here.
+                    await self._reserve(lease, _made(job, decision) - ROUNDING)
+
+                await self._send_answer(answer, settling, headers, pay)
             except SpoolAborted:
                 # The job has failed; settling knows why.
                 await settling
@@ -221,9 +229,14 @@ class Converting(ABC):
                     await asyncio.shield(settling)
 
     async def _send_answer(
-        self, answer: Answer, settling: asyncio.Task[None], headers: list[tuple[str, str]]
+        self,
+        answer: Answer,
+        settling: asyncio.Task[None],
+        headers: list[tuple[str, str]],
+        pay: Callable[[], Awaitable[None]],
     ) -> None:
         await answer.begun()
+        await pay()
         self._first_byte = round((time.monotonic() - self._uploaded) * 1000)
         headers.append(("tts-latency-ms", str(self._first_byte)))
         if not self._streaming:
@@ -231,35 +244,56 @@ class Converting(ABC):
             headers.append(("content-length", str(answer.size)))
         await self._exchange.start(200, headers)
         while data := await answer.read():
+            await pay()
             await self._exchange.body(data)
         # Whoever has read the end finds the history item.
         await asyncio.shield(settling)
         await self._exchange.body(b"", more=False)
 
-    async def _settle(self, job: Job, decision: Decision, recording: Recording | None) -> None:
+    async def _reserve(self, lease: Lease, seconds: float) -> None:
+        """Hold credits for so much audio of an upload that was not measured before the answer."""
+        if self._is_duplex:
+            cost = credits_for(seconds)
+            leases = self._services.accounts.leases
+            await leases.reserve(self._principal, lease, cost, cost + AHEAD)
+
+    async def _settle(
+        self, job: Job, decision: Decision, recording: Recording | None, lease: Lease
+    ) -> None:
         """Charge, and store the history item, once the audio is whole."""
         accounts = self._services.accounts
         try:
             produced = await asyncio.wrap_future(job.done)
-            charge = self._charge(decision, produced.duration.seconds)
+            await self._reserve(lease, produced.duration.seconds)
+            charge = self._charge(decision, produced.duration.seconds, lease)
             if recording is not None and decision.item is not None:
                 await self._services.history.commit(recording, decision.item, charge)
             else:
                 await accounts.credits.charge(charge)
-        except Cancelled:
-            made = job.rendered_seconds * decision.request.settings.speed
-            if made:
-                await accounts.credits.charge(self._charge(decision, made))
+        except (Cancelled, InsufficientCredits):
+            await self._charge_part(_made(job, decision), decision, lease)
             raise
         finally:
             if recording is not None:
                 recording.abandon()
 
-    def _charge(self, decision: Decision, seconds: float) -> Charge:
+    async def _charge_part(self, made: float, decision: Decision, lease: Lease) -> None:
+        """Charge what was made of an answer that broke off, as far as it can be paid."""
+        try:
+            await self._reserve(lease, made)
+        except InsufficientCredits:
+            if not self._exchange.started:
+                # The client is told so and gets nothing.
+                return
+        if made:
+            await self._services.accounts.credits.charge(self._charge(decision, made, lease))
+
+    def _charge(self, decision: Decision, seconds: float, lease: Lease) -> Charge:
+        """Return what so much audio costs, which is never more than was reserved."""
         return Charge(
             principal=self._principal,
             request_id=self._request_id,
-            credits=credits_for(seconds),
+            credits=min(credits_for(seconds), lease.reserved),
             seconds=seconds,
             product=decision.product,
             model_id=decision.model_id,
@@ -268,7 +302,13 @@ class Converting(ABC):
             first_byte=self._first_byte,
             duration=round((time.monotonic() - self._began) * 1000),
             record=not self._off_disk,
+            lease_id=lease.lease_id,
         )
+
+
+def _made(job: Job, decision: Decision) -> float:
+    """Return the seconds of the source that are in the answer so far."""
+    return job.rendered_seconds * decision.request.settings.speed
 
 
 def _headers(

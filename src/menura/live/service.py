@@ -8,10 +8,10 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 
-from menura.accounts import Accounts, Principal
+from menura.accounts import Accounts, Lease, Principal
 from menura.accounts.credits import Charge, credits_for
 from menura.conversion.cores import Cores
-from menura.errors import MenuraError, NotFound
+from menura.errors import InsufficientCredits, MenuraError, NotFound
 from menura.history import History
 from menura.history.service import NewItem
 from menura.live.chain import LiveRequest
@@ -52,9 +52,10 @@ class LiveService:
         logged: false leaves no history item and no usage record beyond the counted credits.
         Raises InsufficientCredits, ConcurrencyExceeded, SystemBusy.
         """
-        await self._accounts.credits.check(principal, 1)
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._accounts.leases.acquire(principal))
+            lease = await stack.enter_async_context(
+                self._accounts.leases.acquire(principal, 1, credits_for(WATCH_SECONDS))
+            )
             recording = self._history.begin() if logged else None
             if recording is not None:
                 stack.callback(recording.abandon)
@@ -75,7 +76,7 @@ class LiveService:
                 settings=asdict(request.settings),
             )
 
-        task = asyncio.create_task(self._see_through(session, new_item, holding))
+        task = asyncio.create_task(self._see_through(session, lease, new_item, holding))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return session
@@ -113,20 +114,15 @@ class LiveService:
     async def _see_through(
         self,
         session: LiveSession,
+        lease: Lease,
         new_item: Callable[[], NewItem],
         holding: AsyncExitStack,
     ) -> None:
         started = time.monotonic()
         async with holding:
-            watch = asyncio.create_task(self._watch(session))
+            await self._watch(session, lease)
             try:
-                await asyncio.wait({session.computed})
-            finally:
-                watch.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await watch
-            try:
-                totals = await self._settle(session, new_item, started)
+                totals = await self._settle(session, lease, new_item, started)
             except Exception as error:
                 log.exception("A live stream could not be stored.")
                 session.ended.set_exception(error)
@@ -142,6 +138,7 @@ class LiveService:
     async def _settle(
         self,
         session: LiveSession,
+        lease: Lease,
         new_item: Callable[[], NewItem],
         started: float,
     ) -> Totals:
@@ -149,7 +146,7 @@ class LiveService:
         if failure is not None and not isinstance(failure, MenuraError):
             log.error("A live stream failed.", exc_info=failure)
         stats = session.worker.stats()
-        cost = credits_for(stats.seconds_out) if stats.seconds_out else 0
+        cost = await self._cost(session, lease, stats.seconds_out) if stats.seconds_out else 0
         history_item_id = None
         if cost:
             charge = Charge(
@@ -163,6 +160,7 @@ class LiveService:
                 voice_name=session.item.voice_name,
                 duration=round(1000 * (time.monotonic() - started)),
                 record=session.recording is not None,
+                lease_id=lease.lease_id,
             )
             if session.recording is not None and failure is None:
                 row, _ = await self._history.commit(session.recording, new_item(), charge)
@@ -173,14 +171,24 @@ class LiveService:
             stats.seconds_in, stats.seconds_out, stats.dropped / 1000, cost, history_item_id
         )
 
-    async def _watch(self, session: LiveSession) -> None:
-        while True:
-            await asyncio.sleep(WATCH_SECONDS)
+    async def _cost(self, session: LiveSession, lease: Lease, seconds: float) -> int:
+        """Return what a stream costs: no more than can be paid of what nobody has looked at yet."""
+        cost = credits_for(seconds)
+        if cost > lease.reserved:
+            with contextlib.suppress(InsufficientCredits):
+                await self._accounts.leases.reserve(
+                    session.principal, lease, lease.reserved + 1, cost
+                )
+        return min(cost, lease.reserved)
+
+    async def _watch(self, session: LiveSession, lease: Lease) -> None:
+        """Wait for the end of a stream, and bring it when the key or its credits no longer hold."""
+        while not (await asyncio.wait({session.computed}, timeout=WATCH_SECONDS))[0]:
             made = session.worker.chain.seconds
             try:
                 await self._accounts.keys.recheck(session.principal, PRODUCT)
-                await self._accounts.credits.check(
-                    session.principal, credits_for(made + WATCH_SECONDS)
+                await self._accounts.leases.reserve(
+                    session.principal, lease, credits_for(made + WATCH_SECONDS)
                 )
             except MenuraError as error:
                 session.fail(error)

@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from menura.settings import Settings
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest revision in `migrations/versions`; a database that has it is used as it is."""
 
 BUSY_TIMEOUT = 15.0

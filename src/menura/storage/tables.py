@@ -115,7 +115,10 @@ class UsageRecord(Base):
 
 
 class LeaseRow(Base):
-    """A running request's place under its concurrency limit. Void once expired."""
+    """A running request's place under its concurrency limit. Void once expired.
+
+    reserved: credits it will be charged.
+    """
 
     __tablename__ = "leases"
 
@@ -124,6 +127,7 @@ class LeaseRow(Base):
     key_id: Mapped[str] = mapped_column(Identifier)
     process_id: Mapped[str] = mapped_column(Identifier, index=True)
     expires_at: Mapped[float]
+    reserved: Mapped[int] = mapped_column(BigInteger, server_default="0")
 
 
 class StoredObject(Base):
