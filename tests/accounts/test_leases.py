@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from tests.accounts.house import SMALL_TIERS, House, house
 
 from menura.accounts.leases import LIFETIME
 from menura.errors import ConcurrencyExceeded, SystemBusy
+from menura.settings import Tier
 from menura.storage.tables import LeaseRow
 
 
@@ -70,9 +72,32 @@ def test_a_key_can_have_a_limit_of_its_own(tmp_path: Path) -> None:
                 assert lease.maximum == 1
                 async with opened.accounts.leases.acquire(other) as second:
                     assert second.current == 2
-                with pytest.raises(ConcurrencyExceeded):
+                with pytest.raises(ConcurrencyExceeded, match="this API key allows 1"):
                     async with opened.accounts.leases.acquire(caller):
                         pass
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize(
+    ("of_key", "of_others", "told"),
+    [(1, 0, (1, 1)), (1, 3, (1, 1)), (9, 0, (1, 4)), (3, 1, (1, 3)), (3, 2, (3, 4))],
+)
+def test_count_and_limit_are_those_of_whichever_is_nearer(
+    tmp_path: Path, of_key: int, of_others: int, told: tuple[int, int]
+) -> None:
+    async def work() -> None:
+        tiers = {"enterprise": Tier(concurrency=4)}
+        async with house(tmp_path, tiers=tiers) as opened, AsyncExitStack() as running:
+            caller = await opened.caller(concurrency_limit=of_key)
+            other = await opened.caller()
+            leases = opened.accounts.leases
+            for _ in range(of_others):
+                await running.enter_async_context(leases.acquire(other))
+            before = leases.load(caller)
+            async with leases.acquire(caller) as lease:
+                assert (lease.current, lease.maximum) == leases.load(caller) == told
+            assert leases.load(caller) == before
 
     asyncio.run(work())
 

@@ -53,6 +53,16 @@ def test_on_every_kind_of_answer(
         assert answer.headers["maximum-concurrent-requests"] == "64"
 
 
+def test_a_key_with_a_limit_of_its_own_is_told_that(shared_server: RunningServer) -> None:
+    accounts = shared_server.services.accounts
+    account_id = shared_server.run(accounts.local_account()).account_id
+    made = shared_server.run(accounts.keys.create(account_id, "one at once", concurrency_limit=1))
+    with shared_server.anonymous(headers={"xi-api-key": made.secret}) as client:
+        headers = client.get("/v1/models").headers
+    assert headers["current-concurrent-requests"] == "0"
+    assert headers["maximum-concurrent-requests"] == "1"
+
+
 def test_without_a_key(shared_server: RunningServer) -> None:
     with shared_server.anonymous() as client:
         answer = client.get("/v1/user")

@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from menura.accounts.credits import Credits, affordable, is_limited
 from menura.accounts.principal import Principal
-from menura.errors import ConcurrencyExceeded, SystemBusy
+from menura.errors import ConcurrencyExceeded, SystemBusy, TooMany
 from menura.ids import new_id
 from menura.settings import Settings
 from menura.storage.database import Database
@@ -42,9 +42,10 @@ log = logging.getLogger("menura.accounts")
 
 @dataclass(slots=True)
 class Lease:
-    """A running request's place. current: requests at its start, itself included.
+    """A running request's place.
 
-    reserved: credits it holds, at least those it was asked to.
+    current, maximum: requests at its start, itself included, and their limit: of the account or of
+    the key, whichever is nearer to its own. reserved: credits it holds.
     """
 
     lease_id: str
@@ -62,6 +63,7 @@ class Leases:
         self._database = database
         self._process_id = new_id()
         self._running: Counter[str] = Counter()
+        self._running_of_key: Counter[str] = Counter()
         self._held: set[str] = set()
         self._freed = asyncio.Condition()
         self._heartbeat: asyncio.Task[None] | None = None
@@ -85,6 +87,11 @@ class Leases:
     def running(self, account_id: str) -> int:
         """Return how many requests of an account run in this process."""
         return self._running[account_id]
+
+    def load(self, principal: Principal) -> tuple[int, int]:
+        """Return how many requests run in this process, and their limit, as in a `Lease`."""
+        of_key = self._running_of_key[principal.key_id]
+        return _nearer(principal, self.running(principal.account_id), of_key)
 
     @asynccontextmanager
     async def acquire(
@@ -147,40 +154,35 @@ class Leases:
     async def _wait(self, principal: Principal, needed: int, wanted: int) -> Lease:
         deadline = time.monotonic() + self._settings.queue_seconds
         while True:
-            busy = self._running.total() >= self._settings.max_streams
-            if not busy:
-                # Counted before the first await, so that a burst cannot pass the check together.
-                self._running[principal.account_id] += 1
-                try:
-                    lease = await self._try(principal, needed, wanted)
-                except BaseException:
-                    self._forget(principal)
+            try:
+                return await self._try(principal, needed, wanted)
+            except TooMany:
+                left = deadline - time.monotonic()
+                if left <= 0:
                     raise
-                if lease is not None:
-                    return lease
-                self._forget(principal)
-            left = deadline - time.monotonic()
-            if left <= 0:
-                if busy:
-                    # Who cannot pay is told that first, and does not come back for it.
-                    await self._credits.check(principal, needed)
-                raise self._refusal(principal, busy)
             async with self._freed:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._freed.wait(), min(left, POLL))
 
-    def _refusal(self, principal: Principal, busy: bool) -> ConcurrencyExceeded | SystemBusy:
-        retry_after = max(1, math.ceil(self._settings.queue_seconds))
-        if busy:
-            return SystemBusy(
+    async def _try(self, principal: Principal, needed: int, wanted: int) -> Lease:
+        if self._running.total() >= self._settings.max_streams:
+            # Who cannot pay is told that first, and does not come back for it.
+            await self._credits.check(principal, needed)
+            raise SystemBusy(
                 f"The server is at its limit of {self._settings.max_streams} parallel requests.",
-                retry_after=retry_after,
+                retry_after=self._retry_after,
             )
-        return ConcurrencyExceeded(
-            f"Too many parallel requests: the tier {principal.tier_name} allows "
-            f"{_limit(principal)}.",
-            retry_after=retry_after,
-        )
+        # Counted before the first await, so that a burst cannot pass the check together.
+        self._count(principal, 1)
+        try:
+            return await self._insert(principal, needed, wanted)
+        except BaseException:
+            self._count(principal, -1)
+            raise
+
+    @property
+    def _retry_after(self) -> int:
+        return max(1, math.ceil(self._settings.queue_seconds))
 
     async def _lock(self, session: AsyncSession, principal: Principal) -> None:
         if not self._database.is_sqlite:
@@ -191,7 +193,7 @@ class Leases:
                 .with_for_update()
             )
 
-    async def _try(self, principal: Principal, needed: int, wanted: int) -> Lease | None:
+    async def _insert(self, principal: Principal, needed: int, wanted: int) -> Lease:
         now = time.time()
         lease_id = new_id()
         async with self._database.writing() as session:
@@ -205,14 +207,18 @@ class Leases:
                 )
             ).all()
             held = {row[0]: row[1] for row in rows}
-            current = sum(held.values())
-            if current >= principal.concurrency:
-                return None
-            if (
-                principal.key_concurrency is not None
-                and held.get(principal.key_id, 0) >= principal.key_concurrency
-            ):
-                return None
+            of_account, of_key = sum(held.values()), held.get(principal.key_id, 0)
+            if of_account >= principal.concurrency:
+                raise ConcurrencyExceeded(
+                    f"Too many parallel requests: the tier {principal.tier_name} allows "
+                    f"{principal.concurrency}.",
+                    retry_after=self._retry_after,
+                )
+            if principal.key_concurrency is not None and of_key >= principal.key_concurrency:
+                raise ConcurrencyExceeded(
+                    f"Too many parallel requests: this API key allows {principal.key_concurrency}.",
+                    retry_after=self._retry_after,
+                )
             session.add(
                 LeaseRow(
                     lease_id=lease_id,
@@ -224,7 +230,8 @@ class Leases:
                 )
             )
         self._held.add(lease_id)
-        return Lease(lease_id, current + 1, _limit(principal), granted)
+        current, maximum = _nearer(principal, of_account + 1, of_key + 1)
+        return Lease(lease_id, current, maximum, granted)
 
     async def _release(self, principal: Principal, lease: Lease) -> None:
         self._held.discard(lease.lease_id)
@@ -232,14 +239,18 @@ class Leases:
             async with self._database.writing() as session:
                 await session.execute(delete(LeaseRow).where(LeaseRow.lease_id == lease.lease_id))
         finally:
-            self._forget(principal)
+            self._count(principal, -1)
             async with self._freed:
                 self._freed.notify_all()
 
-    def _forget(self, principal: Principal) -> None:
-        self._running[principal.account_id] -= 1
-        if not self._running[principal.account_id]:
-            del self._running[principal.account_id]
+    def _count(self, principal: Principal, change: int) -> None:
+        for counter, owner_id in (
+            (self._running, principal.account_id),
+            (self._running_of_key, principal.key_id),
+        ):
+            counter[owner_id] += change
+            if not counter[owner_id]:
+                del counter[owner_id]
 
     async def _renew_for_ever(self) -> None:
         while True:
@@ -252,7 +263,9 @@ class Leases:
                 log.exception("Leases could not be renewed; trying again.")
 
 
-def _limit(principal: Principal) -> int:
+def _nearer(principal: Principal, of_account: int, of_key: int) -> tuple[int, int]:
+    """Return the count and the limit that leave fewest places, of the key or of the account."""
+    account = of_account, principal.concurrency
     if principal.key_concurrency is None:
-        return principal.concurrency
-    return min(principal.concurrency, principal.key_concurrency)
+        return account
+    return min((of_key, principal.key_concurrency), account, key=lambda pair: pair[1] - pair[0])

@@ -132,8 +132,7 @@ def _concurrency(scope: Scope) -> list[tuple[bytes, bytes]]:
     if lease is not None:
         current, maximum = lease.current, lease.maximum
     else:
-        running = scope["app"].state.services.accounts.leases.running(principal.account_id)
-        current, maximum = running, principal.concurrency
+        current, maximum = scope["app"].state.services.accounts.leases.load(principal)
     return [
         (b"current-concurrent-requests", str(current).encode()),
         (b"maximum-concurrent-requests", str(maximum).encode()),
