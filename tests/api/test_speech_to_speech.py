@@ -417,6 +417,43 @@ def test_over_the_concurrency_limit_one_gets_429(server: Server) -> None:
     assert post(running, STREAM, wav(tone(0.4)), model_id=PLAIN).status_code == 200
 
 
+@pytest.mark.parametrize("place_comes_free", [False, True])
+def test_one_too_many_to_be_taken_in_waits_and_is_told_the_limit(
+    server: Server, place_comes_free: bool
+) -> None:
+    running = server(
+        default_tier="one",
+        tiers={"one": Tier(concurrency=1)},
+        queue_seconds=20 if place_comes_free else 0.3,
+    )
+    body = form(("model_id", PLAIN), ("audio", wav(tone(4.0))))
+    began = time.monotonic()
+    with (
+        Wire(running.url, running.api_key) as first,
+        Wire(running.url, running.api_key) as second,
+        Wire(running.url, running.api_key) as third,
+    ):
+        for taken_in in (first, second):
+            taken_in.head(STREAM, length=len(body))
+            taken_in.send(body[:-9])
+        while running.services.conversion.running < 2:
+            time.sleep(0.01)
+        third.head(STREAM, length=len(body))
+        third.send(body)
+        if place_comes_free:
+            for taken_in in (first, second):
+                taken_in.send(body[-9:])
+                assert taken_in.reply().status == 200
+            assert third.reply().status == 200
+        else:
+            reply = third.reply()
+            assert reply.status == 429
+            assert reply.json()["detail"]["code"] == "concurrent_limit_exceeded"
+            assert "allows 1." in reply.json()["detail"]["message"]
+            assert time.monotonic() - began >= 0.3
+    assert idle(running)
+
+
 def key_of(server: RunningServer, **limits: int) -> str:
     accounts = server.services.accounts
     account = server.run(accounts.local_account())

@@ -35,8 +35,17 @@ from menura.api.values import repeated
 from menura.conversion.job import Cancelled, Job
 from menura.conversion.request import ConversionRequest, DurationLimits, SourcePlan
 from menura.conversion.spool import SpoolAborted
-from menura.errors import InsufficientCredits, RequestTooLarge, SchemaViolation, Unavailable
+from menura.errors import (
+    InsufficientCredits,
+    RequestTooLarge,
+    SchemaViolation,
+    TooMany,
+    Unavailable,
+)
 from menura.history import NewItem, Recording
+
+INTAKE_POLL = 0.05
+"""Seconds between attempts to be taken in."""
 
 ROUNDING = 0.001
 """Seconds by which the audio made may seem longer than the source."""
@@ -137,7 +146,7 @@ class Converting(ABC):
         """Answer once the whole form is known, fields in any order."""
         try:
             async for event in events:
-                self._take(event)
+                await self._take(event)
         except RequestTooLarge as error:
             # The order of checks has other refusals first.
             self._too_large = error
@@ -157,11 +166,11 @@ class Converting(ABC):
         async for event in events:
             if isinstance(event, FileStart):
                 break
-            self._take(event)
+            await self._take(event)
         else:
             raise _no_audio()
         decision = await self._decide()
-        job = self._job = self._start(decision.request.source)
+        job = self._job = await self._start(decision.request.source)
         job.commit(decision.request, measure=False)
         self._uploaded = time.monotonic()
         self._exchange.read(self._rest(events))
@@ -173,9 +182,9 @@ class Converting(ABC):
                 raise SchemaViolation(
                     ("body", event.name), "must come before audio when duplex is true", "order"
                 )
-            self._take(event)
+            await self._take(event)
 
-    def _take(self, event: Event) -> None:
+    async def _take(self, event: Event) -> None:
         match event:
             case Field():
                 if event.value.strip():
@@ -183,22 +192,30 @@ class Converting(ABC):
             case FileStart():
                 if self._job is not None:
                     raise repeated(("body", event.name))
-                self._job = self._start(self._guess())
+                self._job = await self._start(self._guess())
             case FileData() if self._job is not None:
                 self._job.upload.append(event.data)
             case FileEnd() if self._job is not None:
                 self._job.upload.finish()
 
-    def _start(self, plan: SourcePlan) -> Job:
-        return self._services.conversion.start(
-            plan,
-            limits=self._durations,
-            owner=self._principal.account_id,
-            # What waits for a lease may read ahead, but not take every thread from the others.
-            most=2 * self._principal.concurrency,
-            off_disk=self._off_disk,
-            hold_answer=not self._streaming,
-        )
+    async def _start(self, plan: SourcePlan) -> Job:
+        """Start the job; over a limit, wait for that with the upload unread. Raises TooMany."""
+        deadline = time.monotonic() + self._services.settings.queue_seconds
+        while True:
+            try:
+                return self._services.conversion.start(
+                    plan,
+                    limits=self._durations,
+                    owner=self._principal.account_id,
+                    concurrency=self._principal.concurrency,
+                    off_disk=self._off_disk,
+                    hold_answer=not self._streaming,
+                )
+            except TooMany:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise
+            await asyncio.sleep(min(left, INTAKE_POLL))
 
     async def _answer(self, job: Job, decision: Decision, cost: int | None) -> None:
         leases = self._services.accounts.leases

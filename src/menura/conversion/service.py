@@ -47,31 +47,23 @@ class ConversionService:
         *,
         limits: DurationLimits | None = None,
         owner: str = "",
-        most: int | None = None,
+        concurrency: int | None = None,
         off_disk: bool = False,
         hold_answer: bool = False,
     ) -> Job:
         """Start a job on an upload that is about to arrive.
 
-        owner, most: who wants it, and how many jobs that one may have at once.
+        owner, concurrency: who wants it, and how many requests of that one may run at once. As many
+        again may be read ahead of their turn; more would take the threads and the memory of others.
         off_disk: nothing of it may touch the disk. hold_answer: the answer is taken only when
         whole; otherwise one that is `off_disk` waits for its reader to bound its memory.
-        Raises ConcurrencyExceeded beyond `most`, SystemBusy beyond `max_streams`.
+        Raises ConcurrencyExceeded beyond that, SystemBusy beyond `max_streams`.
         """
 
         def ended() -> None:
             with self._guard:
                 del self._jobs[job]
 
-        job = Job(
-            self.new_spool(off_disk=off_disk),
-            self.new_spool(off_disk=off_disk),
-            guess,
-            limits or self.limits,
-            self.cores,
-            on_end=ended,
-            answer_held=UNSENT_BYTES if off_disk and not hold_answer else None,
-        )
         with self._guard:
             if len(self._jobs) >= self._settings.max_streams:
                 raise SystemBusy(
@@ -79,11 +71,21 @@ class ConversionService:
                     "which is its limit.",
                     retry_after=1,
                 )
-            if most is not None and sum(each == owner for each in self._jobs.values()) >= most:
+            taken_in = sum(each == owner for each in self._jobs.values())
+            if concurrency is not None and taken_in >= 2 * concurrency:
                 raise ConcurrencyExceeded(
-                    f"Too many parallel requests: {most} of this account are being taken in.",
+                    f"Too many parallel requests: the tier of this account allows {concurrency}.",
                     retry_after=1,
                 )
+            job = Job(
+                self.new_spool(off_disk=off_disk),
+                self.new_spool(off_disk=off_disk),
+                guess,
+                limits or self.limits,
+                self.cores,
+                on_end=ended,
+                answer_held=UNSENT_BYTES if off_disk and not hold_answer else None,
+            )
             self._jobs[job] = owner
         self._threads.submit(job.run)
         return job
