@@ -4,7 +4,8 @@
         --weights ../runs/timbre/timbre.safetensors \\
         --readers ../runs/reader/reader.safetensors ../runs/glance/reader.safetensors \\
         --listeners ../runs/listener/listener.safetensors ../runs/movement/listener.safetensors \\
-        --witness ../runs/witness/witness.safetensors --out ../runs/polish
+        --witnesses ../runs/witness/witness.safetensors ../runs/witness2/witness.safetensors \\
+        --out ../runs/polish
 
 The distance to one true envelope makes averages. Here half of every batch is one person turned into
 another, of which no truth exists: a discriminator (least squares, Mao et al. 2017) must find the
@@ -14,7 +15,7 @@ and listeners (`listener.py`) must take it for the voice's speaker rather than t
 were trained before on natural envelopes and stay as they are; a little noise on what they are shown
 keeps the networks from writing for their weaknesses. The teacher itself listens too (`ear.py`):
 what Whisper's encoder makes of a conversion, along the directions of the lessons, is to be what it
-makes of the source, and the witness (`witness.py`) is to take its middle layers for the voice's
+makes of the source, and witnesses (`witness.py`) are to take its first layers for the voice's
 speaker. What all of them are shown is blended as the engine does it, and holds a share of the
 source's own envelope. The content network learns with the timbre network what the latter needs to
 know, and goes on saying what the teacher heard. Resumes from the run's last checkpoint.
@@ -40,7 +41,7 @@ from training.listener import QUIET, Listener, load_listener
 from training.loop import averaged, follow, fresh_seed, keep, rate_at, train
 from training.reader import load_reader
 from training.timbre import FRAMES, LEAD, Items, Timbre, distance, in_place
-from training.witness import LOUD, MIDDLE, acquainted, load_witness
+from training.witness import LOUD, acquainted, load_witness
 
 # Hyper-parameters.
 STEPS = 2_000
@@ -54,10 +55,10 @@ BETAS = (0.6, 0.95)
 CLIP_NORM = 2.0
 AVERAGE = 0.998
 DISTANCE, MATCHING, ADVERSARIAL = 1.0, 1.0, 0.25
-WORDS, SPEAKER = 1.0, 1.0
+WORDS, SPEAKER = 0.5, 1.0
 """Weights of each reader and of each listener."""
-HEARD, WITNESSED = 10.0, 2.0
-"""Weights of what Whisper's encoder hears otherwise than in the source, and of the witness."""
+HEARD, WITNESSED = 20.0, 4.0
+"""Weights of what Whisper's encoder hears otherwise than in the source, and of the witnesses."""
 KEPT = 0.2
 """Share of the source's envelope that critics are shown; less than the engine keeps, so that what
 is formed must say the words."""
@@ -72,7 +73,8 @@ SHOWN_NOISE, HEARD_NOISE = 0.12, 0.08
 WARM_UP = 100
 """Steps in which only the discriminator learns."""
 READERS, LISTENERS = ("reader", "glance"), ("listener", "movement")
-"""Runs whose readers and listeners are asked."""
+WITNESSES = ("witness", "witness2")
+"""Runs whose readers, listeners and witnesses are asked."""
 VALIDATE_EVERY = 200
 SEED = 11
 
@@ -141,7 +143,7 @@ class Trainer:
         content: Path,
         readers: Sequence[Path],
         listeners: Sequence[Path],
-        witness: Path,
+        witnesses: Sequence[Path],
         teacher: Path,
         run: Path,
         seed: int,
@@ -157,10 +159,12 @@ class Trainer:
         self.model, self.judge = Timbre(), Judge()
         self.readers = [load_reader(path).requires_grad_(False) for path in readers]
         self.listeners = [load_listener(path).requires_grad_(False) for path in listeners]
-        self.witness = load_witness(witness).requires_grad_(False)
+        self.witnesses = [load_witness(path).requires_grad_(False) for path in witnesses]
         self.ear = ear.Ear(teacher)
         self.directions = torch.from_numpy(directions_of(pack))
-        self.met = acquainted(self.witness, ear.Ear(teacher, max(MIDDLE)), self.items)
+        self.middle = max((each.middle for each in self.witnesses), key=len)
+        early = ear.Ear(teacher, max(self.middle))
+        self.met = [acquainted(witness, early, self.items) for witness in self.witnesses]
         self.rng = np.random.default_rng(seed)
         self.makers = nn.ModuleDict({"timbre": self.model, "content": self.content})
         self.average = {name: value.clone() for name, value in self.makers.state_dict().items()}
@@ -257,10 +261,14 @@ class Trainer:
                 taken = taken + (1.0 - to_voice + apart).mean()
                 figures[f"voice_{number}"] = to_voice.mean().item()
                 figures[f"source_{number}"] = to_source.mean().item()
-            gone, to_voice, to_source = self.heard(heard_as, turned)
-            seen = (1.0 - to_voice + (NEARER + to_source - to_voice).clamp(min=0.0)).mean()
+            gone, seen_as = self.heard(heard_as, turned)
             figures |= {"gone": gone.item()}
-            figures |= {"voice_w": to_voice.mean().item(), "source_w": to_source.mean().item()}
+            seen = torch.zeros(())
+            for number, (to_voice, to_source) in enumerate(seen_as):
+                apart = (NEARER + to_source - to_voice).clamp(min=0.0)
+                seen = seen + (1.0 - to_voice + apart).mean() / len(seen_as) ** 0.5
+                figures[f"voice_w{number}"] = to_voice.mean().item()
+                figures[f"source_w{number}"] = to_source.mean().item()
             loss = DISTANCE * near + MATCHING * matched + ADVERSARIAL * fooled
             forgotten = unexplained(said, taught)
             loss = loss + WORDS * words + SPEAKER * taken + TAUGHT * forgotten
@@ -277,9 +285,11 @@ class Trainer:
         follow(self.average, self.makers, self.step, AVERAGE)
         return figures
 
-    def heard(self, envelopes: Tensor, turned: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    def heard(
+        self, envelopes: Tensor, turned: dict[str, Tensor]
+    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         """Return how much of what Whisper hears in the sources is gone from conversions, as a share
-        of its power, and the witness's cosines to voices and to sources, (batch,) each.
+        of its power, and each witness's cosines to voices and to sources, (batch,) each.
 
         envelopes: of conversions, over the level, (batch, FRAMES, 64).
         """
@@ -293,12 +303,15 @@ class Trainer:
         with torch.autocast("cpu", torch.bfloat16):
             with torch.no_grad():
                 wanted, _ = self.ear(ear.of_waves(waves, FRAMES))
-            told, given = self.ear(ear.of_envelopes(shown, torch.from_numpy(excited)), MIDDLE)
-            vector = self.witness(given, loud)
+            told, given = self.ear(ear.of_envelopes(shown, torch.from_numpy(excited)), self.middle)
+            vectors = [witness(given, loud) for witness in self.witnesses]
         wanted, told = (rows.float() @ self.directions for rows in (wanted, told))
-        source, voice = (self.met[number.long()] for number in turned["people"].unbind(dim=1))
+        source, voice = (number.long() for number in turned["people"].unbind(dim=1))
         gone = lost(wanted, told, loud)
-        return gone, (vector * voice).sum(dim=1), (vector * source).sum(dim=1)
+        return gone, [
+            ((vector * met[voice]).sum(dim=1), (vector * met[source]).sum(dim=1))
+            for vector, met in zip(vectors, self.met, strict=True)
+        ]
 
     def likeness(
         self, listener: Listener, shown: Tensor, level: Tensor, turned: dict[str, Tensor]
@@ -369,10 +382,10 @@ def main() -> None:
     parser.add_argument("--pack", type=Path, default=Path("../packed"))
     parser.add_argument("--content", type=Path, default=Path("../runs/content/content.safetensors"))
     parser.add_argument("--weights", type=Path, default=Path("../runs/timbre/timbre.safetensors"))
-    for kind, names in (("reader", READERS), ("listener", LISTENERS)):
+    for kind, names in (("reader", READERS), ("listener", LISTENERS), ("witness", WITNESSES)):
         default = [Path("../runs") / name / f"{kind}.safetensors" for name in names]
-        parser.add_argument(f"--{kind}s", type=Path, nargs="+", default=default)
-    parser.add_argument("--witness", type=Path, default=Path("../runs/witness/witness.safetensors"))
+        many = "witnesses" if kind == "witness" else f"{kind}s"
+        parser.add_argument(f"--{many}", type=Path, nargs="+", default=default)
     parser.add_argument("--model", type=Path, default=Path("../whisper"), help="the teacher's")
     parser.add_argument("--judge", type=Path, help="last.pt of a run whose discriminator goes on")
     parser.add_argument("--out", type=Path, default=Path("../runs/polish"))
@@ -386,7 +399,7 @@ def main() -> None:
         arguments.content,
         arguments.readers,
         arguments.listeners,
-        arguments.witness,
+        arguments.witnesses,
         arguments.model,
         arguments.out,
         fresh_seed(),

@@ -1,8 +1,9 @@
 """Train the witness: who speaks, told from the middle layers of Whisper's encoder.
 
     python -m training.witness --pack ../packed --out ../runs/witness
+    python -m training.witness --pack ../packed --out ../runs/witness2 --layers 2 --reach 9
 
-`polish.py` asks it beside the listeners, which know nothing but the envelopes of some 270 people
+`polish.py` asks such beside the listeners, which know nothing but the envelopes of some 270 people
 and find hardly any of the source in conversions in which others still do. What Whisper has learnt
 from far more people is pooled (attentive statistics, Okabe et al. 2018) and must name the training
 people (additive angular margin, Deng et al. 2019), each as three: with a tract as it is, 10 %
@@ -32,8 +33,10 @@ from training.timbre import FRAMES, Items
 # Hyper-parameters.
 STEPS = 1_600
 BATCH = 32
-MIDDLE = (1, 2, 3, 4)
-"""Layers that are heard."""
+LAYERS = 4
+"""How many of the first layers are heard."""
+REACH = 5
+"""Rows, of 20 ms, around each that are seen with it."""
 INNER, FOCUS = 192, 64
 LEARNING_RATE = 1.0e-3
 FINAL_RATE = 3.0e-5
@@ -57,22 +60,24 @@ Array = NDArray[np.float32]
 
 
 class Witness(nn.Module):
-    """Who speaks, by what Whisper's middle layers give out."""
+    """Who speaks, by what the first layers of Whisper's encoder give out."""
 
-    def __init__(self) -> None:
+    def __init__(self, layers: int = LAYERS, reach: int = REACH) -> None:
         super().__init__()
-        self.enter = nn.ModuleList(nn.Linear(ear.WIDTH, INNER) for _ in MIDDLE)
-        self.around = nn.Conv1d(INNER, INNER, 5, padding=2)
+        self.middle = tuple(range(1, layers + 1))
+        self.enter = nn.ModuleList(nn.Linear(ear.WIDTH, INNER) for _ in self.middle)
+        self.around = nn.Conv1d(INNER, INNER, reach, padding=reach // 2)
         self.attend = nn.Sequential(nn.Linear(INNER, FOCUS), nn.Tanh(), nn.Linear(FOCUS, INNER))
         self.leave = nn.Linear(2 * INNER, VECTOR)
 
     def forward(self, given: list[Tensor], there: Tensor) -> Tensor:
         """Return unit vectors, (batch, VECTOR).
 
-        given: each of the MIDDLE layers', (batch, rows, 512). there: where somebody speaks, (batch,
-        rows).
+        given: the first layers', (batch, rows, 512) each; those it does not hear may follow. there:
+        where somebody speaks, (batch, rows).
         """
-        normal = (functional.layer_norm(layer, (ear.WIDTH,)) for layer in given)
+        heard = given[: len(self.middle)]
+        normal = (functional.layer_norm(layer, (ear.WIDTH,)) for layer in heard)
         x = torch.stack(
             [enter(layer) for enter, layer in zip(self.enter, normal, strict=True)]
         ).sum(dim=0)
@@ -86,8 +91,10 @@ class Witness(nn.Module):
 
 def load_witness(weights: Path) -> Witness:
     """Return the witness of a checkpoint."""
-    model = Witness()
-    model.load_state_dict(load_file(weights))
+    held = load_file(weights)
+    layers = sum(name.startswith("enter.") and name.endswith(".bias") for name in held)
+    model = Witness(layers, held["around.weight"].shape[2])
+    model.load_state_dict(held)
     return model
 
 
@@ -112,7 +119,7 @@ def acquainted(witness: Witness, hearing: ear.Ear, items: Items) -> Tensor:
             wave, rows = stretch(items, clip, items.part(clip))
             waves.append(wave)
             there.append(rows)
-        _, given = hearing(ear.of_waves(np.stack(waves), FRAMES), MIDDLE)
+        _, given = hearing(ear.of_waves(np.stack(waves), FRAMES), witness.middle)
         met[number] = witness(given, torch.from_numpy(np.stack(there))).mean(dim=0)
     return functional.normalize(met, dim=1)
 
@@ -120,14 +127,22 @@ def acquainted(witness: Witness, hearing: ear.Ear, items: Items) -> Tensor:
 class Trainer(OneNetwork):
     """Everything one run holds."""
 
-    def __init__(self, pack: Path, teacher: Path, run: Path, seed: int) -> None:
+    def __init__(
+        self,
+        pack: Path,
+        teacher: Path,
+        run: Path,
+        seed: int,
+        layers: int = LAYERS,
+        reach: int = REACH,
+    ) -> None:
         torch.manual_seed(SEED)
-        self.ear = ear.Ear(teacher, max(MIDDLE))
+        self.model = Witness(layers, reach)
+        self.ear = ear.Ear(teacher, layers)
         self.items = Items(pack, None, "train", seed)
         self.rng = np.random.default_rng(seed)
         held = Items(pack, None, "valid", 99)
         self.valid = [self.heard(held, BATCH, plain=True) for _ in range(7)] if held.clips else []
-        self.model = Witness()
         self.people = nn.Parameter(torch.randn(3 * len(self.items.names), VECTOR) * 0.1)
         pace = Pace(LEARNING_RATE, FINAL_RATE, WARM_UP, WEIGHT_DECAY, AVERAGE)
         super().__init__("witness", self.model, run, pace, {"people": self.people})
@@ -152,7 +167,7 @@ class Trainer(OneNetwork):
             else:
                 shown[index] = self._made(items, clip, part, MOVED * (0, -1, 1)[turn])
         with torch.autocast("cpu", torch.bfloat16):
-            _, given = self.ear(shown, MIDDLE)
+            _, given = self.ear(shown, self.model.middle)
         return given, torch.from_numpy(np.stack(there)), torch.tensor(who)
 
     def _made(self, items: Items, clip: Clip, part: slice, moved: float) -> Tensor:
@@ -201,10 +216,19 @@ def main() -> None:
     parser.add_argument("--pack", type=Path, default=Path("../packed"))
     parser.add_argument("--model", type=Path, default=Path("../whisper"), help="the teacher's")
     parser.add_argument("--out", type=Path, default=Path("../runs/witness"))
+    parser.add_argument("--layers", type=int, default=LAYERS)
+    parser.add_argument("--reach", type=int, default=REACH)
     parser.add_argument("--steps", type=int, default=STEPS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    trainer = Trainer(arguments.pack, arguments.model, arguments.out, fresh_seed())
+    trainer = Trainer(
+        arguments.pack,
+        arguments.model,
+        arguments.out,
+        fresh_seed(),
+        arguments.layers,
+        arguments.reach,
+    )
     trainer.resume()
     train(trainer, arguments.steps, arguments.out, VALIDATE_EVERY)
 

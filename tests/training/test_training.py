@@ -182,9 +182,9 @@ def critics(
 
 
 @pytest.fixture(scope="module")
-def witnessed(packed: Path, whisper: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A witness after a few steps."""
-    folder = tmp_path_factory.mktemp("witness")
+def witnessed(packed: Path, whisper: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A witness after a few steps, and another of other layers after one."""
+    folder, other = (tmp_path_factory.mktemp(name) for name in ("witness", "witness2"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(witness, "BATCH", 6)
         patch.setattr(witness, "WARM_UP", 1)
@@ -193,10 +193,13 @@ def witnessed(packed: Path, whisper: Path, tmp_path_factory: pytest.TempPathFact
         assert np.mean(losses[-4:]) < 0.97 * np.mean(losses[:3]), losses
         assert np.isfinite(list(trainer.validate().values())).all()
         trainer.save()
+        second = witness.Trainer(packed, whisper, other, seed=1, layers=2, reach=9)
+        second.advance(400)
+        second.save()
     again = witness.Trainer(packed, whisper, folder, seed=2)
     again.resume()
     assert again.step == 24
-    return folder / "witness.safetensors"
+    return [run / "witness.safetensors" for run in (folder, other)]
 
 
 def test_a_listener_of_movement_hears_no_mean(critics: tuple[list[Path], list[Path]]) -> None:
@@ -261,7 +264,7 @@ def test_polishing_moves_both_networks_after_the_discriminator(
     heard: Path,
     trained: Path,
     critics: tuple[list[Path], list[Path]],
-    witnessed: Path,
+    witnessed: list[Path],
     whisper: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
