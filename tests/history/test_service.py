@@ -182,7 +182,7 @@ def test_filters(tmp_path: Path) -> None:
 
             first, second = one.history_item_id, two.history_item_id
             assert await ids() == [second, first]
-            assert await ids(voice_id="v1") == [first]
+            assert await ids(voice_ids=["v1"]) == [first]
             assert await ids(model_id="m2") == [second]
             assert await ids(source="STS") == [second, first]
             assert await ids(source="TTS") == []
