@@ -117,7 +117,7 @@ def test_a_key_may_be_bound_to_addresses(tmp_path: Path) -> None:
             await keys.authenticate(made.secret, "10.0.0.7")
             await keys.authenticate(made.secret, "::1")
             for elsewhere in ("10.0.1.7", None, "unix:"):
-                with pytest.raises(InvalidApiKey, match="must not be used from"):
+                with pytest.raises(InvalidApiKey, match="address"):
                     await keys.authenticate(made.secret, elsewhere)
 
     asyncio.run(work())

@@ -276,8 +276,7 @@ def _check_usable(key: ApiKey, client_host: str | None) -> None:
     if key.expires_at is not None and key.expires_at <= time.time():
         raise InvalidApiKey("This API key has expired.")
     if key.allowed_ips is not None and not _allowed(client_host, key.allowed_ips):
-        where = client_host or "an unknown address"
-        raise InvalidApiKey(f"This API key must not be used from {where}.")
+        raise InvalidApiKey(f"This API key must not be used from the address {client_host!r}.")
 
 
 def _of_account(account_id: str) -> Select[ApiKey]:

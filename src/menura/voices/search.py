@@ -1,9 +1,8 @@
 """Filtering, sorting and paging of voices, as `GET /v2/voices` offers them."""
 
 import base64
-import itertools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from menura.errors import InvalidCursor, InvalidPageSize
@@ -62,9 +61,13 @@ def search_voices(voices: Iterable[Voice], query: VoiceQuery) -> VoicePage:
         raise InvalidPageSize(
             f"page_size must be from 1 to {LARGEST_PAGE}, not {query.page_size}.", param="page_size"
         )
-    own_order = itertools.count()
-    keyed = [(_sort_key(voice, own_order, query.sort), voice) for voice in voices]
-    keyed = [(key, voice) for key, voice in keyed if _matches(voice, query)]
+    listed = list(voices)
+    # Only premade voices are numbered: clones come and go between pages.
+    premade = [voice.own_id for voice in listed if voice.is_premade]
+    places = {own_id: place for place, own_id in enumerate(premade)}
+    keyed = [
+        (_sort_key(voice, places, query.sort), voice) for voice in listed if _matches(voice, query)
+    ]
     descending = query.sort_direction == "desc" and query.sort in _SORT_KEYS
     keyed.sort(key=lambda pair: pair[0], reverse=descending)
     start = 0
@@ -86,17 +89,14 @@ def search_voices(voices: Iterable[Voice], query: VoiceQuery) -> VoicePage:
 SortKey = list[int | str]
 
 
-def _sort_key(voice: Voice, own_order: Iterator[int], sort: str | None) -> SortKey:
-    """Return a key no two voices share, so that a page can begin behind a deleted voice.
-
-    own_order: numbers the premade voices, and no others: clones come and go between pages.
-    """
+def _sort_key(voice: Voice, places: Mapping[str, int], sort: str | None) -> SortKey:
+    """Return a key no two voices share, so that a page can begin behind a deleted voice."""
     if sort == "name":
         return [voice.name.casefold(), voice.own_id]
     if sort == "created_at_unix":
         return [voice.created_at or 0, voice.own_id]
     if voice.is_premade:
-        return [1, next(own_order), voice.own_id]
+        return [1, places[voice.own_id], voice.own_id]
     return [0, -(voice.created_at or 0), voice.own_id]
 
 
