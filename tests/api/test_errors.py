@@ -20,13 +20,24 @@ def test_a_wrong_method_says_which_are_right(shared_server: RunningServer) -> No
     assert answer.headers["allow"] == "GET, POST"
 
 
-def test_a_schema_violation_is_a_list_without_the_input(shared_server: RunningServer) -> None:
-    answer = shared_server.client.get("/v1/history", params={"page_size": "sk_many"})
+def test_a_schema_violation_is_a_list_that_names_the_value(shared_server: RunningServer) -> None:
+    answer = shared_server.client.get("/v1/history", params={"page_size": "many"})
     assert answer.status_code == 422
     (item,) = answer.json()["detail"]
     assert item["loc"] == ["query", "page_size"]
     assert set(item) == {"loc", "msg", "type"}
+    assert item["msg"].endswith(": 'many'")
+
+
+def test_a_schema_violation_repeats_no_key_and_nothing_long(shared_server: RunningServer) -> None:
+    answer = shared_server.client.get("/v1/history", params={"page_size": "my sk_many"})
+    assert answer.status_code == 422
     assert "sk_many" not in answer.text
+    answer = shared_server.client.get("/v1/history", params={"page_size": "y" * 1_000})
+    assert len(answer.text) < 300
+    answer = shared_server.client.post("/v1/history/download", json={"history_item_ids": [10**50]})
+    assert answer.status_code == 422
+    assert len(answer.text) < 300
 
 
 @pytest.mark.parametrize(

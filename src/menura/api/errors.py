@@ -13,7 +13,8 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
-from menura.api.values import media_type
+from menura.accounts.keys import PREFIX
+from menura.api.values import media_type, shown
 from menura.errors import BadRequest, InvalidContentType, MalformedJson, MenuraError
 
 _NOT_JSON = "The body is not valid JSON."
@@ -170,8 +171,18 @@ def _validation_response(request: Request, errors: Sequence[Any]) -> Response:
     of_body = any(tuple(error["loc"]) == ("body",) for error in errors)
     if of_body and request.headers.get("content-type") and not _is_json(request):
         return error_response(request.scope, not_json(request))
-    # Only these three: the rejected input itself may be large or secret.
     items = [
-        {"loc": list(error["loc"]), "msg": error["msg"], "type": error["type"]} for error in errors
+        {"loc": list(error["loc"]), "msg": error["msg"] + _named(error), "type": error["type"]}
+        for error in errors
     ]
     return JSONResponse({"detail": items}, status_code=422)
+
+
+def _named(error: Any) -> str:
+    """Return how the value that does not fit is named, if it is a single one and holds no key."""
+    given = error.get("input")
+    if error["type"] == "missing" or not isinstance(given, str | int | float):
+        return ""
+    if isinstance(given, str):
+        return "" if PREFIX in given else f": {shown(given)}"
+    return f": {json.dumps(given)[:60]}"

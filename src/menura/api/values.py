@@ -57,13 +57,13 @@ def boolean(location: Location, text: str) -> bool:
     word = text.strip().lower()
     if word in _TRUE or word in _FALSE:
         return word in _TRUE
-    raise SchemaViolation(location, f"{_shown(text)} is not a boolean", "bool_parsing")
+    raise SchemaViolation(location, f"{shown(text)} is not a boolean", "bool_parsing")
 
 
 def integer(location: Location, text: str, low: int, high: int) -> int:
     """Read a whole number from `low` to `high`."""
     if not _INTEGER.fullmatch(text.strip()):
-        raise SchemaViolation(location, f"{_shown(text)} is not an integer", "int_parsing")
+        raise SchemaViolation(location, f"{shown(text)} is not an integer", "int_parsing")
     value = int(text)
     if not low <= value <= high:
         raise SchemaViolation(location, f"{value} is not from {low} to {high}", "out_of_range")
@@ -74,7 +74,7 @@ def choice(location: Location, text: str, allowed: Collection[str]) -> str:
     """Read one of a list of words."""
     if text.strip() not in allowed:
         raise SchemaViolation(
-            location, f"{_shown(text)} is not one of {', '.join(allowed)}", "enum"
+            location, f"{shown(text)} is not one of {', '.join(allowed)}", "enum"
         )
     return text.strip()
 
@@ -84,5 +84,6 @@ def query_boolean(query: Mapping[str, str], name: str, default: bool) -> bool:
     return boolean(("query", name), query[name]) if name in query else default
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
+    """Return a value as refusals name it: quoted, its beginning alone if it is long."""
     return repr(text if len(text) <= 60 else text[:60] + "...")
