@@ -73,9 +73,7 @@ def integer(location: Location, text: str, low: int, high: int) -> int:
 def choice(location: Location, text: str, allowed: Collection[str]) -> str:
     """Read one of a list of words."""
     if text.strip() not in allowed:
-        raise SchemaViolation(
-            location, f"{shown(text)} is not one of {', '.join(allowed)}", "enum"
-        )
+        raise SchemaViolation(location, f"{shown(text)} is not one of {', '.join(allowed)}", "enum")
     return text.strip()
 
 
