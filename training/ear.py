@@ -194,3 +194,16 @@ def _numbers(file: BinaryIO, kinds: str) -> tuple[int, ...]:
 def _text(file: BinaryIO) -> str:
     (size,) = _numbers(file, "H")
     return file.read(size)[:-1].decode()
+
+
+def lost(before: Tensor, after: Tensor, loud: Tensor) -> Tensor:
+    """Return how far answers have moved about their means, as a share of their power.
+
+    before, after: (batch, rows, numbers). loud: rows that count, (batch, rows).
+    """
+    there = loud[..., None].float()
+    count = there.sum(dim=1, keepdim=True).clamp(min=1.0)
+    here, moved = (
+        (rows - (rows * there).sum(dim=1, keepdim=True) / count) * there for rows in (before, after)
+    )
+    return (moved - here).square().sum() / here.square().sum().clamp(min=1e-6)

@@ -1,7 +1,8 @@
-"""Export the two checkpoints to the ONNX graphs that the package ships.
+"""Export the three checkpoints to the ONNX graphs that the package ships.
 
     python -m training.export --content training/checkpoints/content.safetensors \\
-        --timbre training/checkpoints/timbre.safetensors
+        --quick training/checkpoints/quick.safetensors \\
+        --patient training/checkpoints/patient.safetensors
 
 Four graphs: `content` and `timbre` run once per block of a stream with explicit states, `keys` and
 `modulation` once per voice. `facts.json` holds the constants. The graphs are checked against torch
@@ -68,7 +69,10 @@ def block_step(
     y = (taps * block.depthwise.weight[:, 0].T).sum(dim=1) + block.depthwise.bias
     y = frame_norm(y) if film is None else frame_norm(y, film[0]) + film[1]
     y = block.reduce(nn.functional.silu(block.expand(y)))
-    return x + y, heard[-passes * block.past :]
+    following = heard[-passes * block.past :]
+    if block.ahead:
+        x = heard[passes * (block.past - block.ahead) : -passes * block.ahead]
+    return x + y, following
 
 
 @torch.no_grad()
@@ -149,8 +153,9 @@ class TimbreGraph(nn.Module):
         values: Tensor,
         modulation: Tensor,
         state: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        """Return envelopes over the level, (time, 2, 64), and the next state."""
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return by how much envelopes of some frames ago lie off what was found, (time, 2, 64),
+        what was found now, (time, 64), and the next state."""
         net = self.timbre
         query = net.query(torch.cat((code[0], controls[0, :, -1:]), dim=-1))
         query = query.reshape(-1, HEADS, KEY)
@@ -166,7 +171,7 @@ class TimbreGraph(nn.Module):
         films = list(zip(parts[::2], parts[1::2], strict=True))
         x, following = blocks_step(self.blocks, x, state, 2, films)
         out = net.leave(frame_norm(x))
-        return found.mean(dim=1, keepdim=True) + out.unflatten(0, (-1, 2)), following
+        return out.unflatten(0, (-1, 2)), found.mean(dim=1), following
 
     def plain(
         self,
@@ -178,7 +183,7 @@ class TimbreGraph(nn.Module):
         modulation: Tensor,
         state: Tensor,
     ) -> Tensor:
-        """Return the envelopes of the network as it was trained."""
+        """Return the same of the network as it was trained."""
         states = [
             part.unflatten(0, (-1, 2)).permute(1, 2, 0)
             for part in state.chunk(len(self.timbre.blocks))
@@ -187,11 +192,13 @@ class TimbreGraph(nn.Module):
         told = torch.cat((carried, torch.zeros_like(carried)))
         films = modulation.clone()
         films[::2] -= 1.0
-        out: Tensor = self.timbre(
-            twice[0], told, twice[1], keys.expand(2, -1, -1, -1), values.expand(2, -1, -1),
-            films.reshape(1, len(self.timbre.blocks), -1).expand(2, -1, -1), states,
+        net = self.timbre
+        found = net.found(code, controls, keys, values)
+        out: Tensor = net.formed(
+            twice[0], told, twice[1], found.expand(2, -1, -1, -1),
+            films.reshape(1, len(net.blocks), -1).expand(2, -1, -1), states,
         )[0]  # fmt: skip
-        return out.transpose(0, 1)
+        return out.transpose(0, 1) - found[0].mean(dim=1)[:, None]
 
 
 class KeysGraph(nn.Module):
@@ -293,16 +300,17 @@ def write(
     np.savez_compressed(path.with_suffix(".npz"), answer=first.numpy(), **asked)
 
 
-def export(content_weights: Path, timbre_weights: Path, target: Path) -> None:
-    """Write the four graphs and the facts of two checkpoints into a folder."""
+def export(content_weights: Path, quick: Path, patient: Path, target: Path) -> None:
+    """Write the graphs and the facts of three checkpoints into a folder."""
     heard, prior = load_content(content_weights)
-    formed = Timbre()
-    formed.load_state_dict(load_file(timbre_weights))
     content_state = (content.BLOCKS * (content.KERNEL - 1), content.WIDTH)
-    timbre_state = (timbre.BLOCKS * (timbre.KERNEL - 1) * 2, timbre.WIDTH)
     torch.manual_seed(0)
     time = 11
     target.mkdir(parents=True, exist_ok=True)
+    facts: dict[str, object] = {
+        "prior": [round(float(value), 5) for value in prior],
+        "content_state": content_state,
+    }
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         fresh = Path(scratch)
         write(
@@ -317,58 +325,58 @@ def export(content_weights: Path, timbre_weights: Path, target: Path) -> None:
             ["code", "next"],
             ["mel", "relative"],
         )
-        write(
-            TimbreGraph(formed),
-            fresh / "timbre.onnx",
-            {
-                "code": torch.randn(1, time, CODE),
-                "carried": torch.randn(1, time, bands.COUNT + 1),
-                "controls": torch.randn(1, time, CONTROLS),
-                "keys": nn.functional.normalize(torch.randn(1, ROWS, HEADS, KEY), dim=-1),
-                "values": torch.randn(1, ROWS, bands.COUNT),
-                "modulation": torch.tensor([1.0, 0.0]).repeat(timbre.BLOCKS)[:, None]
-                + 0.1 * torch.randn(2 * timbre.BLOCKS, timbre.WIDTH),
-                "state": torch.randn(timbre_state),
-            },
-            ["envelope", "next"],
-            ["code", "carried", "controls"],
-        )
-        write(
-            KeysGraph(formed),
-            fresh / "keys.onnx",
-            {"rows": torch.randn(1, ROWS, CODE + 1)},
-            ["keys"],
-            [],
-        )
-        write(
-            ModulationGraph(formed),
-            fresh / "modulation.onnx",
-            {"means": torch.randn(1, 2 * bands.COUNT + 1)},
-            ["modulation"],
-            [],
-        )
-        digest = hashlib.sha256(content_weights.read_bytes() + timbre_weights.read_bytes())
-        facts = {
-            "version": digest.hexdigest()[:12],
-            "prior": [round(float(value), 5) for value in prior],
-            "content_state": content_state,
-            "timbre_state": timbre_state,
-        }
+        for name, weights in (("quick", quick), ("patient", patient)):
+            formed = Timbre(patient=name == "patient")
+            formed.load_state_dict(load_file(weights))
+            facts[name] = write_timbre(formed, fresh, name, time)
+        digest = hashlib.sha256()
+        for path in (content_weights, quick, patient):
+            digest.update(path.read_bytes())
+        facts["version"] = digest.hexdigest()[:12]
         (fresh / "facts.json").write_text(json.dumps(facts) + "\n", encoding="utf-8")
         for path in sorted(fresh.iterdir()):
             os.replace(path, target / path.name)
             (target / path.name).chmod(0o644)
 
 
+def write_timbre(formed: Timbre, folder: Path, name: str, time: int) -> dict[str, object]:
+    """Write the three graphs of a timbre network and return its facts. time: frames to check."""
+    blocks = len(formed.blocks)
+    rows = sum(block.past for block in formed.blocks) * 2  # type: ignore[union-attr, misc]
+    state = (rows, timbre.WIDTH)
+    write(
+        TimbreGraph(formed),
+        folder / f"{name}_timbre.onnx",
+        {
+            "code": torch.randn(1, time, CODE),
+            "carried": torch.randn(1, time, bands.COUNT + 1),
+            "controls": torch.randn(1, time, CONTROLS),
+            "keys": nn.functional.normalize(torch.randn(1, ROWS, HEADS, KEY), dim=-1),
+            "values": torch.randn(1, ROWS, bands.COUNT),
+            "modulation": torch.tensor([1.0, 0.0]).repeat(blocks)[:, None]
+            + 0.1 * torch.randn(2 * blocks, timbre.WIDTH),
+            "state": torch.randn(state),
+        },
+        ["moved", "found", "next"],
+        ["code", "carried", "controls"],
+    )
+    rows_shape = torch.randn(1, ROWS, CODE + 1)
+    write(KeysGraph(formed), folder / f"{name}_keys.onnx", {"rows": rows_shape}, ["keys"], [])
+    means = {"means": torch.randn(1, 2 * bands.COUNT + 1)}
+    write(ModulationGraph(formed), folder / f"{name}_modulation.onnx", means, ["modulation"], [])
+    return {"state": state, "ahead": formed.ahead}
+
+
 def main() -> None:
-    """Export one pair of checkpoints."""
+    """Export one set of checkpoints."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     folder = Path("training/checkpoints")
     parser.add_argument("--content", type=Path, default=folder / "content.safetensors")
-    parser.add_argument("--timbre", type=Path, default=folder / "timbre.safetensors")
+    parser.add_argument("--quick", type=Path, default=folder / "quick.safetensors")
+    parser.add_argument("--patient", type=Path, default=folder / "patient.safetensors")
     parser.add_argument("--target", type=Path, default=TARGET)
     arguments = parser.parse_args()
-    export(arguments.content, arguments.timbre, arguments.target)
+    export(arguments.content, arguments.quick, arguments.patient, arguments.target)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import torch
 from evaluation.converters import converter
 from evaluation.ctc_phones import ctc_phones_of
 from evaluation.pairs import Pair, target_of
@@ -29,6 +30,7 @@ from menura.engine.interface import SAMPLE_RATE
 from menura.engine.neural import mapping
 from training.content import held_out
 from training.data import Clip, Pack
+from training.ear import lost
 from training.lessons import directions_of
 from training.teacher import Teacher
 
@@ -93,16 +95,11 @@ def held_out_pairs(folder: Path) -> list[Pair]:
     return pairs
 
 
-def lost(before: Array, after: Array, loud: NDArray[np.bool_]) -> float:
-    """Return how far an answer has moved, as a share of its power about its mean.
-
-    before, after: the teacher's, a row per 20 ms. loud: the rows that count. What differs all
-    along, as a speaker does, is no loss.
-    """
+def moved(before: Array, after: Array, loud: NDArray[np.bool_]) -> float:
+    """Return `ear.lost` of one clip. before, after: the teacher's, a row per 20 ms. loud: the rows
+    that count. What differs all along, as a speaker does, is no loss."""
     rows = min(len(before), len(after), len(loud))
-    kept = loud[:rows]
-    here, there = (part[:rows][kept] - part[:rows][kept].mean(axis=0) for part in (before, after))
-    return float(np.square(here - there).sum() / np.square(here).sum())
+    return float(lost(*(torch.from_numpy(part[None, :rows]) for part in (before, after, loud))))
 
 
 def loud_rows(wave: Array) -> NDArray[np.bool_]:
@@ -128,7 +125,7 @@ def main() -> None:
     parser.add_argument("--kept", type=float, help="another share of the source's envelope")
     arguments = parser.parse_args()
     if arguments.kept is not None:
-        mapping.KEPT = arguments.kept
+        mapping.KEPT = mapping.PATIENT_KEPT = arguments.kept
     directions = directions_of(arguments.pack)
     teacher, engine = Teacher(arguments.model), converter(arguments.engine, arguments.level)
     missed, errors, phones = [], [], []
@@ -138,7 +135,7 @@ def main() -> None:
             teacher.hear(wave, True) for wave in (pair.source, result)
         )
         answers = (rows.astype(np.float32) @ directions for rows in (before, after))
-        missed.append(lost(*answers, loud_rows(pair.source)))
+        missed.append(moved(*answers, loud_rows(pair.source)))
         errors.append(error_rate(words_of(said), words_of(heard)))
         there, here = (ctc_phones_of(wave) for wave in (pair.source, result))
         phones.append(error_rate(there, here))

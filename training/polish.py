@@ -40,7 +40,7 @@ from training.lessons import directions_of
 from training.listener import QUIET, Listener, load_listener
 from training.loop import averaged, follow, fresh_seed, keep, rate_at, train
 from training.reader import load_reader
-from training.timbre import FRAMES, LEAD, Items, Timbre, distance, in_place
+from training.timbre import FRAMES, LEAD, Items, Timbre, begun_with, distance, in_place
 from training.witness import LOUD, acquainted, load_witness
 
 # Hyper-parameters.
@@ -70,6 +70,9 @@ NEARER = 0.7
 """By how much a listener's cosine to the voice is to exceed that to the source."""
 SHOWN_NOISE, HEARD_NOISE = 0.12, 0.08
 """Nepers of noise on what readers and listeners are shown, and on what Whisper hears."""
+PATIENT_CODES = {"both": 0.5, "quick": 0.2, "patient": 1.0}
+"""What is polished: the content network and the quick timbre network, or one of the timbre networks
+alone, for codes as they are; and the share of codes that are patient."""
 WARM_UP = 100
 """Steps in which only the discriminator learns."""
 READERS, LISTENERS = ("reader", "glance"), ("listener", "movement")
@@ -116,19 +119,6 @@ class Judge(nn.Module):
         return made
 
 
-def lost(before: Tensor, after: Tensor, loud: Tensor) -> Tensor:
-    """Return how far answers have moved about their means, as a share of their power.
-
-    before, after: (batch, rows, numbers). loud: rows that count, (batch, rows).
-    """
-    there = loud[..., None].float()
-    count = there.sum(dim=1, keepdim=True).clamp(min=1.0)
-    here, moved = (
-        (rows - (rows * there).sum(dim=1, keepdim=True) / count) * there for rows in (before, after)
-    )
-    return (moved - here).square().sum() / here.square().sum().clamp(min=1e-6)
-
-
 def verdict(made: list[Tensor], wanted: float) -> Tensor:
     """Return the least-squares distance of a verdict from what is wanted."""
     return (made[-1] - wanted).square().mean()
@@ -147,16 +137,20 @@ class Trainer:
         teacher: Path,
         run: Path,
         seed: int,
+        polished: str = "both",
     ) -> None:
         torch.manual_seed(SEED)
-        self.run = run
+        self.run, self.alone = run, polished != "both"
         self.content, prior = load_content(content)
         self.prior = torch.from_numpy(prior)
-        self.items = Items(pack, None, "train", seed, prior)
-        held = Items(pack, None, "valid", 99, prior)
+        share = PATIENT_CODES[polished]
+        self.items = Items(pack, None, "train", seed, prior, share)
+        held = Items(pack, None, "valid", 99, prior, share)
         held.refresh(self.content)
         self.valid = [held.batch(16, plain=True) for _ in range(4)] if held.clips else []
-        self.model, self.judge = Timbre(), Judge()
+        self.model, self.judge = Timbre(polished == "patient"), Judge()
+        if self.alone:
+            self.content.requires_grad_(False)
         self.readers = [load_reader(path).requires_grad_(False) for path in readers]
         self.listeners = [load_listener(path).requires_grad_(False) for path in listeners]
         self.witnesses = [load_witness(path).requires_grad_(False) for path in witnesses]
@@ -168,7 +162,8 @@ class Trainer:
         self.rng = np.random.default_rng(seed)
         self.makers = nn.ModuleDict({"timbre": self.model, "content": self.content})
         self.average = {name: value.clone() for name, value in self.makers.state_dict().items()}
-        self.maker = torch.optim.AdamW(self.makers.parameters(), lr=LEARNING_RATE, betas=BETAS)
+        learning = [each for each in self.makers.parameters() if each.requires_grad]
+        self.maker = torch.optim.AdamW(learning, lr=LEARNING_RATE, betas=BETAS)
         self.critic = torch.optim.AdamW(self.judge.parameters(), lr=JUDGE_RATE, betas=BETAS)
         self.step = 0
 
@@ -197,7 +192,7 @@ class Trainer:
 
     def advance(self, steps: int) -> dict[str, float]:
         """Take one step and return its figures."""
-        if self.step % REFRESH == 0 and self.step > WARM_UP:
+        if self.step % REFRESH == 0 and self.step > WARM_UP and not self.alone:
             self.items.refresh(self.content)
         for optimiser, full in ((self.maker, LEARNING_RATE), (self.critic, JUDGE_RATE)):
             for group in optimiser.param_groups:
@@ -307,7 +302,7 @@ class Trainer:
             vectors = [witness(given, loud) for witness in self.witnesses]
         wanted, told = (rows.float() @ self.directions for rows in (wanted, told))
         source, voice = (number.long() for number in turned["people"].unbind(dim=1))
-        gone = lost(wanted, told, loud)
+        gone = ear.lost(wanted, told, loud)
         return gone, [
             ((vector * met[voice]).sum(dim=1), (vector * met[source]).sum(dim=1))
             for vector, met in zip(vectors, self.met, strict=True)
@@ -369,7 +364,7 @@ class Trainer:
                 getattr(self, name).load_state_dict(full[name])
             self.average, self.step = full["average"], full["step"]
         else:
-            self.model.load_state_dict(load_file(start))
+            self.model.load_state_dict(begun_with(self.model, load_file(start)))
             self.average = {name: value.clone() for name, value in self.makers.state_dict().items()}
             if judge is not None:
                 self.judge.load_state_dict(torch.load(judge, weights_only=True)["judge"])
@@ -390,6 +385,7 @@ def main() -> None:
     parser.add_argument("--judge", type=Path, help="last.pt of a run whose discriminator goes on")
     parser.add_argument("--out", type=Path, default=Path("../runs/polish"))
     parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--polished", choices=list(PATIENT_CODES), default="both")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -403,6 +399,7 @@ def main() -> None:
         arguments.model,
         arguments.out,
         fresh_seed(),
+        arguments.polished,
     )
     trainer.resume(arguments.weights, arguments.judge)
     train(trainer, arguments.steps, arguments.out, VALIDATE_EVERY)

@@ -46,6 +46,8 @@ FRAMES = 180
 LEAD = 40
 """Frames before the loss begins."""
 WIDTH, HIDDEN, BLOCKS, KERNEL = 224, 512, 5, 7
+PATIENT_BLOCKS, AHEAD = 8, 2
+"""Of the network for where much is waited for: its blocks, each of which sees AHEAD more frames."""
 HEADS, KEY = 4, 32
 VOICE = 64
 VIEWS = 2
@@ -87,16 +89,23 @@ Array = NDArray[np.float32]
 
 
 class Timbre(nn.Module):
-    """Code, carried envelope and controls, in the light of a voice, to the voice's envelope."""
+    """Code, carried envelope and controls, in the light of a voice, to the voice's envelope.
 
-    def __init__(self) -> None:
+    patient: sees `ahead` frames beyond the one that it tells of, else none.
+    """
+
+    def __init__(self, patient: bool = False) -> None:
         super().__init__()
+        blocks, ahead = (PATIENT_BLOCKS, AHEAD) if patient else (BLOCKS, 0)
+        self.ahead = blocks * ahead
         self.query = nn.Linear(CODE + 1, HEADS * KEY)
         self.key = nn.Linear(CODE + 1, HEADS * KEY)
         self.sharpness = nn.Parameter(torch.full((HEADS,), 2.3))
         self.voice = nn.Sequential(nn.Linear(2 * bands.COUNT + 1, VOICE), nn.Tanh())
         self.enter = nn.Linear(CODE + (HEADS + 1) * bands.COUNT + CONTROLS + 1, WIDTH)
-        self.blocks = nn.ModuleList(Block(WIDTH, HIDDEN, KERNEL, VOICE) for _ in range(BLOCKS))
+        self.blocks = nn.ModuleList(
+            Block(WIDTH, HIDDEN, KERNEL + ahead, VOICE, ahead=ahead) for _ in range(blocks)
+        )
         self.leave = nn.Linear(WIDTH, bands.COUNT)
         nn.init.normal_(self.leave.weight, std=0.01)
         nn.init.zeros_(self.leave.bias)
@@ -150,11 +159,28 @@ class Timbre(nn.Module):
         """Return what `forward` does, given what was looked up."""
         x = torch.cat((code, found.flatten(2) * 0.5, carried * 0.5, controls), dim=-1)
         x = self.enter(x)
+        if states is None and self.ahead:
+            x = torch.cat((x, x[:, -1:].expand(-1, self.ahead, -1)), dim=1)
         following = []
         for index, block in enumerate(self.blocks):
             x, state = block(x, None if states is None else states[index], modulation[:, index])
             following.append(state)
+        if states is None:
+            x = x[:, self.ahead :]
         return found.mean(dim=2) + self.leave(rms_norm(x)), following
+
+
+def begun_with(model: Timbre, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights for a network that computes what a quick one of the given weights does."""
+    begun = {}
+    for name, value in model.state_dict().items():
+        if name not in weights:
+            # A block whose answer is nothing.
+            begun[name] = torch.zeros_like(value) if ".reduce." in name else value
+        else:
+            begun[name] = torch.zeros_like(value)
+            begun[name][tuple(slice(size) for size in weights[name].shape)] = weights[name]
+    return begun
 
 
 def codes_of(pack: Pack, content: Path, out: Path) -> None:
@@ -240,7 +266,13 @@ class Items:
     also bring what that network hears, for codes made anew."""
 
     def __init__(
-        self, folder: Path, codes: Path | None, split: str, seed: int, prior: Array | None = None
+        self,
+        folder: Path,
+        codes: Path | None,
+        split: str,
+        seed: int,
+        prior: Array | None = None,
+        patient: float = 0.5,
     ) -> None:
         self.pack = Pack(folder)
         self.rng = np.random.default_rng(seed)
@@ -248,6 +280,7 @@ class Items:
         self._rows = rows.reshape(-1, ROW)
         self._codes = None if codes is None else np.load(codes, mmap_mode="r")
         self._prior = prior
+        self._patient = patient
         self._lessons = lessons_of(folder)
         self._fresh: NDArray[np.float16] | None = None
         least = FRAMES + 10 if split == "train" else 120
@@ -325,7 +358,7 @@ class Items:
         if self._prior is None:
             nothing = np.zeros((span, MELS + 1), np.float32)
             return {"heard": nothing, "live": False, "patient": False}
-        patient = bool(self.rng.random() < 0.5)
+        patient = bool(self.rng.random() < self._patient)
         frames = min(span, clip.frames - first)
         wave = self.pack.wave(clip)[first * HOP : (first + frames) * HOP]
         wave = np.pad(wave, (0, (span - frames) * HOP))

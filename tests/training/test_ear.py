@@ -14,7 +14,6 @@ import soundfile
 import soxr
 import torch
 from training.envelopes import described
-from training.polish import lost
 from training.prepare import track_f0
 
 from menura.engine.interface import HOP, SAMPLE_RATE
@@ -73,7 +72,7 @@ def test_an_envelope_at_its_own_pitch_is_heard_as_the_recording_and_another_is_n
 
         def gone(envelopes: np.ndarray) -> float:
             shown = ear.of_envelopes(torch.from_numpy(envelopes), torch.from_numpy(excited))
-            return float(lost(wanted, hearing(shown)[0], loud))
+            return float(ear.lost(wanted, hearing(shown)[0], loud))
 
         assert gone(envelope) < 0.3
         still = envelope.mean(axis=1, keepdims=True) + 0.0 * envelope

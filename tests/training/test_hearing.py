@@ -6,18 +6,18 @@ import pytest
 pytest.importorskip("faster_whisper", reason="training needs the extra 'training' (Whisper)")
 
 from evaluation.recogniser import error_rate
-from training.hearing import lost, words_of
+from training.hearing import moved, words_of
 
 
 def test_a_speaker_who_differs_all_along_loses_nothing_and_noise_loses_its_power() -> None:
     rng = np.random.default_rng(0)
     answer = rng.standard_normal((400, 8)).astype(np.float32)
     loud = np.arange(500) % 4 > 0
-    assert lost(answer, answer + 3.0, loud) == pytest.approx(0.0, abs=1e-9)
+    assert moved(answer, answer + 3.0, loud) == pytest.approx(0.0, abs=1e-9)
     noise = 0.5 * rng.standard_normal((380, 8)).astype(np.float32)
-    assert lost(answer, answer[:380] + noise, loud) == pytest.approx(0.25, abs=0.03)
+    assert moved(answer, answer[:380] + noise, loud) == pytest.approx(0.25, abs=0.03)
     spoilt = answer + np.where(loud[:400, None], 0.0, 50.0).astype(np.float32)
-    assert lost(answer, spoilt, loud) == pytest.approx(0.0, abs=1e-9)
+    assert moved(answer, spoilt, loud) == pytest.approx(0.0, abs=1e-9)
 
 
 @pytest.mark.parametrize(

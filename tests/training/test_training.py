@@ -16,7 +16,7 @@ pytest.importorskip("parselmouth", reason="training needs the extra 'training' (
 
 import soundfile
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from training.phones import CLASSES, UNKNOWN, frame_labels
 
 from menura.engine.interface import HOP, LATENCY_PROFILES, ConversionSettings
@@ -259,6 +259,53 @@ def test_a_cut_run_resumes_where_it_was(packed: Path, heard: Path, trained: Path
     assert all(np.isfinite(value) for value in later.validate().values())
 
 
+def test_a_patient_network_begins_as_the_quick_one_it_is_made_of() -> None:
+    torch.manual_seed(3)
+    quick, patient = timbre.Timbre(), timbre.Timbre(patient=True)
+    for value in quick.parameters():
+        value.data += 0.1 * torch.randn_like(value)
+    patient.load_state_dict(timbre.begun_with(patient, quick.state_dict()))
+    told = asked_of_timbre(80)
+    with torch.no_grad():
+        ours, theirs = (net(*told, net.modulation(MEANS))[0] for net in (patient, quick))
+    # Before the stream one has heard silence, the other nothing.
+    assert (ours - theirs)[:, 40:].abs().max() < 1e-4
+    assert timbre.begun_with(patient, patient.state_dict()).keys() == patient.state_dict().keys()
+
+
+def test_a_patient_network_tells_in_pieces_what_it_tells_at_once() -> None:
+    torch.manual_seed(4)
+    net = timbre.Timbre(patient=True)
+    for value in net.parameters():
+        value.data += 0.1 * torch.randn_like(value)
+    code, carried, controls, keys, values = asked_of_timbre(90)
+    modulation = net.modulation(MEANS)
+    with torch.no_grad():
+        whole, _ = net(code, carried, controls, keys, values, modulation)
+        found = net.found(code, controls, keys, values)
+        states = [torch.zeros(1, timbre.WIDTH, block.past) for block in net.blocks]
+        parts = []
+        for part in (slice(0, 31), slice(31, 32), slice(32, 90)):
+            told = code[:, part], carried[:, part], controls[:, part], found[:, part]
+            out, states = net.formed(*told, modulation, states)
+            parts.append(out - found[:, part].mean(dim=2))
+    late = torch.cat(parts, dim=1)[:, net.ahead :]
+    assert net.ahead == 16
+    count = late.shape[1]
+    assert (late + found[:, :count].mean(dim=2) - whole[:, :count]).abs().max() < 1e-4
+
+
+MEANS = torch.linspace(-1.0, 1.0, 129)[None]
+
+
+def asked_of_timbre(frames: int) -> tuple[torch.Tensor, ...]:
+    """Return codes, carried envelopes, controls, keys and values that any voice may have."""
+    sizes = (frames, 64), (frames, 65), (frames, 13), (50, timbre.HEADS, timbre.KEY), (50, 64)
+    made = [torch.randn(1, *size) for size in sizes]
+    made[3] = torch.nn.functional.normalize(made[3], dim=-1)
+    return tuple(made)
+
+
 def test_polishing_moves_both_networks_after_the_discriminator(
     packed: Path,
     heard: Path,
@@ -296,12 +343,47 @@ def test_polishing_moves_both_networks_after_the_discriminator(
         assert torch.equal(value, another.judge.state_dict()[name])
 
 
+def test_polishing_the_patient_network_leaves_the_codes_alone(
+    packed: Path,
+    heard: Path,
+    trained: Path,
+    critics: tuple[list[Path], list[Path]],
+    witnessed: list[Path],
+    whisper: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(polish, "WARM_UP", 0)
+    monkeypatch.setattr(polish, "BATCH", 2)
+    weights = heard / "content.safetensors"
+    told = packed, weights, *critics, witnessed, whisper
+    trainer = polish.Trainer(*told, tmp_path, seed=1, polished="patient")
+    trainer.resume(trained / "timbre.safetensors", None)
+    blocks = [trainer.model.blocks[0].depthwise.weight, trainer.model.blocks[-1].reduce.weight]
+    assert blocks[0][..., -timbre.AHEAD :].abs().max() == 0
+    assert blocks[1].abs().max() == 0
+    figures = [trainer.advance(10) for _ in range(2)]
+    assert np.isfinite([value for each in figures for value in each.values()]).all()
+    assert blocks[0][..., -timbre.AHEAD :].abs().min() > 0
+    assert blocks[1].abs().max() > 0
+    trainer.save()
+    before, after = (load_file(folder / "content.safetensors") for folder in (heard, tmp_path))
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    again = polish.Trainer(*told, tmp_path, seed=1, polished="patient")
+    again.resume(trained / "timbre.safetensors", None)
+    assert again.step == 2
+
+
 @pytest.mark.parametrize(("level", "look_ahead"), [(3, QUICK), (0, PATIENT)])
 def test_exported_engine_streams_what_torch_computes(
     heard: Path, trained: Path, tmp_path: Path, level: int, look_ahead: int
 ) -> None:
     weights = heard / "content.safetensors"
-    export.export(weights, trained / "timbre.safetensors", tmp_path / "weights")
+    formed = timbre.Timbre(patient=True)
+    begun = timbre.begun_with(formed, load_file(trained / "timbre.safetensors"))
+    save_file(begun, tmp_path / "patient.safetensors")
+    checkpoints = trained / "timbre.safetensors", tmp_path / "patient.safetensors"
+    export.export(weights, *checkpoints, tmp_path / "weights")
     engine = NeuralEngine(tmp_path / "weights")
     source = vowels(3, 120.0, 2.0)
     voice = engine.measure([vowels(4, 220.0, 6.0)]).voice

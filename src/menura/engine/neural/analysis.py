@@ -15,7 +15,8 @@ class NeuralAnalysis:
     """Analyses one stream in blocks of `latency.chunk` samples counted from its start."""
 
     def __init__(self, networks: Networks, latency: LatencyProfile) -> None:
-        self._sound = SourceFilterAnalysis(latency)
+        lent = networks.timbre(latency.chunk).ahead * HOP // latency.chunk
+        self._sound = SourceFilterAnalysis(latency, lent)
         # Where the features wait anyway, the network may as well hear what follows.
         enough = self._sound.delay >= latency.chunk + PATIENT * HOP
         look_ahead = PATIENT if enough else QUICK

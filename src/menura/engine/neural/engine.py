@@ -59,6 +59,7 @@ class NeuralEngine:
         """Start rendering one stream. The same seed and input give identical samples."""
         if not isinstance(voice, NeuralVoice):
             raise TypeError(f"{type(voice).__name__} is a voice of another engine")
-        mapping = NeuralMapping(self._networks, voice, settings)
+        timbre = self._networks.timbre(latency.chunk)
+        mapping = NeuralMapping(timbre, voice, settings)
         equaliser = Equaliser(voice, settings)
         return SourceFilterRendering(mapping, equaliser, settings.speed, seed, latency)

@@ -1,7 +1,8 @@
 """Turning the source's features towards a voice: the envelope by the timbre network, the rest as
 the source-filter engine does."""
 
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
+from typing import Self
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from menura.engine.neural import bands
 from menura.engine.neural.controls import controls_of, hold, steady
 from menura.engine.neural.features import NeuralFeatures
 from menura.engine.neural.mel import MEMORY_FRAMES, PEAK_DECAY, SPEECH_RANGE
-from menura.engine.neural.networks import Networks
+from menura.engine.neural.networks import TimbreNetwork
 from menura.engine.neural.voice import NeuralVoice
 from menura.engine.source_filter.mapping import (
     FULL_SIMILARITY,
@@ -27,9 +28,10 @@ from menura.engine.source_filter.statistics import LTAS_BANDS, spread_over_bins
 UNCARRIED = 0.4
 """Share of what is formed that is formed from the code alone, without seeing the source's envelope:
 more takes the source's timbre away and costs phones (measured, docs/training.md)."""
-KEPT = 0.3
-"""Share of the envelope that is the source's, at the voice's tract length and mean: words are lost
-in how sounds glide, which codes hardly say (measured, docs/training.md)."""
+KEPT, PATIENT_KEPT = 0.3, 0.2
+"""Share of the envelope that is the source's, at the voice's tract length and mean, of either
+network: words are lost in how sounds glide, which codes hardly say, and less of them where more is
+waited for (measured, docs/training.md)."""
 LIVELY = 1.06
 """Factor by which what is formed is moved away from the voice's mean: it varies less over time than
 natural speech (measured, docs/training.md)."""
@@ -42,6 +44,34 @@ _LEVEL_OFFSET = -0.06
 """Level of the bands over that of the bins, of which long-term spectra are reckoned, in nepers."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """What is known of a stretch of the source before the network has answered.
+
+    features: two rows a frame. shape: the source's bands over their level, carried: the same at the
+    voice's tract length and mean, warp: by which ratio they were moved, relative: level over the
+    speech's, found: what was looked up in the voice; frame for frame.
+    """
+
+    features: NeuralFeatures
+    shape: Array
+    carried: Array
+    warp: Array
+    relative: Array
+    found: Array
+
+    def joined(self, other: Self) -> Self:
+        """Return this stretch and the next as one."""
+        pairs = [(getattr(self, field.name), getattr(other, field.name)) for field in fields(self)]
+        features = NeuralFeatures.joined(list(pairs[0]))
+        return type(self)(features, *(np.concatenate(pair) for pair in pairs[1:]))
+
+    def __getitem__(self, frames: slice) -> Self:
+        rows = slice(*(None if end is None else 2 * end for end in (frames.start, frames.stop)))
+        rest = [getattr(self, field.name)[frames] for field in fields(self)[1:]]
+        return type(self)(self.features[rows], *rest)
+
+
 class NeuralMapping:
     """The mapping of one stream.
 
@@ -52,10 +82,11 @@ class NeuralMapping:
     kind = NeuralFeatures
 
     def __init__(
-        self, networks: Networks, voice: NeuralVoice, settings: ConversionSettings
+        self, timbre: TimbreNetwork, voice: NeuralVoice, settings: ConversionSettings
     ) -> None:
-        self._networks = networks
-        self._state = np.zeros(networks.timbre_state, np.float32)
+        self._timbre = timbre
+        self._state = np.zeros(timbre.state, np.float32)
+        self._waiting: _Heard | None = None
         self._loudness = LoudnessKeeper()
         self._choose(settings)
         self._peak = -20.0
@@ -64,6 +95,11 @@ class NeuralMapping:
         self._before: float | None = None
         self._last_f0 = 0.0
         self._adopt(voice)
+
+    @property
+    def ahead(self) -> int:
+        """Rows that `push` must have been shown beyond those that it answers for."""
+        return 2 * self._timbre.ahead
 
     def change(self, voice: Voice | None, settings: ConversionSettings | None) -> None:
         """Change voice or settings from the next block on."""
@@ -90,15 +126,15 @@ class NeuralMapping:
         self._voice = voice
         self._median = float(voice.pitch * np.log(2.0))
         means = np.append(voice.means, self._median - 5.0).astype(np.float32)
-        self._keys = self._networks.keys.run(None, {"rows": voice.rows[None]})[0]
-        self._modulation = self._networks.modulation.run(None, {"means": means[None]})[0]
+        self._keys = self._timbre.keys.run(None, {"rows": voice.rows[None]})[0]
+        self._modulation = self._timbre.modulation.run(None, {"means": means[None]})[0]
 
     def push(self, features: NeuralFeatures) -> Sound:
-        """Return the sound of a block of whole frames, row for row."""
+        """Return the sound of the whole frames that have been shown `ahead` rows ago, row for
+        row."""
         f0, periodicity = excitation(features, self._voice, self._settings)
-        envelope = features.envelope.astype(np.float32)
         frames = features[1::2]
-        source = envelope[1::2] @ bands.BANK
+        source = frames.envelope.astype(np.float32) @ bands.BANK
         level = bands.level(source)
         relative = self._relative(level)
         shape = source - level[:, None]
@@ -113,25 +149,47 @@ class NeuralMapping:
             "carried": carried[None],
             "state": self._state,
         }
-        formed, self._state = self._networks.timbre.run(None, told)
-        wanted = (1.0 - UNCARRIED) * formed[:, 0] + UNCARRIED * formed[:, 1]
+        moved, found, self._state = self._timbre.timbre.run(None, told)
+        heard = _Heard(features, shape, carried, warp, relative, found)
+        if not self.ahead:
+            return self._sound(heard, f0, periodicity, moved)
+        if self._waiting is not None:
+            heard = self._waiting.joined(heard)
+        count = len(heard.found) - self._timbre.ahead
+        self._waiting = heard[count:]
+        later = heard.features[self.ahead :]
+        heard = heard[:count]
+        # By now more is known of the speaker than when the network was asked.
+        heard = replace(heard, features=heard.features.described_by(later))
+        f0, periodicity = excitation(heard.features, self._voice, self._settings)
+        return self._sound(heard, f0, periodicity, moved[len(moved) - count :])
+
+    def _sound(self, heard: _Heard, f0: Array, periodicity: Array, moved: Array) -> Sound:
+        """Return the sound of a stretch. moved: by how much the network's two passes lie off what
+        was found in the voice, (frames, 2, 64)."""
+        features, warp = heard.features, heard.warp
+        envelope = features.envelope.astype(np.float32)
+        both = heard.found[:, None] + moved
+        wanted = (1.0 - UNCARRIED) * both[:, 0] + UNCARRIED * both[:, 1]
         centre = self._voice.means[: bands.COUNT]
         wanted = centre + np.float32(LIVELY) * (wanted - centre)
-        wanted += np.float32(KEPT) * (carried[:, : bands.COUNT] - wanted)
-        change = np.clip(wanted - bands.warped(shape, warp), -_LIMIT, _LIMIT)
+        kept = np.float32(PATIENT_KEPT if self.ahead else KEPT)
+        wanted += kept * (heard.carried[:, : bands.COUNT] - wanted)
+        change = np.clip(wanted - bands.warped(heard.shape, warp), -_LIMIT, _LIMIT)
         change[:, bands.FORMED :] = change[:, bands.FORMED - 1 : bands.FORMED]
         positions = np.arange(BINS)[None, :] / np.repeat(warp, 2)[:, None]
         formed = at_bins(envelope, positions.astype(np.float32))
         formed += np.repeat(change @ bands.SPREAD, 2, axis=0)
         # Where nobody speaks the network was taught nothing.
-        sure = np.repeat(self._reach * np.clip((relative + 7.0) / 3.0, 0.0, 1.0), 2)[:, None]
+        sure = self._reach * np.clip((heard.relative + 7.0) / 3.0, 0.0, 1.0)
+        sure = np.repeat(sure, 2)[:, None]
         if self._settings != self._usual or sure.min() < 1.0:
             plain = spectrum(features, self._voice, self._settings)
             if self._settings != self._usual:
                 formed += plain - spectrum(features, self._voice, self._usual)
             formed = (plain + sure * (formed - plain)).astype(np.float32)
-        sound = self._loudness.push(Sound(f0, periodicity, formed, formed - envelope))
-        return without_murmur(sound, features, self._voice, self._settings)
+        sound = Sound(f0, periodicity, formed, formed - envelope)
+        return without_murmur(self._loudness.push(sound), features, self._voice, self._settings)
 
     def _relative(self, level: Array) -> Array:
         """Return each frame's level over that of the speech so far, in nepers of power."""

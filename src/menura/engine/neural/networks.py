@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from menura.engine.interface import HOP
 from menura.engine.source_filter.spectrum import Array
 
 QUICK, PATIENT = 3, 16
@@ -20,22 +21,40 @@ CODE = 64
 
 
 @dataclass(frozen=True)
-class Networks:
-    """The four graphs and what else training decided.
+class TimbreNetwork:
+    """One timbre network: its graphs and what is to be known of them.
 
-    content: log-mel to codes. keys: a voice's rows to what is compared with codes. modulation: a
-    voice's means to how it steers the timbre network. timbre: codes and more to envelopes.
-    prior: mean level-free log-mel of speech, (80,).
+    keys: a voice's rows to what is compared with codes. modulation: a voice's means to how it
+    steers the network. timbre: codes and more to envelopes. ahead: frames that it has heard beyond
+    the one it tells of.
     """
 
-    content: onnxruntime.InferenceSession
     keys: onnxruntime.InferenceSession
     modulation: onnxruntime.InferenceSession
     timbre: onnxruntime.InferenceSession
+    state: tuple[int, ...]
+    ahead: int
+
+
+@dataclass(frozen=True)
+class Networks:
+    """All graphs and what else training decided.
+
+    content: log-mel to codes. quick, patient: timbre networks for where nothing may be waited for,
+    and for where it can. prior: mean level-free log-mel of speech, (80,).
+    """
+
+    content: onnxruntime.InferenceSession
+    quick: TimbreNetwork
+    patient: TimbreNetwork
     prior: Array
     content_state: tuple[int, ...]
-    timbre_state: tuple[int, ...]
     version: str
+
+    def timbre(self, chunk: int) -> TimbreNetwork:
+        """Return the timbre network for chunks of so many samples: the patient one where it waits
+        for just one of them."""
+        return self.patient if chunk == self.patient.ahead * HOP else self.quick
 
 
 def _session(path: Path) -> onnxruntime.InferenceSession:
@@ -50,14 +69,21 @@ def _session(path: Path) -> onnxruntime.InferenceSession:
 def load_networks(folder: Path) -> Networks:
     """Return the networks of a folder that `training/export.py` wrote."""
     facts: dict[str, Any] = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    timbres = {
+        name: TimbreNetwork(
+            keys=_session(folder / f"{name}_keys.onnx"),
+            modulation=_session(folder / f"{name}_modulation.onnx"),
+            timbre=_session(folder / f"{name}_timbre.onnx"),
+            state=tuple(facts[name]["state"]),
+            ahead=int(facts[name]["ahead"]),
+        )
+        for name in ("quick", "patient")
+    }
     return Networks(
         content=_session(folder / "content.onnx"),
-        keys=_session(folder / "keys.onnx"),
-        modulation=_session(folder / "modulation.onnx"),
-        timbre=_session(folder / "timbre.onnx"),
+        **timbres,
         prior=np.asarray(facts["prior"], np.float32),
         content_state=tuple(facts["content_state"]),
-        timbre_state=tuple(facts["timbre_state"]),
         version=str(facts["version"]),
     )
 

@@ -30,19 +30,23 @@ def cleaned(samples: Samples) -> Array:
 
 
 class SourceFilterAnalysis:
-    """Analyses one stream in blocks of `latency.chunk` samples counted from its start."""
+    """Analyses one stream in blocks of `latency.chunk` samples counted from its start.
 
-    def __init__(self, latency: LatencyProfile) -> None:
+    lent: blocks of the level's settling that the mapping waits itself, and so need not be waited
+    for here.
+    """
+
+    def __init__(self, latency: LatencyProfile, lent: int = 0) -> None:
         self._chunk = latency.chunk
         self._look_ahead = latency.look_ahead
-        self._held_back = latency.look_ahead + SETTLING[latency.level] * latency.chunk
+        self._settling = SETTLING[latency.level] - lent
+        self._held_back = latency.look_ahead + self._settling * latency.chunk
         self._instants = latency.chunk // STEP
         self._tracker = pitch.PitchTracker(
             self._instants, (latency.look_ahead - pitch.REACH) // STEP
         )
         self._statistics = SpeakerStatistics()
-        self._settling = SETTLING[latency.level]
-        self._expected = Settling(self._settling * self._instants)
+        self._expected = Settling(SETTLING[latency.level] * self._instants)
         self._waiting: deque[tuple[Array, Array, Array, Array]] = deque()
         self._pending = np.zeros(0, dtype=np.float32)
         self._history = np.zeros(latency.look_ahead + 2 * _REACH, dtype=np.float32)

@@ -1,7 +1,7 @@
 """What the analysis tells the rendering about the source."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Self
 
 import numpy as np
@@ -37,6 +37,16 @@ class SourceFilterFeatures:
     tract: Array
     breath: Array
     timbre: HalfArray
+
+    def described_by(self, later: Self) -> Self:
+        """Return the same stretch with what is known of the speaker as many rows later."""
+        return replace(
+            self,
+            pitch=later.pitch,
+            tract=later.tract,
+            breath=later.breath,
+            timbre=later.timbre,
+        )
 
     @property
     def frames(self) -> int:

@@ -88,7 +88,7 @@ def _pitch(
     """Move the median, scale the excursions around it; unvoiced instants stay unvoiced."""
     voiced = features.f0 > 0
     medians, spreads = features.pitch[voiced].T
-    usual = np.clip(voice.spread / spreads, 0.7, 1.4) ** (0.5 * towards)
+    usual = np.clip(voice.spread / spreads, 0.6, 1.6) ** towards
     scale = usual * 2.0 ** (0.8 * (0.5 - settings.stability)) * (1.0 + 0.3 * settings.style)
     goal = medians + _moved(medians, voice, settings)
     f0 = np.zeros_like(features.f0)
@@ -207,6 +207,7 @@ class SourceFilterMapping:
     """
 
     kind = SourceFilterFeatures
+    ahead = 0
 
     def __init__(self, voice: SourceFilterVoice, settings: ConversionSettings) -> None:
         self._voice = voice

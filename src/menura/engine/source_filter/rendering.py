@@ -41,8 +41,14 @@ class Mapping(Protocol):
         """The features it reads."""
         ...
 
+    @property
+    def ahead(self) -> int:
+        """Rows that it must have been shown beyond those that it answers for."""
+        ...
+
     def push(self, features: Any) -> Sound:
-        """Return the sound of a block of features, row for row."""
+        """Return the sound of a block of features, row for row, `ahead` rows late: of the first
+        block, without its last `ahead` rows."""
         ...
 
     def change(self, voice: Voice | None, settings: ConversionSettings | None) -> None:
@@ -118,14 +124,15 @@ class SourceFilterRendering:
         self._level = _Level()
         self._rows = self._kind.silence()
         self._first = -1
-        self._next = 0
+        self._next = self._shown = 0
         self._skip = STEP + PRE
         self._given = 0
 
     @property
     def delay(self) -> int:
         """Samples held back between a frame's arrival and its last sample's departure."""
-        return STEP + PRE + (0 if self._speed == 1.0 else self._instants * STEP)
+        behind = self._mapping.ahead + (0 if self._speed == 1.0 else self._instants)
+        return STEP + PRE + behind * STEP
 
     def push(self, features: Features) -> Samples:
         """Take features in and return the samples that have become final."""
@@ -133,7 +140,7 @@ class SourceFilterRendering:
             raise TypeError(f"{type(features).__name__} comes from another engine's analysis")
         self._rows = self._kind.joined([self._rows, features])
         parts = [np.zeros(0, dtype=np.float32)]
-        while self._first + len(self._rows.f0) > np.ceil(self._positions()[-1]):
+        while self._first + len(self._rows.f0) > np.ceil(self._wanted()[-1]):
             parts.append(self._block())
         out = np.concatenate(parts)
         self._given += len(out)
@@ -155,17 +162,20 @@ class SourceFilterRendering:
         self._mapping.change(voice, settings)
         self._equaliser.change(voice, settings)
 
-    def _positions(self) -> NDArray[np.float64]:
-        return (self._next + np.arange(self._block_length, dtype=np.float64)) * self._speed
+    def _wanted(self) -> NDArray[np.float64]:
+        """Return the positions that the mapping is to be shown for the next block."""
+        end = self._next + self._block_length + self._mapping.ahead
+        return np.arange(self._shown, end, dtype=np.float64) * self._speed
 
     def _block(self) -> Samples:
-        positions = self._positions()
-        offsets = positions - self._first
+        offsets = self._wanted() - self._first
+        self._shown += len(offsets)
         if self._speed == 1.0:
-            shown = self._rows[int(offsets[0]) : int(offsets[0]) + self._block_length]
+            shown = self._rows[int(offsets[0]) : int(offsets[0]) + len(offsets)]
         else:
             shown = _between(self._rows, offsets)
-        starts = np.rint(offsets * STEP).astype(np.intp) - STEP
+        instants = self._next + np.arange(self._block_length)
+        starts = np.rint((instants * self._speed - self._first) * STEP).astype(np.intp) - STEP
         grains = windows(self._rows.samples.ravel(), 2 * STEP)[starts]
         sound = self._mapping.push(shown)
         gains = self._equaliser.gains(self._block_length) + self._level.gain

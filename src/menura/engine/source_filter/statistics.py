@@ -22,8 +22,8 @@ _PITCH_GRID = np.arange(np.log2(50.0), np.log2(900.0), 1 / 48)
 _PRIOR_WEIGHT = 24.0
 """Voiced instants (5 ms) that the prior counts for. Medians of speakers lie 5 semitones apart, a
 first syllable 3 from its speaker's, and 60 instants say about the same: 60 * 3**2 / 5**2 = 22."""
-_SPREAD_WEIGHT = 300.0
-"""Voiced instants that the prior counts for where a stream's melody is scaled: 1.5 s. A spread told
+_SPREAD_WEIGHT = 900.0
+"""Voiced instants that the prior counts for where a stream's melody is scaled: 4.5 s. A spread told
 from one phrase says little, and a scale that changes bends the melody."""
 _MEMORY = 6_000.0
 """Voiced instants after which a speaker is forgotten: 30 s of voice."""
