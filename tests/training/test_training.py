@@ -6,6 +6,7 @@ import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -306,21 +307,24 @@ def asked_of_timbre(frames: int) -> tuple[torch.Tensor, ...]:
     return tuple(made)
 
 
-def test_polishing_moves_both_networks_after_the_discriminator(
+@pytest.fixture
+def told(
     packed: Path,
     heard: Path,
-    trained: Path,
     critics: tuple[list[Path], list[Path]],
     witnessed: list[Path],
     whisper: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+) -> tuple[Any, ...]:
+    """What a polish is told of: pack, codes and everything that judges."""
+    return packed, heard / "content.safetensors", *critics, witnessed, whisper
+
+
+def test_polishing_moves_both_networks_after_the_discriminator(
+    told: tuple[Any, ...], trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(polish, "WARM_UP", 1)
     monkeypatch.setattr(polish, "BATCH", 2)
     monkeypatch.setattr(polish, "REFRESH", 2)
-    weights = heard / "content.safetensors"
-    told = packed, weights, *critics, witnessed, whisper
     trainer = polish.Trainer(*told, tmp_path, seed=1)
     trainer.resume(trained / "timbre.safetensors", None)
     ends = [trainer.model.leave.weight, trainer.content.leave.weight]
@@ -344,19 +348,14 @@ def test_polishing_moves_both_networks_after_the_discriminator(
 
 
 def test_polishing_the_patient_network_leaves_the_codes_alone(
-    packed: Path,
+    told: tuple[Any, ...],
     heard: Path,
     trained: Path,
-    critics: tuple[list[Path], list[Path]],
-    witnessed: list[Path],
-    whisper: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(polish, "WARM_UP", 0)
     monkeypatch.setattr(polish, "BATCH", 2)
-    weights = heard / "content.safetensors"
-    told = packed, weights, *critics, witnessed, whisper
     trainer = polish.Trainer(*told, tmp_path, seed=1, polished="patient")
     trainer.resume(trained / "timbre.safetensors", None)
     blocks = [trainer.model.blocks[0].depthwise.weight, trainer.model.blocks[-1].reduce.weight]
