@@ -27,7 +27,7 @@ START = {
 @pytest.fixture
 def impatient(server):
     """A server that asks every second whether its clients are there."""
-    return server(serving={"ws": PatientWebSocket, "ws_ping_interval": 1, "ws_ping_timeout": 1.7})
+    return server(serving={"ws": PatientWebSocket, "ws_ping_interval": 1, "ws_ping_timeout": 3})
 
 
 def open_socket(server):
