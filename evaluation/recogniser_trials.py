@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pyworld
 from rich.progress import track
 
 from evaluation import world
@@ -40,7 +39,7 @@ def turned(samples: Samples) -> Samples:
 def vocoded(samples: Samples, factor: float = 1.0) -> Samples:
     """Return what WORLD makes of its own analysis, with F0 times a factor."""
     f0, envelope, aperiodicity = world.analyse(samples)
-    made = pyworld.synthesize(f0 * factor, np.exp(envelope), aperiodicity, CORPUS_RATE)
+    made = world.pyworld.synthesize(f0 * factor, np.exp(envelope), aperiodicity, CORPUS_RATE)
     made = made[: len(samples)].astype(np.float32)
     return np.pad(made, (0, len(samples) - len(made)))
 

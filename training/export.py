@@ -360,8 +360,8 @@ def write_timbre(formed: Timbre, folder: Path, name: str, time: int) -> dict[str
         ["moved", "found", "next"],
         ["code", "carried", "controls"],
     )
-    rows_shape = torch.randn(1, ROWS, CODE + 1)
-    write(KeysGraph(formed), folder / f"{name}_keys.onnx", {"rows": rows_shape}, ["keys"], [])
+    asked = {"rows": torch.randn(1, ROWS, CODE + 1)}
+    write(KeysGraph(formed), folder / f"{name}_keys.onnx", asked, ["keys"], [])
     means = {"means": torch.randn(1, 2 * bands.COUNT + 1)}
     write(ModulationGraph(formed), folder / f"{name}_modulation.onnx", means, ["modulation"], [])
     return {"state": state, "ahead": formed.ahead}

@@ -202,7 +202,6 @@ def test_hours_leave_no_drift(engine, man, woman_voice):
     assert max(weights[0][0], weights[1]) < 7_000
     rendering._next += 720_000 * 2
     rendering._first += 720_000 * 2
-    rendering._shown += 720_000 * 2
     long = np.concatenate([rendering.push(block), rendering.push(block)])
     fresh = engine.rendering(woman_voice, ConversionSettings(), 1, latency)
     first = np.concatenate([fresh.push(block), fresh.push(block)])

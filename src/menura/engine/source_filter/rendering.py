@@ -124,7 +124,7 @@ class SourceFilterRendering:
         self._level = _Level()
         self._rows = self._kind.silence()
         self._first = -1
-        self._next = self._shown = 0
+        self._next = 0
         self._skip = STEP + PRE
         self._given = 0
 
@@ -164,12 +164,13 @@ class SourceFilterRendering:
 
     def _wanted(self) -> NDArray[np.float64]:
         """Return the positions that the mapping is to be shown for the next block."""
-        end = self._next + self._block_length + self._mapping.ahead
-        return np.arange(self._shown, end, dtype=np.float64) * self._speed
+        ahead = self._mapping.ahead
+        begin = self._next + ahead if self._next else 0
+        end = self._next + self._block_length + ahead
+        return np.arange(begin, end, dtype=np.float64) * self._speed
 
     def _block(self) -> Samples:
         offsets = self._wanted() - self._first
-        self._shown += len(offsets)
         if self._speed == 1.0:
             shown = self._rows[int(offsets[0]) : int(offsets[0]) + len(offsets)]
         else:
