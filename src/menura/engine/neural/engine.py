@@ -18,6 +18,10 @@ from menura.engine.neural.voice import VERSION, NeuralVoice
 from menura.engine.source_filter.equaliser import Equaliser
 from menura.engine.source_filter.rendering import SourceFilterRendering
 
+EQUALISER_PRIOR = 350.0
+"""Loud frames that the equaliser takes to half of its way: the envelopes it finds are the voice's
+already, and what it does to single sounds costs naturalness (measured, docs/training.md)."""
+
 
 class NeuralEngine:
     """A zero-shot converter trained for this project; see docs/model-card.md.
@@ -61,5 +65,5 @@ class NeuralEngine:
             raise TypeError(f"{type(voice).__name__} is a voice of another engine")
         timbre = self._networks.timbre(latency.chunk)
         mapping = NeuralMapping(timbre, voice, settings)
-        equaliser = Equaliser(voice, settings)
+        equaliser = Equaliser(voice, settings, EQUALISER_PRIOR)
         return SourceFilterRendering(mapping, equaliser, settings.speed, seed, latency)

@@ -28,11 +28,11 @@ from menura.engine.source_filter.statistics import LTAS_BANDS, spread_over_bins
 UNCARRIED = 0.4
 """Share of what is formed that is formed from the code alone, without seeing the source's envelope:
 more takes the source's timbre away and costs phones (measured, docs/training.md)."""
-KEPT, PATIENT_KEPT = 0.3, 0.2
+KEPT, PATIENT_KEPT = 0.25, 0.15
 """Share of the envelope that is the source's, at the voice's tract length and mean, of either
 network: words are lost in how sounds glide, which codes hardly say, and less of them where more is
 waited for (measured, docs/training.md)."""
-LIVELY = 1.06
+LIVELY = 1.12
 """Factor by which what is formed is moved away from the voice's mean: it varies less over time than
 natural speech (measured, docs/training.md)."""
 _LIMIT = 4.5
@@ -94,6 +94,7 @@ class NeuralMapping:
         self._heard = 0.0
         self._before: float | None = None
         self._last_f0 = 0.0
+        self._last_change: Array | None = None
         self._adopt(voice)
 
     @property
@@ -179,7 +180,7 @@ class NeuralMapping:
         change[:, bands.FORMED :] = change[:, bands.FORMED - 1 : bands.FORMED]
         positions = np.arange(BINS)[None, :] / np.repeat(warp, 2)[:, None]
         formed = at_bins(envelope, positions.astype(np.float32))
-        formed += np.repeat(change @ bands.SPREAD, 2, axis=0)
+        formed += self._between(change) @ bands.SPREAD
         # Where nobody speaks the network was taught nothing.
         sure = self._reach * np.clip((heard.relative + 7.0) / 3.0, 0.0, 1.0)
         sure = np.repeat(sure, 2)[:, None]
@@ -190,6 +191,14 @@ class NeuralMapping:
             formed = (plain + sure * (formed - plain)).astype(np.float32)
         sound = Sound(f0, periodicity, formed, formed - envelope)
         return without_murmur(self._loudness.push(sound), features, self._voice, self._settings)
+
+    def _between(self, change: Array) -> Array:
+        """Return what is changed per frame for both rows of each: the second is the one that the
+        network saw, the first lies midway between two that it saw."""
+        first = change[:1] if self._last_change is None else self._last_change
+        before = np.concatenate((first, change[:-1]))
+        self._last_change = change[-1:]
+        return np.stack((0.5 * (before + change), change), axis=1).reshape(-1, bands.COUNT)
 
     def _relative(self, level: Array) -> Array:
         """Return each frame's level over that of the speech so far, in nepers of power."""

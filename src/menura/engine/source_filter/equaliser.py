@@ -21,7 +21,7 @@ _LOUD = 5.5
 """Nepers of power under the running peak at which a frame no longer counts."""
 _PEAK_DECAY = 0.004
 """Decay of the peak in nepers per frame."""
-_PRIOR_FRAMES = 50.0
+PRIOR_FRAMES = 50.0
 """Loud frames that "no difference" counts for: fewer follow single sounds, and cost phones."""
 _MEMORY = 1_500.0
 """Loud frames after which one is forgotten: 15 s of speech."""
@@ -74,9 +74,16 @@ class Equaliser:
     """The equaliser of one stream.
 
     It acts as far as `similarity_boost` reaches, and only with `use_speaker_boost`.
+    prior_frames: loud frames that "no difference" counts for.
     """
 
-    def __init__(self, voice: SourceFilterVoice, settings: ConversionSettings) -> None:
+    def __init__(
+        self,
+        voice: SourceFilterVoice,
+        settings: ConversionSettings,
+        prior_frames: float = PRIOR_FRAMES,
+    ) -> None:
+        self._prior_frames = prior_frames
         self._tail = np.zeros(0, dtype=np.float32)
         self._peak = -np.inf
         self._gain = np.zeros(SPECTRUM_BANDS)
@@ -138,7 +145,7 @@ class Equaliser:
         heard = np.stack([self._logs / self._count, _level_free(np.log(self._power))])
         apart = (self._wanted - heard).mean(axis=0)
         apart[self._edge :] = apart[max(0, self._edge - 1)]
-        apart *= self._reach * self._count / (self._count + _PRIOR_FRAMES)
+        apart *= self._reach * self._count / (self._count + self._prior_frames)
         gain = np.clip(apart, -_MOST_CUT, _MOST_LIFT)
         # As loud as before, over all that was heard.
         self._gain = gain - np.log((self._power * np.exp(gain)).sum() / self._power.sum())
