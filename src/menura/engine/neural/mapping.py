@@ -32,7 +32,7 @@ KEPT, PATIENT_KEPT = 0.25, 0.15
 """Share of the envelope that is the source's, at the voice's tract length and mean, of either
 network: words are lost in how sounds glide, which codes hardly say, and less of them where more is
 waited for (measured, docs/training.md)."""
-LIVELY = 1.12
+LIVELY = 1.06
 """Factor by which what is formed is moved away from the voice's mean: it varies less over time than
 natural speech (measured, docs/training.md)."""
 _LIMIT = 4.5
