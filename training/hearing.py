@@ -8,7 +8,9 @@ along the directions that tell sounds apart (`lessons.py`), has moved from what 
 source, as a share of that answer's power; and how many of its words differ. The networks have
 learnt from this very recogniser, so it compares settings and engines; it does not judge them. A
 phone recogniser that taught them nothing (package `hama`, a CTC network of 4.7 MB in its wheel,
-Apache 2.0) does: the edit distance between the phones of source and result.
+Apache 2.0) does: the edit distance between the phones of source and result. Beside them stand what
+the judging suite says of likeness (Resemblyzer) and naturalness (DistillMOS). Settings are compared
+on these pairs; the judging pairs are for what was chosen.
 """
 
 import argparse
@@ -21,8 +23,10 @@ import numpy as np
 import torch
 from evaluation.converters import converter
 from evaluation.ctc_phones import ctc_phones_of
+from evaluation.naturalness import distillmos
 from evaluation.pairs import Pair, target_of
 from evaluation.recogniser import error_rate
+from evaluation.resemblance import resemblyzer_vector, similarity
 from numpy.typing import NDArray
 from rich.progress import track
 
@@ -128,7 +132,7 @@ def main() -> None:
         mapping.KEPT = mapping.PATIENT_KEPT = arguments.kept
     directions = directions_of(arguments.pack)
     teacher, engine = Teacher(arguments.model), converter(arguments.engine, arguments.level)
-    missed, errors, phones = [], [], []
+    missed, errors, phones, likeness, natural = [], [], [], [], []
     for pair in track(held_out_pairs(arguments.pack), "hearing"):
         result = engine.convert(pair)
         (before, said), (after, heard) = (
@@ -139,9 +143,16 @@ def main() -> None:
         errors.append(error_rate(words_of(said), words_of(heard)))
         there, here = (ctc_phones_of(wave) for wave in (pair.source, result))
         phones.append(error_rate(there, here))
+        made, *people = (
+            resemblyzer_vector(wave) for wave in (result, pair.target.judged, pair.source)
+        )
+        likeness.append([similarity(made, person) for person in people])
+        natural.append(distillmos(result))
+    target, source = np.mean(likeness, axis=0)
     print(
         f"{engine.name}: lost {np.mean(missed):.3f}, words {np.nanmean(errors):.3f},"
-        f" phones {np.mean(phones):.3f}"
+        f" phones {np.mean(phones):.3f}, to target {target:.3f}, to source {source:.3f},"
+        f" DistillMOS {np.mean(natural):.2f}"
     )
 
 

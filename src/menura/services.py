@@ -13,10 +13,11 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from menura.accounts import Accounts
 from menura.conversion.service import ConversionService
 from menura.engine.registry import engine_for
+from menura.errors import ModelNotFound, UnsupportedModel
 from menura.history import History
 from menura.live.service import LiveService
 from menura.settings import Settings
-from menura.storage.database import Database, SoleProcess, database_url
+from menura.storage.database import SQLITE_FILE, Database, SoleProcess, database_url
 from menura.storage.objects import Objects
 from menura.storage.sweep import sweep
 from menura.voices.store import VoiceStore
@@ -54,6 +55,11 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
 
     Raises CannotOpenError, and ValueError when the settings contradict each other.
     """
+    try:
+        # Building an engine takes a while, and the first request should not.
+        await asyncio.to_thread(engine_for, settings.default_model)
+    except (ModelNotFound, UnsupportedModel) as error:
+        raise CannotOpenError(f"default_model cannot be used: {error.message}") from None
     async with AsyncExitStack() as stack:
         with _named("data folder", str(settings.data)):
             settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -61,7 +67,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         stack.callback(folder.release)
         # The lock speaks for this data folder only, not for a shared database or bucket.
         alone = folder.alone and settings.database_url is None and settings.objects_url is None
-        with _named("database", settings.database_url or str(settings.data / "menura.db")):
+        with _named("database", settings.database_url or str(settings.data / SQLITE_FILE)):
             database = Database(database_url(settings))
             stack.push_async_callback(database.close)
             await database.open()
@@ -79,8 +85,6 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         history = History(database, objects, accounts.credits)
         live = LiveService(conversion.cores, accounts, history)
         stack.push_async_callback(live.close)
-        # Building an engine takes a while, and the first request should not.
-        await asyncio.to_thread(engine_for, settings.default_model)
         folder.share()
         yield Services(
             settings=settings,

@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import (
@@ -67,10 +68,16 @@ class Settings(BaseSettings):
     """The settings of one server process. Each field's description is its documentation."""
 
     model_config = SettingsConfigDict(
-        env_prefix="MENURA_", env_nested_delimiter="__", extra="ignore", frozen=True
+        env_prefix="MENURA_",
+        env_nested_delimiter="__",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
     )
 
-    host: str = Field("127.0.0.1", description="Address to listen on; loopback unless changed.")
+    host: str = Field(
+        "127.0.0.1", min_length=1, description="Address to listen on; loopback unless changed."
+    )
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
     data: Path = Field(
         default_factory=default_data_folder,
@@ -151,6 +158,20 @@ class Settings(BaseSettings):
         "eleven_english_sts_v2", description="Model used when a request names none."
     )
 
+    @field_validator("data", "ssl_certfile", "ssl_keyfile")
+    @classmethod
+    def _of_home(cls, given: Path | None) -> Path | None:
+        return given and given.expanduser()
+
+    @field_validator("base_url")
+    @classmethod
+    def _an_address(cls, given: str | None) -> str | None:
+        if given is not None:
+            parts = urlsplit(given)
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                raise ValueError("it must begin with http:// or https:// and name a host")
+        return given
+
     @field_validator("trusted_proxies")
     @classmethod
     def _addresses(cls, given: str) -> str:
@@ -194,7 +215,7 @@ class Settings(BaseSettings):
         named = os.environ.get("MENURA_CONFIG")
         given = init_settings().get("data")
         folder = Path(given or os.environ.get("MENURA_DATA") or default_data_folder())
-        path = Path(named) if named else folder / "menura.toml"
+        path = Path(named) if named else folder.expanduser() / "menura.toml"
         if named and not path.is_file():
             raise UnreadableSettingsError(f"MENURA_CONFIG names {named!r}, which is no file.")
         try:

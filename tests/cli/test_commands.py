@@ -3,14 +3,18 @@
 import os
 import re
 import signal
+import socket
+import sqlite3
 import stat
 import subprocess
 import sys
 import time
+import wave
 from pathlib import Path
 
 import av
 import httpx
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -85,6 +89,72 @@ def test_what_cannot_be_done_is_said_in_a_sentence_and_keeps_the_old_file(data, 
         assert "Traceback" not in failed.stderr
 
 
+def test_an_interrupted_conversion_stops_and_keeps_the_old_file(data, tmp_path):
+    long, target = tmp_path / "long.wav", tmp_path / "out.mp3"
+    target.write_bytes(b"precious")
+    with wave.open(str(long), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        noise = np.random.default_rng(1).integers(-3_000, 3_000, 16_000 * 1_200)
+        file.writeframes(noise.astype("<i2").tobytes())
+    for sent in (signal.SIGINT, signal.SIGTERM):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "menura.cli", "convert", long, "--voice", "Wren", "-o", target],
+            env={**os.environ, "MENURA_DATA": str(data)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        while not list(tmp_path.glob(".*.part")):
+            assert process.poll() is None
+            time.sleep(0.02)
+        time.sleep(0.5)
+        process.send_signal(sent)
+        _, told = process.communicate(timeout=30)
+        assert process.returncode == 130
+        assert "Stopped." in told
+        assert "Traceback" not in told
+        assert target.read_bytes() == b"precious"
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["long.wav", "out.mp3"]
+
+
+def test_what_the_output_is_stays_what_it_is(data, tmp_path):
+    def converted(output, *flags):
+        words = ("convert", SPEECH, "--voice", "Wren", "--seed", 1, "-o", output, *flags)
+        return menura(*words, data=data)
+
+    real, link, part = (tmp_path / name for name in ("real.wav", "link.wav", "real.wav.part"))
+    real.write_bytes(b"old")
+    real.chmod(0o600)
+    link.symlink_to(real)
+    part.write_bytes(b"somebody's own")
+    assert converted(link).returncode == 0
+    assert link.is_symlink()
+    assert stat.S_IMODE(real.stat().st_mode) == 0o600
+    assert decoded_seconds(real) > 2
+    assert part.read_bytes() == b"somebody's own"
+
+    pipe = tmp_path / "pipe.wav"
+    os.mkfifo(pipe)
+    read = tmp_path / "read"
+    with read.open("wb") as copy, subprocess.Popen(["cat", pipe], stdout=copy):
+        assert converted(pipe).returncode == 0
+    assert read.read_bytes() == real.read_bytes()
+    assert pipe.is_fifo()
+
+    words = ("convert", SPEECH, "--voice", "Wren", "--seed", 1, "-o", "-", "--format", "wav_44100")
+    printed = subprocess.run(
+        [sys.executable, "-m", "menura.cli", *map(str, words)],
+        env={**os.environ, "MENURA_DATA": str(data)},
+        capture_output=True,
+        check=True,
+        cwd=tmp_path,
+    )
+    assert printed.stdout == real.read_bytes()
+
+    folder = converted(tmp_path, "--format", "wav_44100")
+    assert folder.returncode == 2
+    assert "is a folder" in " ".join(folder.stderr.split())
+
+
 def test_voices_are_added_shown_and_removed(data):
     refused = menura("voices", "add", "Mine", SPEECH, "--no-consent", data=data)
     assert refused.returncode == 1
@@ -115,6 +185,19 @@ def test_keys_are_created_listed_and_revoked(data):
     wrong = menura("keys", "create", "x", "--permission", "fly", data=data)
     assert wrong.returncode == 1
     assert "fly" in wrong.stderr
+    for limit in (("--days", 99_999_999_999_999), ("--credits", 10**20)):
+        far = menura("keys", "create", "x", *limit, data=data)
+        assert far.returncode == 2
+        assert f"'{limit[0]}': Input should be less than or equal to" in far.stderr
+
+
+def test_a_key_that_expires_after_all_calendars_is_listed(tmp_path):
+    assert menura("keys", "create", "far", "--days", 1, data=tmp_path).returncode == 0
+    with sqlite3.connect(tmp_path / "menura.db") as database:
+        database.execute("UPDATE api_keys SET expires_at = ? WHERE name = 'far'", (2**62,))
+    listed = menura("keys", "list", data=tmp_path)
+    assert listed.returncode == 0, listed.stderr
+    assert "far" in listed.stdout
 
 
 def test_the_doctor_looks_and_a_bad_setting_is_named(data):
@@ -164,6 +247,54 @@ def test_serve_prints_the_key_once_and_lines_that_work(tmp_path):
         _stop(second)
 
 
+def test_serve_refuses_a_taken_port_before_it_makes_a_key(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused = menura("serve", "--port", port, data=tmp_path / "data")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(f"Cannot listen on 127.0.0.1:{port}: ")
+    assert refused.stderr.count("\n") == 1
+    assert not (tmp_path / "data").exists()
+
+
+def test_serve_and_doctor_tell_when_the_key_file_holds_no_valid_key(tmp_path):
+    listed = menura("keys", "list", data=tmp_path).stdout
+    key_id = next(line for line in listed.splitlines() if "local" in line).split()[1]
+    assert "admits its holder" in menura("doctor", data=tmp_path).stdout
+    assert menura("keys", "revoke", key_id, data=tmp_path).returncode == 0
+    report = menura("doctor", data=tmp_path)
+    assert report.returncode == 1
+    assert "revoked or expired" in report.stdout
+    (tmp_path / "api_key").unlink()
+    assert menura("doctor", data=tmp_path).returncode == 0
+    server = _serve(tmp_path)
+    try:
+        lines = _until_curl(server)
+    finally:
+        _stop(server)
+    assert "holds no key that is valid; make one with: menura keys create" in lines
+    assert "$(cat" not in lines
+
+
+def test_the_database_is_private_in_a_folder_that_others_may_enter(tmp_path):
+    tmp_path.chmod(0o755)
+    assert menura("doctor", data=tmp_path).returncode == 0
+    database = tmp_path / "menura.db"
+    assert stat.S_IMODE(database.stat().st_mode) == 0o600
+    database.chmod(0o644)
+    report = menura("doctor", data=tmp_path)
+    assert report.returncode == 1
+    assert "others may read" in report.stdout
+
+
+def test_an_empty_variable_is_none_and_a_tilde_is_the_home(tmp_path):
+    empty = {f"MENURA_{name}": "" for name in ("HOST", "CORES", "MAX_SECONDS", "DATABASE_URL")}
+    report = menura("doctor", data="~/voices", HOME=str(tmp_path), **empty)
+    assert report.returncode == 0, report.stdout
+    assert "127.0.0.1:8000" in report.stdout
+    assert (tmp_path / "voices" / "menura.db").is_file()
+
+
 def test_settings_come_from_flag_then_environment_then_file(tmp_path):
     data = tmp_path / "data"
     data.mkdir()
@@ -190,6 +321,8 @@ def test_serve_tells_the_public_address_without_a_double_slash(tmp_path):
     try:
         lines = _until_curl(server)
         assert "https://voice.example.org/menura/#key=" in lines
+        own = re.search(r"listens on (\S+), known as https://voice", lines).group(1)
+        assert httpx.get(f"{own}/health").status_code == 200
         assert "https://voice.example.org/menura/v1/" in lines
     finally:
         _stop(server)
@@ -318,6 +451,9 @@ def test_the_settings_file_of_a_folder_that_a_flag_names(tmp_path, data):
         ("", {"MENURA_DEFAULT_TIER": "zzz"}, "default_tier is 'zzz'"),
         ("", {"MENURA_CONFIG": "/nowhere/at/all"}, "which is no file"),
         ("", {"MENURA_SSL_CERTFILE": "/nowhere/at/all"}, "ssl_certfile names '/nowhere/at/all'"),
+        ("", {"MENURA_TIERS": "x"}, '"tiers"'),
+        ("host = ''", {}, "host = ''"),
+        ("", {"MENURA_BASE_URL": "nonsense"}, "base_url = 'nonsense'"),
     ],
 )
 def test_wrong_settings_are_said_in_one_line(tmp_path, toml, environment, complaint):
@@ -353,6 +489,7 @@ def test_a_certificate_that_cannot_be_used_is_named(tmp_path, files, named):
         ({"DATABASE_URL": "postgresql://me:hidden@127.0.0.1:1/x"}, "postgresql://127.0.0.1:1/x"),
         ({"DATABASE_URL": "nosuch://me:hidden@127.0.0.1/x"}, "nosuch://127.0.0.1/x"),
         ({"OBJECTS_URL": "nosuch://me:hidden@place/x?key=hidden"}, "nosuch://place/x"),
+        ({"DEFAULT_MODEL": "nope"}, "default_model cannot be used: A model with id 'nope'"),
     ],
 )
 def test_what_cannot_be_opened_is_said_in_one_line(tmp_path, environment, named):

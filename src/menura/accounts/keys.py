@@ -26,6 +26,8 @@ PREFIX = "sk_"
 HINT_LENGTH = len(PREFIX) + 5
 MAX_NAME = 200
 MAX_SECRET = 256
+MOST_CREDITS = 2**53
+"""Largest limit of a key: what JSON's readers count exactly."""
 
 
 @dataclass(frozen=True, slots=True)

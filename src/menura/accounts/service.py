@@ -12,6 +12,7 @@ from menura.accounts.leases import Leases
 from menura.accounts.principal import Principal
 from menura.accounts.tokens import Tokens
 from menura.accounts.usage import Usage
+from menura.errors import MenuraError
 from menura.ids import new_id
 from menura.settings import Settings
 from menura.storage.database import Database
@@ -60,6 +61,15 @@ class Accounts:
                 select(Account).order_by(Account.created_at, Account.account_id).limit(1)
             )
             return rows.one()
+
+    async def key_file_works(self) -> bool:
+        """Return whether the data folder's key file holds a key that still admits its holder."""
+        try:
+            secret = (self._settings.data / KEY_FILE).read_text(encoding="utf-8").strip()
+            await self.keys.authenticate(secret)
+        except (OSError, UnicodeDecodeError, MenuraError):
+            return False
+        return True
 
     async def account(self, principal: Principal) -> Account:
         """Return the caller's account."""

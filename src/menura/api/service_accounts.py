@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from menura.accounts import Principal
-from menura.accounts.keys import check_addresses, check_name, check_permissions
+from menura.accounts.keys import MOST_CREDITS, check_addresses, check_name, check_permissions
 from menura.api.auth import permitted, services_of
 from menura.api.bounded import BoundedRoute
 from menura.api.errors import refusals
@@ -32,7 +32,7 @@ CLEAR = "clear"
 Reader = Annotated[Principal, permitted("workspace_read")]
 Writer = Annotated[Principal, permitted("workspace_write")]
 
-Limit = Annotated[int, Field(ge=0, le=2**53)]
+Limit = Annotated[int, Field(ge=0, le=MOST_CREDITS)]
 Concurrency = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Permissions = list[str] | Literal["all"]
 

@@ -1,9 +1,14 @@
 """`menura convert`: change the voice of a file without a server."""
 
+import asyncio
 import os
 import secrets
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import typer
 from rich.progress import (
@@ -51,6 +56,32 @@ def output_format(name: str | None, output: Path) -> OutputFormat:
     return found
 
 
+@contextmanager
+def written(output: Path) -> Iterator[BinaryIO]:
+    """Lend a file whose bytes replace those at `output` once the block has ended without an error.
+
+    `-` is the standard output. Links are followed; what is no regular file is written to directly.
+    """
+    if output == Path("-"):
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    place = output.resolve()
+    if place.exists() and not place.is_file():
+        with place.open("wb") as writer:
+            yield writer
+        return
+    aside = place.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        with aside.open("xb") as writer:
+            yield writer
+        if place.exists():
+            shutil.copymode(place, aside)
+        os.replace(aside, place)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
 async def _convert(
     settings: Settings,
     source: Path,
@@ -73,32 +104,35 @@ async def _convert(
             settings=asked.over(voice.effective_settings).decided(),
             seed=seed,
         )
-        # What is there stays until the new file is whole.
-        aside = output.with_name(output.name + ".part")
-        try:
-            with (
-                Progress(
-                    TextColumn("{task.description}", markup=False),
-                    BarColumn(),
-                    TaskProgressColumn(),
-                    TimeRemainingColumn(),
-                    console=complaints,
-                    transient=True,
-                ) as progress,
-                source.open("rb") as reader,
-                aside.open("wb") as writer,
-            ):
-                task = progress.add_task(f"{source.name} → {voice.name}", total=None)
-                produced = services.conversion.convert_file(
+        with (
+            Progress(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                TaskProgressColumn(),
+                TimeRemainingColumn(),
+                console=complaints,
+                transient=True,
+            ) as progress,
+            source.open("rb") as reader,
+            written(output) as writer,
+        ):
+            task = progress.add_task(f"{source.name} → {voice.name}", total=None)
+            work = asyncio.create_task(
+                asyncio.to_thread(
+                    services.conversion.convert_file,
                     reader,
                     writer,
                     request,
                     limits=DurationLimits(settings.min_seconds, 0),
                     progress=lambda done, total: progress.update(task, completed=done, total=total),
                 )
-            os.replace(aside, output)
-        finally:
-            aside.unlink(missing_ok=True)
+            )
+            try:
+                produced = await asyncio.shield(work)
+            except asyncio.CancelledError:
+                await asyncio.to_thread(services.conversion.close)
+                await asyncio.gather(work, return_exceptions=True)
+                raise
         return produced.seconds
 
 
@@ -107,7 +141,10 @@ def convert(
         Path, typer.Argument(exists=True, dir_okay=False, help="Any audio or video file.")
     ],
     voice: Annotated[str, typer.Option(help="Name or id of the voice.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where the result goes.")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="Where the result goes; - is the standard output."),
+    ],
     output_format_name: Annotated[
         str | None,
         typer.Option("--format", help="Output format; else what the ending means."),
@@ -125,6 +162,8 @@ def convert(
     """Change the voice of a recording."""
     settings = settings_from(data=data)
     target = output_format(output_format_name, output)
+    if output.is_dir():
+        raise typer.BadParameter(f"{output} is a folder; name a file in it.")
 
     async def work() -> float:
         asked = voice_settings(
@@ -153,4 +192,7 @@ def convert(
     except OSError as error:
         complain(str(error))
         raise typer.Exit(1) from None
-    say(f"{output}: {seconds:.2f} s")
+    if output == Path("-"):
+        complaints.print(f"{seconds:.2f} s")
+    else:
+        say(f"{output}: {seconds:.2f} s")

@@ -21,6 +21,7 @@ from menura.audio.formats import FORMATS
 from menura.cli.options import DataOption, address_in_url, console, settings_from
 from menura.services import CannotOpenError, open_services
 from menura.settings import UNLIMITED, Settings
+from menura.storage.database import SQLITE_FILE
 
 LIBRARIES = ("av", "numpy", "onnxruntime", "soxr", "fastapi", "uvicorn", "sqlalchemy", "obstore")
 LOW_DISK = 1 << 30
@@ -84,14 +85,18 @@ async def data_folder(settings: Settings) -> list[Finding]:
         else:
             await session.execute(text("SELECT 1"))
             findings.append(Finding("Database", "answers", True))
-    key = settings.data / KEY_FILE
-    if key.exists():
-        private = os.name == "nt" or key.stat().st_mode & 0o077 == 0
-        findings.append(
-            Finding(
-                "Key file", "only its owner reads it" if private else "others may read", private
-            )
-        )
+        if (settings.data / KEY_FILE).exists():
+            works = await services.accounts.key_file_works()
+            told = "admits its holder" if works else "revoked or expired: menura keys create NAME"
+            findings.append(Finding("Key in the key file", told, works))
+        else:
+            findings.append(Finding("Key file", "none: menura keys create NAME makes a key"))
+    for subject, name in (("Key file", KEY_FILE), ("Database file", SQLITE_FILE)):
+        path = settings.data / name
+        if path.exists() and os.name != "nt":
+            private = path.stat().st_mode & 0o077 == 0
+            told = "only its owner reads it" if private else f"others may read: chmod 600 '{path}'"
+            findings.append(Finding(subject, told, private))
     free = shutil.disk_usage(settings.data).free
     findings.append(Finding("Free disk", f"{free / 2**30:.1f} GiB", free > LOW_DISK))
     return findings

@@ -7,11 +7,20 @@ import typer
 from rich.table import Column, Table
 from rich.text import Text
 
+from menura.accounts.keys import MOST_CREDITS
 from menura.accounts.principal import PERMISSIONS
 from menura.cli.options import DataOption, console, run, say, settings_from
 from menura.services import open_services
 
 app = typer.Typer(no_args_is_help=True, help="API keys of the local account.")
+
+
+LAST_DAY = 253_402_300_799
+"""The last second of the year 9999."""
+
+
+def _day(second: int) -> str:
+    return time.strftime("%Y-%m-%d", time.localtime(min(second, LAST_DAY)))
 
 
 @app.command("create")
@@ -22,9 +31,12 @@ def create(
         typer.Option(help=f"May be repeated; all when left out: {', '.join(PERMISSIONS)}."),
     ] = None,
     credit_limit: Annotated[
-        int | None, typer.Option("--credits", min=0, help="Credits a month of this key.")
+        int | None,
+        typer.Option("--credits", min=0, max=MOST_CREDITS, help="Credits a month of this key."),
     ] = None,
-    days: Annotated[int | None, typer.Option(min=1, help="Days until it expires.")] = None,
+    days: Annotated[
+        int | None, typer.Option(min=1, max=36_500, help="Days until it expires.")
+    ] = None,
     data: DataOption = None,
 ) -> None:
     """Make a key and print it, once."""
@@ -66,10 +78,8 @@ def show(data: DataOption = None) -> None:
                     Text(key.name),
                     key.hint,
                     "all" if key.permissions is None else ", ".join(key.permissions),
-                    time.strftime("%Y-%m-%d", time.localtime(key.created_at)),
-                    "never"
-                    if key.expires_at is None
-                    else time.strftime("%Y-%m-%d", time.localtime(key.expires_at)),
+                    _day(key.created_at),
+                    "never" if key.expires_at is None else _day(key.expires_at),
                 )
         return table
 

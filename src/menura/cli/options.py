@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+import signal
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 from rich.console import Console
 
 from menura.errors import MenuraError
@@ -42,6 +44,9 @@ def settings_from(**flags: Any) -> Settings:
             reason = problem["msg"].removeprefix("Value error, ")
             complain(f"{name} = {problem['input']!r}: {reason}." if name else f"{reason}.")
         raise typer.Exit(2) from None
+    except SettingsError as error:
+        complain(f"{error}: {error.__cause__}.")
+        raise typer.Exit(2) from None
     except UnreadableSettingsError as error:
         complain(str(error))
         raise typer.Exit(2) from None
@@ -64,6 +69,8 @@ def complain(text: str) -> None:
 
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run a command's work; a refusal becomes its sentence and exit code 1."""
+    # Told to end, a command leaves as little behind as one that is interrupted.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         return asyncio.run(work)
     except MenuraError as error:

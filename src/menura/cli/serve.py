@@ -1,8 +1,10 @@
 """`menura serve`: start the server and tell how to use it."""
 
 import logging
+import os
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -12,17 +14,18 @@ import uvicorn
 from menura.accounts.service import KEY_FILE
 from menura.cli.options import DataOption, address_in_url, complain, say, settings_from
 from menura.services import CannotOpenError, Services
-from menura.settings import Settings
 
 EXAMPLE = "examples/speech_female.mp3"
-OWN_ADDRESSES = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+OWN_ADDRESSES = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 """Where a server is found that listens on every address; on `::` it has no IPv4."""
 
 
 class AnnouncingServer(uvicorn.Server):
     """A server that says where it is once it is ready."""
 
-    def __init__(self, config: uvicorn.Config, on_listening: Callable[[int], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, on_listening: Callable[[int], Awaitable[None]]
+    ) -> None:
         super().__init__(config)
         self._on_listening = on_listening
 
@@ -30,7 +33,7 @@ class AnnouncingServer(uvicorn.Server):
         """Start, then tell the port."""
         await super().startup(sockets=sockets)
         if self.started:
-            self._on_listening(self.servers[0].sockets[0].getsockname()[1])
+            await self._on_listening(self.servers[0].sockets[0].getsockname()[1])
 
 
 def _is_news(record: logging.LogRecord) -> bool:
@@ -43,22 +46,45 @@ def _is_news(record: logging.LogRecord) -> bool:
     return message != "ASGI callable returned without completing handshake."
 
 
-def announce(settings: Settings, port: int, first_key: str | None) -> None:
+def refuse_taken(host: str, port: int) -> None:
+    """End the command if the address cannot be listened on, before anything is made."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, address in set(found):
+            with socket.socket(family, kind, protocol) as tried:
+                if os.name == "posix":
+                    tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    tried.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                tried.bind(address)
+    except OSError as error:
+        complain(f"Cannot listen on {address_in_url(host, port)}: {error.strerror or error}.")
+        raise typer.Exit(1) from None
+
+
+async def announce(services: Services, port: int) -> None:
     """Print the address of the page, the key if it is new, and a curl line to paste."""
+    settings, first_key = services.settings, services.first_key
     host = OWN_ADDRESSES.get(settings.host, settings.host)
     scheme = "https" if settings.ssl_certfile else "http"
-    base = (settings.base_url or f"{scheme}://{address_in_url(host, port)}").rstrip("/")
+    own = f"{scheme}://{address_in_url(host, port)}"
+    base = (settings.base_url or own).rstrip("/")
     key_file = settings.data / KEY_FILE
 
-    say(f"Menura listens on {base}")
+    say(f"Menura listens on {own}" + (f", known as {base}" if settings.base_url else ""))
+    key = f'$(cat "{key_file}")'
     if first_key is not None:
         say(f"API key: {first_key}")
         say(f"(kept in {key_file}, which only you can read)")
         say(f"The page: {base}/#key={first_key}")
+        key = first_key
     else:
-        say(f"The API key is in {key_file}")
+        if await services.accounts.key_file_works():
+            say(f"The API key is in {key_file}")
+        else:
+            say(f"{key_file} holds no key that is valid; make one with: menura keys create NAME")
+            key = "YOUR_KEY"
         say(f"The page: {base}/")
-    key = first_key or f'$(cat "{key_file}")'
     say("Try it:")
     say(
         f'  curl -o out.mp3 -H "xi-api-key: {key}" -F audio=@{EXAMPLE} '
@@ -164,13 +190,9 @@ def serve(
         complain(f"{files} cannot be used for https: {error}.")
         raise typer.Exit(2) from None
     logging.getLogger("uvicorn.error").addFilter(_is_news)
-    server = AnnouncingServer(config, lambda port: announce(settings, port, opened[0].first_key))
-    try:
+    refuse_taken(settings.host, settings.port)
+    server = AnnouncingServer(config, lambda port: announce(opened[0], port))
+    with suppress(KeyboardInterrupt):
         server.run()
-    except KeyboardInterrupt:
-        pass
-    except OSError as error:
-        complain(f"Cannot listen on {address_in_url(settings.host, settings.port)}: {error}.")
-        raise typer.Exit(1) from None
     if not server.started:
         raise typer.Exit(1)

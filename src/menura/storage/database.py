@@ -25,6 +25,9 @@ from menura.settings import Settings
 HEAD = "0003"
 """The newest revision in `migrations/versions`; a database that has it is used as it is."""
 
+SQLITE_FILE = "menura.db"
+"""The database in the data folder."""
+
 BUSY_TIMEOUT = 15.0
 """Seconds a writer of another process is waited for."""
 
@@ -32,7 +35,7 @@ BUSY_TIMEOUT = 15.0
 def database_url(settings: Settings) -> str:
     """Return the SQLAlchemy URL of the settings: theirs, or SQLite in the data folder."""
     if settings.database_url is None:
-        return f"sqlite+aiosqlite:///{settings.data / 'menura.db'}"
+        return f"sqlite+aiosqlite:///{settings.data / SQLITE_FILE}"
     url = make_url(settings.database_url)
     drivers = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
     named = url.set(drivername=drivers.get(url.drivername, url.drivername))
@@ -134,14 +137,18 @@ _NO_LOCK = _NoLock()
 def _use_wal(path: Path) -> None:
     """Let readers and a writer work at the same time; the file remembers it."""
     deadline = time.monotonic() + BUSY_TIMEOUT
+    # Names, consent and history are nobody else's, whoever may enter the folder; SQLite gives the
+    # files beside it the same mode.
+    path.touch(mode=0o600)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         while True:
             try:
                 connection.execute("PRAGMA journal_mode=WAL").fetchone()
                 return
-            except sqlite3.OperationalError:
+            except sqlite3.OperationalError as error:
                 # SQLite does not wait here for another process that does the same.
-                if time.monotonic() > deadline:
+                busy = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+                if not busy or time.monotonic() > deadline:
                     raise
             time.sleep(0.02)
 
