@@ -157,6 +157,11 @@ class BadRequest(InvalidRequest):
     code = "bad_request"
 
 
+class RangeNotSatisfiable(InvalidRequest):
+    http = 416
+    code = "range_not_satisfiable"
+
+
 class SchemaViolation(MenuraError):
     """The request does not fit the declared schema; answered as a validation list."""
 

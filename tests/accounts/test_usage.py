@@ -168,3 +168,29 @@ def test_an_answer_that_would_be_too_large_is_refused(
 )
 def test_overlapping_requests_are_counted(spans: list[tuple[int, int]], most: int) -> None:
     assert usage.most_at_once(spans) == most
+
+
+def test_keys_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with house(tmp_path) as opened:
+            callers = [await opened.caller(), await opened.caller()]
+            async with opened.database.writing() as session:
+                for number, caller in enumerate(callers):
+                    session.add(
+                        UsageRecord(
+                            request_id=f"r{number}",
+                            account_id=caller.account_id,
+                            key_id=caller.key_id,
+                            at=START,
+                            credits=10 + number,
+                            seconds=1.0,
+                            product="speech_to_speech",
+                        )
+                    )
+            found = await opened.accounts.usage.statistics(
+                callers[0], START, END, interval="cumulative", breakdown="all_api_keys"
+            )
+            assert sorted(found.usage.values()) == [[10.0], [11.0]]
+            assert all(label.startswith("test (sk_") for label in found.usage)
+
+    asyncio.run(work())

@@ -4,12 +4,30 @@ import json
 
 import pytest
 from tests.conftest import RunningServer
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 
 def test_an_unknown_path_gets_the_frameworks_words(shared_server: RunningServer) -> None:
     answer = shared_server.client.get("/v1/nothing")
     assert (answer.status_code, answer.json()) == (404, {"detail": "Not Found"})
     assert shared_server.client.get("/v1/user/").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["v1/nothing", "v1/voices", "v1/text-to-speech/x/stream-input"])
+def test_a_websocket_that_there_is_not_is_not_found(
+    shared_server: RunningServer, path: str
+) -> None:
+    address = f"{shared_server.url.replace('http', 'ws')}/{path}"
+    with pytest.raises(InvalidStatus) as refused:
+        connect(address, additional_headers={"xi-api-key": shared_server.api_key})
+    answer = refused.value.response
+    assert answer.status_code == 404
+    assert json.loads(answer.body) == {"detail": "Not Found"}
+    assert answer.headers["request-id"]
+    with pytest.raises(InvalidStatus) as refused:
+        connect(address)
+    assert refused.value.response.status_code == 401
 
 
 def test_a_wrong_method_says_which_are_right(shared_server: RunningServer) -> None:

@@ -155,6 +155,7 @@ def test_a_part_of_the_audio(
         assert answer.content == audio[part]
     else:
         assert answer.headers["content-range"] == "bytes */1000"
+        assert answer.json()["detail"]["code"] == "range_not_satisfiable"
 
 
 def test_empty_audio_is_no_failure(shared_server: RunningServer) -> None:

@@ -58,7 +58,7 @@ class Client:
     def tell(self, **message):
         self.socket.send(json.dumps(message))
 
-    def until(self, kind, timeout=30):
+    def until(self, kind, timeout=30, key="type"):
         deadline = time.monotonic() + timeout
         while True:
             message = self.socket.recv(timeout=max(0.01, deadline - time.monotonic()))
@@ -67,7 +67,7 @@ class Client:
                 continue
             event = json.loads(message)
             self.events.append(event)
-            if event.get("type") == kind:
+            if event.get(key) == kind:
                 return event
 
     def until_closed(self):
@@ -425,10 +425,21 @@ def test_streams_at_once_stay_within_the_credits(server):
         first.socket.send(s16(speech(seconds=1.2)))
         first.tell(type="end")
         assert first.until("ended")["character_cost"] == 20
-    ended, _ = converted(started, s16(speech(seconds=4.0)), 9600)
-    assert ended["character_cost"] == 40
-    subscription = started.client.get("/v1/user/subscription").json()
-    assert subscription["character_count"] == subscription["character_limit"] == 60
+    with Client(started) as third:
+        third.tell(type="start", **FILE_PACE)
+        third.until("started")
+        for _ in range(20):
+            third.socket.send(s16(speech(seconds=4.0)))
+        assert third.until("error")["detail"]["code"] == "insufficient_credits"
+        third.until_closed()
+        # 40 credits pay 2.4 s; a chunk that has begun is finished.
+        assert 2.3 < len(third.audio) / 2 / 24_000 < 2.6
+    # A stream that failed is charged after its client has been told.
+    deadline = time.monotonic() + 10
+    spent = 20
+    while spent == 20 and time.monotonic() < deadline:
+        spent = started.client.get("/v1/user/subscription").json()["character_count"]
+    assert spent == 60
 
 
 def test_a_stream_ends_with_the_credits(server):
@@ -633,6 +644,21 @@ def test_only_the_caller_is_converted(shared_server):
 def test_a_phone_call_in_another_format_is_refused(shared_server, other):
     with call(shared_server, {"xi-api-key": shared_server.api_key}, **other) as client:
         assert client.until("error")["detail"]["param"] == "mediaFormat"
+
+
+def test_a_phone_call_says_true_and_false_as_other_texts_do(shared_server):
+    own = {"xi-api-key": shared_server.api_key}
+    for told in ({"remove_background_noise": "True"}, {"enable_logging": "0"}):
+        with call(shared_server, {**own, **told}) as client:
+            client.tell(event="media", streamSid="MZ1", media={"payload": "/" * 21_336})
+            assert client.until("media", key="event")["media"]["payload"]
+    with call(shared_server, {**own, "enable_logging": "perhaps"}) as client:
+        assert "'perhaps'" in client.until("error")["detail"][0]["msg"]
+
+
+def test_an_empty_model_is_the_usual_one(shared_server):
+    ended, _ = converted(shared_server, s16(speech(seconds=0.5)), 9600, model_id="")
+    assert ended["character_cost"] == 9
 
 
 @pytest.mark.parametrize("path", ["live", "twilio"])

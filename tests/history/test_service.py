@@ -189,6 +189,11 @@ def test_filters(tmp_path: Path) -> None:
             assert await ids(search="ada", source="STS") == [first]
             assert await ids(search="0% a", source="STS") == [first]
             assert await ids(search="%", source="STS") == [first]
+            for unnamed in ("zzz", "\x00", "ada\x00zzz", 60_000 * "_"):
+                assert await ids(search=unnamed, source="STS") == []
+            third = (await opened.add(voice_id="v3", voice_name="МАРИЯ")).history_item_id
+            assert await ids(search="мария", source="STS") == [third]
+            await opened.history.delete(account_id, third)
             assert await ids(before=one.created_at) == []
             assert await ids(after=two.created_at + 1) == []
             assert len(await ids(after=one.created_at, before=two.created_at + 1)) == 2

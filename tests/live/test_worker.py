@@ -43,12 +43,15 @@ class Listener:
 
     def __init__(self, wanted, cores=2):
         self.audio = b""
-        self.ended = threading.Event()
+        self.ended, self.held = threading.Event(), threading.Event()
         self.failure = None
-        self.worker = LiveWorker(wanted, Cores(cores), self.hear, self.end)
+        self.worker = LiveWorker(wanted, Cores(cores), self.hear, self.hold, self.end)
 
     def hear(self, data):
         self.audio += data
+
+    def hold(self):
+        self.held.set()
 
     def end(self, failure):
         self.failure = failure
@@ -175,3 +178,17 @@ def test_what_breaks_inside_is_told():
     listener.worker.feed(noise(0.5))
     with pytest.raises(RuntimeError, match="broken"):
         listener.wait()
+
+
+def test_no_more_is_made_than_is_allowed():
+    listener = Listener(request())
+    listener.worker.allow(1.0)
+    tone = (0.1 * np.sin(np.arange(3 * RATE) / 20)).astype(np.float32)
+    listener.worker.feed((tone * 32_767).astype("<i2").tobytes())
+    listener.worker.end()
+    assert listener.held.wait(30)
+    assert 1.0 <= len(listener.audio) / 2 / RATE < 1.2
+    assert not listener.ended.is_set()
+    listener.worker.allow(9.0)
+    listener.wait()
+    assert len(listener.audio) / 2 == len(tone)

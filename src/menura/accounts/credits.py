@@ -36,6 +36,11 @@ def credits_for(seconds: float) -> int:
     return max(1, math.ceil(seconds * CREDITS_PER_MINUTE / 60 - 1e-9))
 
 
+def seconds_for(cost: int) -> float:
+    """Return how much audio so many credits pay."""
+    return cost * 60 / CREDITS_PER_MINUTE
+
+
 AHEAD = credits_for(5.0)
 """Credits that a stream of unknown length reserves beyond what it has made, or what is left if that
 is less, so that it writes seldom and who began first may finish."""

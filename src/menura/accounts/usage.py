@@ -3,7 +3,7 @@
 import calendar
 from array import array
 from bisect import bisect_right
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -157,11 +157,16 @@ class Usage:
         if breakdown in ("api_keys", "all_api_keys"):
             async with self._database.reading() as session:
                 found = await session.execute(
-                    select(ApiKey.key_id, ApiKey.name).where(
+                    select(ApiKey.key_id, ApiKey.name, ApiKey.hint).where(
                         ApiKey.account_id == principal.account_id
                     )
                 )
-                names = {row[0]: row[1] for row in found}
+                rows = found.all()
+            uses = Counter(name for _, name, _ in rows)
+            names = {
+                key_id: name if uses[name] == 1 else f"{name} ({hint}…)"
+                for key_id, name, hint in rows
+            }
             return lambda row: names.get(row.key_id, row.key_id)
         if breakdown == "user":
             async with self._database.reading() as session:

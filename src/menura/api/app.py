@@ -65,6 +65,7 @@ def create_app(settings: Settings, on_ready: Callable[[Services], None] | None =
     for name in ROUTERS:
         app.include_router(import_module(name).router)
     app.router.routes.extend(page_routes())
+    app.router.default = errors.no_such_route
     # The last one added is the first to see a request.
     app.add_middleware(EmptyValues)
     app.add_middleware(Authentication)

@@ -95,21 +95,40 @@ async def send_error(scope: Scope, receive: Receive, send: Send, error: MenuraEr
     """
     if scope["type"] == "http":
         await error_response(scope, error)(scope, receive, send)
-    elif "websocket.http.response" in scope.get("extensions", {}):
-        body = json.dumps(error.body(scope["state"]["trace_id"])).encode()
-        await send(
-            {
-                "type": "websocket.http.response.start",
-                "status": error.http,
-                "headers": [
-                    (b"content-type", b"application/json"),
-                    (b"content-length", str(len(body)).encode()),
-                ],
-            }
-        )
-        await send({"type": "websocket.http.response.body", "body": body})
     else:
-        await send({"type": "websocket.close", "code": 1008, "reason": error.code})
+        await _refuse_websocket(
+            scope, send, error.http, error.body(scope["state"]["trace_id"]), error.code
+        )
+
+
+async def no_such_route(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer what no route matches, as an ASGI application."""
+    if scope["type"] == "websocket":
+        await _refuse_websocket(scope, send, 404, {"detail": "Not Found"}, "not_found")
+    else:
+        # The handlers of `install` answer it.
+        raise HTTPException(404)
+
+
+async def _refuse_websocket(
+    scope: Scope, send: Send, status: int, told: dict[str, Any], reason: str
+) -> None:
+    """Refuse a WebSocket that is not open yet: by an HTTP answer where the server can do that."""
+    if "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close", "code": 1008, "reason": reason})
+        return
+    body = json.dumps(told).encode()
+    await send(
+        {
+            "type": "websocket.http.response.start",
+            "status": status,
+            "headers": [
+                (b"content-type", b"application/json"),
+                (b"content-length", str(len(body)).encode()),
+            ],
+        }
+    )
+    await send({"type": "websocket.http.response.body", "body": body})
 
 
 def install(app: FastAPI) -> None:

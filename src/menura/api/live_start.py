@@ -104,7 +104,7 @@ async def read_start(
         )
 
     voice = await services.voices.get(principal.account_id, voice_id)
-    model_id = _typed(message, "model_id", str, services.settings.default_model)
+    model_id = _typed(message, "model_id", str, "") or services.settings.default_model
     engine = engine_for(model_id)
     asked = asked_settings(message.get("voice_settings"))
     if not logged and not principal.tier.zero_retention:

@@ -6,6 +6,9 @@ from collections.abc import AsyncIterator, Callable
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 
+from menura.api.errors import error_response
+from menura.errors import RangeNotSatisfiable
+
 Opener = Callable[[int, int], AsyncIterator[bytes]]
 """Given the first byte and the one after the last, yields what lies between."""
 
@@ -24,7 +27,12 @@ def ranged(request: Request, size: int, media_type: str, opener: Opener) -> Resp
         return StreamingResponse(opener(0, size), media_type=media_type, headers=headers)
     start, end = part
     if start >= end:
-        return Response(status_code=416, headers={"content-range": f"bytes */{size}"})
+        refusal = RangeNotSatisfiable(
+            f"The audio has {size} bytes, and the range begins behind them.", param="range"
+        )
+        answer = error_response(request.scope, refusal)
+        answer.headers["content-range"] = f"bytes */{size}"
+        return answer
     headers["content-range"] = f"bytes {start}-{end - 1}/{size}"
     headers["content-length"] = str(end - start)
     return StreamingResponse(

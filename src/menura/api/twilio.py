@@ -24,6 +24,7 @@ from menura.api.live_connection import (
     pump,
 )
 from menura.api.live_start import read_start
+from menura.api.values import boolean
 from menura.errors import BadRequest, InvalidAudio, InvalidParameters, MissingApiKey
 from menura.live.session import LiveSession
 
@@ -171,6 +172,9 @@ async def _open(
         )
         if parameters.get(name)
     }
+    for name in ("remove_background_noise", "enable_logging"):
+        if isinstance(parameters.get(name), str) and parameters[name]:
+            wanted[name] = boolean(("start", name), parameters[name])
     request, item, logged = await read_start(
         services,
         principal,

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Select, delete, select
+from sqlalchemy import Select, delete, false, select
 
 from menura.accounts.credits import Charge, Charged, Credits
 from menura.errors import (
@@ -29,9 +29,12 @@ from menura.ids import is_acceptable
 from menura.storage.database import Database
 from menura.storage.objects import ObjectMissing, Objects, ObjectWriter, new_key
 from menura.storage.tables import HistoryItem, StoredObject
+from menura.storage.text import is_storable
 
 MAX_PAGE = 1000
 MAX_TIME = 2**63 - 1
+MAX_SEARCH = 1_000
+"""Characters beyond which nothing is looked for: no voice has so long a name."""
 
 Direction = Literal["asc", "desc"]
 
@@ -240,7 +243,10 @@ def _selection(account_id: str, query: Query) -> Select[HistoryItem]:
     if query.source is not None:
         selected = selected.where(HistoryItem.source == query.source)
     if query.search is not None:
-        selected = selected.where(HistoryItem.voice_name.icontains(query.search, autoescape=True))
+        found = HistoryItem.voice_name.icontains(query.search, autoescape=True)
+        # LIKE cannot read what is longer than any name, and stops at a character that none has.
+        can_be = len(query.search) <= MAX_SEARCH and is_storable(query.search)
+        selected = selected.where(found if can_be else false())
     order = column.desc() if newest_first else column.asc()
     return selected.order_by(order).limit(query.page_size + 1)
 

@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import asdict
+from typing import Any
 
 from menura.accounts import Accounts, Lease, Principal
-from menura.accounts.credits import Charge, credits_for
+from menura.accounts.credits import Charge, credits_for, is_limited, seconds_for
 from menura.conversion.cores import Cores
 from menura.errors import InsufficientCredits, MenuraError, NotFound
 from menura.history import History
@@ -61,6 +62,7 @@ class LiveService:
                 stack.callback(recording.abandon)
             session = LiveSession(principal, request, item, self._cores, request_id, recording)
             self._sessions[session.session_id] = session
+            self._allow(session, lease)
             holding = stack.pop_all()
 
         def new_item() -> NewItem:
@@ -181,18 +183,33 @@ class LiveService:
                 )
         return min(cost, lease.reserved)
 
+    def _allow(self, session: LiveSession, lease: Lease) -> None:
+        """Let a stream make what its lease pays."""
+        if is_limited(session.principal):
+            session.worker.allow(seconds_for(lease.reserved))
+
     async def _watch(self, session: LiveSession, lease: Lease) -> None:
         """Wait for the end of a stream, and bring it when the key or its credits no longer hold."""
-        while not (await asyncio.wait({session.computed}, timeout=WATCH_SECONDS))[0]:
+        while not session.computed.done():
+            held = asyncio.ensure_future(session.held.wait())
+            news: set[asyncio.Future[Any]] = {session.computed, held}
+            await asyncio.wait(news, timeout=WATCH_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            held.cancel()
+            if session.computed.done():
+                return
             made = session.worker.chain.seconds
+            ahead = credits_for(made + WATCH_SECONDS)
+            # Who sends faster than life is let on until nothing is left; in life's own time a
+            # stream ends while there is still enough for what is being said.
+            needed = lease.reserved + 1 if session.held.is_set() else ahead
+            session.held.clear()
             try:
                 await self._accounts.keys.recheck(session.principal, PRODUCT)
-                await self._accounts.leases.reserve(
-                    session.principal, lease, credits_for(made + WATCH_SECONDS)
-                )
+                await self._accounts.leases.reserve(session.principal, lease, needed, ahead)
             except MenuraError as error:
                 session.fail(error)
                 return
             except Exception:
                 # What keeps us from looking is no reason to end a conversation.
                 log.exception("The key of a live stream could not be looked at.")
+            self._allow(session, lease)

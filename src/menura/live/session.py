@@ -43,7 +43,8 @@ class Totals:
 class LiveSession:
     """One live stream. All methods belong to the event loop that made it.
 
-    received: input bytes taken so far. ended: done with what the session came to, or failed.
+    received: input bytes taken so far. held: set when input waits for what its worker is allowed.
+    ended: done with what the session came to, or failed.
     given_up: its client has heard all or has gone, so that nobody can resume it.
     voice_id, asked: the voice, and what the client itself said of its settings, after the changes
     so far.
@@ -75,12 +76,13 @@ class LiveSession:
         self._dropped = 0
         self._given = 0
         self._made = 0
+        self.held = asyncio.Event()
         self._news = asyncio.Event()
         self._progress = asyncio.Event()
         self._marks: deque[tuple[int, str]] = deque()
         self._listener: object | None = None
         self._last_listener: object | None = None
-        self.worker = LiveWorker(request, cores, self._on_output, self._on_end)
+        self.worker = LiveWorker(request, cores, self._on_output, self._on_held, self._on_end)
 
     @property
     def produced(self) -> int:
@@ -186,6 +188,9 @@ class LiveSession:
             self.recording.write(data)
         self._made += len(data)
         self._loop.call_soon_threadsafe(self._keep, data)
+
+    def _on_held(self) -> None:
+        self._loop.call_soon_threadsafe(self.held.set)
 
     def _on_end(self, failure: BaseException | None) -> None:
         self._loop.call_soon_threadsafe(self._finish, failure)

@@ -1,5 +1,6 @@
 """The thread of one live stream: runs its chain and keeps the delay from growing."""
 
+import math
 import threading
 import time
 from collections import deque
@@ -45,8 +46,9 @@ class _Change:
 class LiveWorker:
     """The thread of one live stream. `feed`, `change`, `end` and `stop` never wait.
 
-    on_output: called in the thread with bytes of the answer. on_end: called once in the thread,
-    with null after `end` or `stop`, else with what went wrong.
+    on_output: called in the thread with bytes of the answer. on_held: called in the thread when
+    input waits for `allow`. on_end: called once in the thread, with null after `end` or `stop`,
+    else with what went wrong.
     """
 
     def __init__(
@@ -54,12 +56,15 @@ class LiveWorker:
         request: LiveRequest,
         cores: Cores,
         on_output: Callable[[bytes], None],
+        on_held: Callable[[], None],
         on_end: Callable[[BaseException | None], None],
     ) -> None:
         self.chain = LiveChain(request)
         self._drop_late = request.drop_late
         self._cores = cores
         self._on_output = on_output
+        self._on_held = on_held
+        self._allowed = math.inf
         self._on_end = on_end
         self._piece = max(1, round(self.chain.input_rate * PIECE_SECONDS))
         self._queue: deque[tuple[float, Samples] | _Change] = deque()
@@ -110,6 +115,12 @@ class LiveWorker:
             self._queue.append(_Change(voice, settings, done))
             self._changed.notify()
 
+    def allow(self, seconds: float) -> None:
+        """Compute no more input once so many seconds of output have been made in all."""
+        with self._changed:
+            self._allowed = seconds
+            self._changed.notify()
+
     def end(self) -> None:
         """Let what is queued be computed, flush, and end."""
         with self._changed:
@@ -157,7 +168,11 @@ class LiveWorker:
 
     def _step(self) -> bool:
         with self._changed:
-            while not self._queue and not self._ending and not self._stopped:
+            while not self._stopped:
+                if self._queue and self.chain.seconds >= self._allowed:
+                    self._on_held()
+                elif self._queue or self._ending:
+                    break
                 self._changed.wait()
             if self._stopped:
                 return False

@@ -153,7 +153,13 @@ def _use_wal(path: Path) -> None:
             time.sleep(0.02)
 
 
+def _folded(text: str | None) -> str | None:
+    return None if text is None else text.casefold()
+
+
 def _prepare_sqlite(connection: Any, _: object) -> None:
+    # SQLite's own knows the capitals of English alone, and searches would miss names of others.
+    connection.create_function("lower", 1, _folded, deterministic=True)
     cursor = connection.cursor()
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.execute("PRAGMA synchronous=NORMAL")

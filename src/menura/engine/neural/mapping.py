@@ -28,7 +28,7 @@ from menura.engine.source_filter.statistics import LTAS_BANDS, spread_over_bins
 UNCARRIED = 0.4
 """Share of what is formed that is formed from the code alone, without seeing the source's envelope:
 more takes the source's timbre away and costs phones (measured, docs/training.md)."""
-KEPT, PATIENT_KEPT = 0.25, 0.15
+KEPT, PATIENT_KEPT = 0.25, 0.2
 """Share of the envelope that is the source's, at the voice's tract length and mean, of either
 network: words are lost in how sounds glide, which codes hardly say, and less of them where more is
 waited for (measured, docs/training.md)."""
