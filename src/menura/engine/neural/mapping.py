@@ -28,15 +28,15 @@ from menura.engine.source_filter.statistics import LTAS_BANDS, spread_over_bins
 UNCARRIED = 0.4
 """Share of what is formed that is formed from the code alone, without seeing the source's envelope:
 more takes the source's timbre away and costs phones (measured, docs/training.md)."""
-KEPT, PATIENT_KEPT = 0.25, 0.2
+KEPT, PATIENT_KEPT = 0.3, 0.2
 """Share of the envelope that is the source's, at the voice's tract length and mean, of either
 network: words are lost in how sounds glide, which codes hardly say, and less of them where more is
 waited for (measured, docs/training.md)."""
 LIVELY = 1.06
 """Factor by which what is formed is moved away from the voice's mean: it varies less over time than
 natural speech (measured, docs/training.md)."""
-_LIMIT = 4.5
-"""Largest change of a band in nepers of power (20 dB)."""
+_LIMIT = 6.0
+"""Largest change of a band in nepers of power (26 dB): less leaves formants of the source."""
 _LTAS_TO_BANDS = (spread_over_bins(np.eye(LTAS_BANDS, dtype=np.float32)) @ bands.BANK).astype(
     np.float32
 )
