@@ -206,10 +206,10 @@ class LiveService:
             try:
                 await self._accounts.keys.recheck(session.principal, PRODUCT)
                 await self._accounts.leases.reserve(session.principal, lease, needed, ahead)
+                self._allow(session, lease)
             except MenuraError as error:
                 session.fail(error)
                 return
             except Exception:
                 # What keeps us from looking is no reason to end a conversation.
                 log.exception("The key of a live stream could not be looked at.")
-            self._allow(session, lease)
