@@ -13,7 +13,7 @@ import numpy as np
 from rich.progress import track
 
 from evaluation import world
-from evaluation.corpus import CORPUS_RATE, Corpus, Samples
+from evaluation.corpus import Corpus, Samples
 from evaluation.pairs import corpus_pairs
 from evaluation.recogniser import error_rate
 from evaluation.referees import Bench
@@ -39,9 +39,8 @@ def turned(samples: Samples) -> Samples:
 def vocoded(samples: Samples, factor: float = 1.0) -> Samples:
     """Return what WORLD makes of its own analysis, with F0 times a factor."""
     f0, envelope, aperiodicity = world.analyse(samples)
-    made = world.pyworld.synthesize(f0 * factor, np.exp(envelope), aperiodicity, CORPUS_RATE)
-    made = made[: len(samples)].astype(np.float32)
-    return np.pad(made, (0, len(samples) - len(made)))
+    made = world.synthesise(f0 * factor, envelope, aperiodicity, len(samples))
+    return made.astype(np.float32)
 
 
 def copied(samples: Samples) -> Samples:

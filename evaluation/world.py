@@ -63,6 +63,12 @@ def tract_ratio(source: Array, target: Array) -> float:
     return float(factors[int(np.argmin(errors))])
 
 
+def synthesise(f0: Array, envelope: Array, aperiodicity: Array, count: int) -> Array:
+    """Return so many samples of what `analyse` gives, changed or not."""
+    made = pyworld.synthesize(f0, np.exp(envelope), aperiodicity, CORPUS_RATE)[:count]
+    return np.pad(made, (0, count - len(made)))
+
+
 def convert(source: Samples, reference: Samples) -> Samples:
     """Convert a whole clip at 24 kHz; as many samples out as in."""
     f0, envelope, aperiodicity = analyse(source)
@@ -79,13 +85,8 @@ def convert(source: Samples, reference: Samples) -> Samples:
     edge = int(TOP / (CORPUS_RATE / 2) * (len(step) - 1))
     step[edge:] = step[edge]
     step -= step[:edge].mean()
-    result = pyworld.synthesize(
-        np.clip(moved, 0.0, 700.0),
-        np.exp(warped + np.clip(step, -3.5, 3.5)),
-        aperiodicity,
-        CORPUS_RATE,
-    )[: len(source)]
-    result = np.pad(result, (0, len(source) - len(result)))
+    shaped = warped + np.clip(step, -3.5, 3.5)
+    result = synthesise(np.clip(moved, 0.0, 700.0), shaped, aperiodicity, len(source))
     level = np.sqrt(np.mean(source.astype(np.float64) ** 2) / (np.mean(result**2) + 1e-12))
     result *= min(level, 0.98 / (np.abs(result).max() + 1e-9))
     return result.astype(np.float32)

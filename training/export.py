@@ -4,11 +4,12 @@
         --quick training/checkpoints/quick.safetensors \\
         --patient training/checkpoints/patient.safetensors
 
-Four graphs: `content` and `timbre` run once per block of a stream with explicit states, `keys` and
-`modulation` once per voice. `facts.json` holds the constants. The graphs are checked against torch
-before anything is replaced, and an answer of torch to a random question is kept beside each, so
-that tests without torch can check them too. The two that run in every block are then given weights
-of eight bits: a stream of 20 ms blocks mostly waits for weights to come from memory.
+Seven graphs: `content` and the `timbre` of the quick or the patient network run once per block of a
+stream with explicit states, `keys` and `modulation` of either once per voice. `facts.json` holds
+the constants. The graphs are checked against torch before anything is replaced, and an answer of
+torch to a random question is kept beside each, so that tests without torch can check them too.
+Those that run in every block are then given weights of eight bits: a stream of 20 ms blocks mostly
+waits for weights to come from memory.
 """
 
 import argparse

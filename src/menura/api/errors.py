@@ -93,42 +93,25 @@ async def send_error(scope: Scope, receive: Receive, send: Send, error: MenuraEr
 
     A WebSocket that is not open yet gets it as an HTTP answer where the server can do that.
     """
-    if scope["type"] == "http":
-        await error_response(scope, error)(scope, receive, send)
-    else:
-        await _refuse_websocket(
-            scope, send, error.http, error.body(scope["state"]["trace_id"]), error.code
-        )
+    await _answer(error_response(scope, error), error.code, scope, receive, send)
 
 
 async def no_such_route(scope: Scope, receive: Receive, send: Send) -> None:
     """Answer what no route matches, as an ASGI application."""
-    if scope["type"] == "websocket":
-        await _refuse_websocket(scope, send, 404, {"detail": "Not Found"}, "not_found")
-    else:
+    if scope["type"] == "http":
         # The handlers of `install` answer it.
         raise HTTPException(404)
+    refusal = JSONResponse({"detail": "Not Found"}, status_code=404)
+    await _answer(refusal, "not_found", scope, receive, send)
 
 
-async def _refuse_websocket(
-    scope: Scope, send: Send, status: int, told: dict[str, Any], reason: str
+async def _answer(
+    answer: Response, reason: str, scope: Scope, receive: Receive, send: Send
 ) -> None:
-    """Refuse a WebSocket that is not open yet: by an HTTP answer where the server can do that."""
-    if "websocket.http.response" not in scope.get("extensions", {}):
+    if scope["type"] == "http" or "websocket.http.response" in scope.get("extensions", {}):
+        await answer(scope, receive, send)
+    else:
         await send({"type": "websocket.close", "code": 1008, "reason": reason})
-        return
-    body = json.dumps(told).encode()
-    await send(
-        {
-            "type": "websocket.http.response.start",
-            "status": status,
-            "headers": [
-                (b"content-type", b"application/json"),
-                (b"content-length", str(len(body)).encode()),
-            ],
-        }
-    )
-    await send({"type": "websocket.http.response.body", "body": body})
 
 
 def install(app: FastAPI) -> None:

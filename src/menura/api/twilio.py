@@ -161,7 +161,7 @@ async def _open(
             "mediaFormat must be audio/x-mulaw at 8000 with one channel.", param="mediaFormat"
         )
     wanted = {
-        name: _decoded(parameters[name])
+        name: _decoded(name, parameters[name])
         for name in (
             "model_id",
             "voice_settings",
@@ -172,9 +172,6 @@ async def _open(
         )
         if parameters.get(name)
     }
-    for name in ("remove_background_noise", "enable_logging"):
-        if isinstance(parameters.get(name), str) and parameters[name]:
-            wanted[name] = boolean(("start", name), parameters[name])
     request, item, logged = await read_start(
         services,
         principal,
@@ -187,10 +184,12 @@ async def _open(
     return Call(websocket, connection, session, str(start.get("streamSid", ""))[:64])
 
 
-def _decoded(text: Any) -> Any:
+def _decoded(name: str, text: Any) -> Any:
     """Return a parameter's value; Twilio sends every one as text."""
     if not isinstance(text, str):
         return text
+    if name in ("remove_background_noise", "enable_logging"):
+        return boolean(("start", name), text)
     try:
         return parse_json(text)
     except (ValueError, RecursionError):

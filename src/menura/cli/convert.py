@@ -130,6 +130,7 @@ async def _convert(
             try:
                 produced = await asyncio.shield(work)
             except asyncio.CancelledError:
+                # Its thread must have ended before the files are closed.
                 await asyncio.to_thread(services.conversion.close)
                 await asyncio.gather(work, return_exceptions=True)
                 raise
