@@ -66,6 +66,16 @@ def test_settings_that_contradict_each_other_stop_the_start(tmp_path: Path) -> N
         Settings(data=tmp_path, default_tier="golden")
 
 
+def test_the_settings_file_may_lie_in_the_home_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own.toml").write_text("max_seconds = 77\n", encoding="utf-8")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setenv("MENURA_CONFIG", "~/own.toml")
+    assert Settings(data=tmp_path / "data").max_seconds == 77
+
+
 def test_a_tier_is_added_or_changed_beside_the_built_in_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -215,7 +215,7 @@ class Settings(BaseSettings):
         named = os.environ.get("MENURA_CONFIG")
         given = init_settings().get("data")
         folder = Path(given or os.environ.get("MENURA_DATA") or default_data_folder())
-        path = Path(named) if named else folder.expanduser() / "menura.toml"
+        path = (Path(named) if named else folder / "menura.toml").expanduser()
         if named and not path.is_file():
             raise UnreadableSettingsError(f"MENURA_CONFIG names {named!r}, which is no file.")
         try:

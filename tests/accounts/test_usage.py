@@ -194,3 +194,32 @@ def test_keys_of_one_name_are_told_apart(tmp_path: Path) -> None:
             assert all(label.startswith("test (sk_") for label in found.usage)
 
     asyncio.run(work())
+
+
+def test_voices_of_one_name_are_told_apart_and_a_renamed_one_is_one(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with house(tmp_path) as opened:
+            caller = await opened.caller()
+            used = [("v1", "Ann"), ("v1", "Bea"), ("v2", "Bea"), ("v3", "Cy"), (None, None)]
+            async with opened.database.writing() as session:
+                for number, (voice_id, name) in enumerate(used):
+                    session.add(
+                        UsageRecord(
+                            request_id=f"r{number}",
+                            account_id=caller.account_id,
+                            key_id=caller.key_id,
+                            at=START + number,
+                            credits=2**number,
+                            seconds=1.0,
+                            product="speech_to_speech",
+                            voice_id=voice_id,
+                            voice_name=name,
+                        )
+                    )
+            found = await opened.accounts.usage.statistics(
+                caller, START, END, interval="cumulative", breakdown="voice"
+            )
+            wanted = {"Bea (v1)": [3.0], "Bea (v2)": [4.0], "Cy": [8.0], "none": [16.0]}
+            assert found.usage == wanted
+
+    asyncio.run(work())

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, get_args
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, func, select
 
 from menura.accounts.principal import Principal
 from menura.errors import InvalidParameters
@@ -161,19 +161,28 @@ class Usage:
                         ApiKey.account_id == principal.account_id
                     )
                 )
-                rows = found.all()
-            uses = Counter(name for _, name, _ in rows)
-            names = {
-                key_id: name if uses[name] == 1 else f"{name} ({hint}…)"
-                for key_id, name, hint in rows
-            }
-            return lambda row: names.get(row.key_id, row.key_id)
+                keys = apart([(key_id, name, f"{hint}…") for key_id, name, hint in found])
+            return lambda row: keys.get(row.key_id, row.key_id)
+        if breakdown == "voice":
+            async with self._database.reading() as session:
+                found = await session.execute(
+                    select(UsageRecord.voice_id, UsageRecord.voice_name)
+                    .where(
+                        UsageRecord.account_id == principal.account_id,
+                        UsageRecord.voice_id.is_not(None),
+                    )
+                    .group_by(UsageRecord.voice_id, UsageRecord.voice_name)
+                    .order_by(func.max(UsageRecord.at))
+                )
+                # A renamed voice is one voice, under its last name.
+                last = {voice_id: name or voice_id for voice_id, name in found}
+            voices = apart([(voice_id, name, voice_id) for voice_id, name in last.items()])
+            return lambda row: voices.get(row.voice_id, row.voice_id or "none")
         if breakdown == "user":
             async with self._database.reading() as session:
                 name = (await session.get_one(Account, principal.account_id)).name
             return lambda _: name
         by_row = {
-            "voice": lambda row: row.voice_name or row.voice_id or "none",
             "product_type": lambda row: row.product,
             "resource": lambda row: row.product,
             "model": lambda row: row.model_id or "none",
@@ -188,6 +197,17 @@ class Usage:
             "request_source": "api",
         }
         return by_row.get(breakdown, lambda _: constant.get(breakdown, ALL))
+
+
+def apart(things: Sequence[tuple[str, str, str]]) -> dict[str, str]:
+    """Return a label for each thing's id, its name, with the hint where others share the name.
+
+    things: ids, names and hints.
+    """
+    uses = Counter(name for _, name, _ in things)
+    return {
+        thing: name if uses[name] == 1 else f"{name} ({hint})" for thing, name, hint in things
+    }
 
 
 def points(start: int, end: int, interval: Interval, bucket_seconds: int | None) -> list[int]:
