@@ -1,15 +1,19 @@
 """A data folder opens, closes and opens again, alone or beside another process."""
 
 import asyncio
+import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 from tests.conftest import RunningServer
 
-from menura.services import open_services
+from menura.services import CannotOpenError, open_services
 from menura.settings import DEFAULT_TIERS, Settings
+from menura.storage.objects import new_key
+from menura.storage.tables import StoredObject
 
 
 def test_the_first_key_is_told_once(tmp_path: Path) -> None:
@@ -48,15 +52,92 @@ def test_what_is_being_written_survives_the_start_of_another_process(tmp_path: P
         async with open_services(settings) as one:
             recording = one.history.begin()
             recording.write(b"half")
-            key = "history/aa/just-stored"
+            key = new_key("history")
             await one.objects.put(key, b"no row yet")
             async with open_services(settings):
                 pass
             assert recording.writer.path.exists()
             assert await one.objects.size(key) == 10
             recording.abandon()
-        async with open_services(settings) as again:
-            assert [found async for found in again.objects.list()] == []
+        async with open_services(settings, sweeping=True) as again:
+            assert [found async for found in again.objects.own()] == []
+
+    asyncio.run(work())
+
+
+async def kept(settings: Settings) -> str:
+    """Store an object that a row refers to; return its key."""
+    async with open_services(settings) as services:
+        key = new_key("history")
+        size, digest = await services.objects.put(key, b"a voice")
+        async with services.database.writing(durable=True) as session:
+            session.add(StoredObject(key=key, size=size, sha256=digest))
+        return key
+
+
+def test_a_store_is_no_other_databases(tmp_path: Path) -> None:
+    async def work() -> None:
+        one = Settings(data=tmp_path / "one", objects_url=f"file://{tmp_path / 'store'}")
+        other = Settings(data=tmp_path / "two", objects_url=one.objects_url)
+        key = await kept(one)
+        for _ in range(2):
+            with pytest.raises(CannotOpenError, match="belongs to another database"):
+                async with open_services(other, sweeping=True):
+                    pass
+        async with open_services(one, sweeping=True) as services:
+            assert await services.objects.read(key) == b"a voice"
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_a_lost_database_takes_no_audio_with_it(tmp_path: Path, marked: bool) -> None:
+    settings = Settings(data=tmp_path)
+    owner = tmp_path / "objects" / "owner"
+
+    async def fails() -> None:
+        with pytest.raises(CannotOpenError, match="store of its own"):
+            async with open_services(settings, sweeping=True):
+                pass
+
+    async def works(key: str) -> None:
+        async with open_services(settings, sweeping=True) as services:
+            assert await services.objects.read(key) == b"a voice"
+
+    key = asyncio.run(kept(settings))
+    for path in list(tmp_path.glob("menura.db*")):
+        path.rename(tmp_path / f"lost-{path.name}")
+    if not marked:  # as stores of earlier versions are
+        owner.unlink()
+    asyncio.run(fails())
+    for path in list(tmp_path.glob("lost-*")):
+        path.rename(tmp_path / path.name.removeprefix("lost-"))
+    asyncio.run(works(key))
+    assert owner.exists()
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="asks what root may do")
+def test_root_leaves_nothing_in_somebody_elses_folder(tmp_path: Path) -> None:
+    async def work() -> None:
+        settings = Settings(data=tmp_path)
+        async with open_services(settings):
+            pass
+        os.chown(tmp_path / "menura.db", 65534, 65534)
+        with pytest.raises(CannotOpenError, match="sudo -u '#65534'"):
+            async with open_services(settings):
+                pass
+
+    asyncio.run(work())
+
+
+def test_a_newer_database_is_said_to_be_newer(tmp_path: Path) -> None:
+    async def work() -> None:
+        settings = Settings(data=tmp_path)
+        async with open_services(settings) as services, services.database.writing() as session:
+            await session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        with pytest.raises(CannotOpenError, match="revision 9999, and this one knows"):
+            async with open_services(settings):
+                pass
 
     asyncio.run(work())
 

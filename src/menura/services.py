@@ -1,10 +1,12 @@
 """One of each service, opened and closed together."""
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from obstore.exceptions import BaseError as ObstoreError
@@ -19,7 +21,7 @@ from menura.live.service import LiveService
 from menura.settings import Settings
 from menura.storage.database import SQLITE_FILE, Database, SoleProcess, database_url
 from menura.storage.objects import Objects
-from menura.storage.sweep import sweep
+from menura.storage.sweep import settle_owner, sweep
 from menura.voices.store import VoiceStore
 
 _UNOPENED = (ImportError, OSError, ValueError, ObstoreError, SQLAlchemyError, sqlite3.Error)
@@ -50,10 +52,11 @@ class Services:
 
 
 @asynccontextmanager
-async def open_services(settings: Settings) -> AsyncIterator[Services]:
-    """Open the data folder, bring it up to date, sweep it, and lend the services.
+async def open_services(settings: Settings, *, sweeping: bool = False) -> AsyncIterator[Services]:
+    """Open the data folder, bring it up to date, and lend the services.
 
-    Raises CannotOpenError, and ValueError when the settings contradict each other.
+    sweeping: whether to remove what killed processes left behind. Raises CannotOpenError, and
+    ValueError when the settings contradict each other.
     """
     try:
         # Building an engine takes a while, and the first request should not.
@@ -61,6 +64,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     except (ModelNotFound, UnsupportedModel) as error:
         raise CannotOpenError(f"default_model cannot be used: {error.message}") from None
     async with AsyncExitStack() as stack:
+        _refuse_root(settings.data / SQLITE_FILE)
         with _named("data folder", str(settings.data)):
             settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
             folder = SoleProcess(settings.data / "lock")
@@ -73,10 +77,14 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             await database.open()
         with _named("object store", settings.objects_url or str(settings.data / "objects")):
             objects = Objects.of(settings)
-            await sweep(database, objects, alone=alone)
-        accounts = Accounts(settings, database)
+            accounts = Accounts(settings, database)
+            await settle_owner(database, objects, await accounts.first_account())
+            if sweeping:
+                await sweep(database, objects, alone=alone)
         first_key = await accounts.open(alone=alone)
         stack.push_async_callback(accounts.close)
+        if first_key is not None:
+            await settle_owner(database, objects, await accounts.first_account())
         conversion = ConversionService(settings)
         # Closing waits for threads, which may want the loop's answer.
         stack.push_async_callback(asyncio.to_thread, conversion.close)
@@ -111,6 +119,19 @@ def _named(what: str, where: str) -> Iterator[None]:
         raise CannotOpenError(
             f"The {what} {safe!r} cannot be opened: {told[0].replace(where, safe).rstrip('.')}."
         ) from error
+
+
+def _refuse_root(path: Path) -> None:
+    """Refuse to work as root on somebody else's database: what root writes, its owner, as whom the
+    server runs, could not read."""
+    if os.name != "posix" or os.geteuid() != 0 or not path.exists():
+        return
+    owner = path.stat().st_uid
+    if owner != 0:
+        raise CannotOpenError(
+            f"{str(path)!r} belongs to user {owner}, and root would leave files there that this "
+            f"user cannot read: run it as sudo -u '#{owner}' menura ..."
+        )
 
 
 def _without_secrets(where: str) -> str:

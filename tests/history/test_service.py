@@ -28,7 +28,7 @@ async def collect(stream: AsyncIterator[bytes]) -> bytes:
 
 
 async def objects_of(opened: Room) -> list[str]:
-    return [found.key async for found in opened.objects.list()]
+    return [found.key async for found in opened.objects.own()]
 
 
 async def rows_of(opened: Room) -> tuple[int, int]:

@@ -241,6 +241,7 @@ def check_storage(data: Path, memory: Memory) -> None:
         ).fetchone()[0]
         leases = connection.execute("SELECT count(*) FROM leases").fetchone()[0]
     files = stored(data)
+    assert files.pop("owner", None) is not None
     assert files.keys() == {key for key, _, _ in rows}, "An orphan, or a row without its object."
     assert set(owners) <= files.keys()
     for key, size, digest in rows:

@@ -7,20 +7,25 @@ from pathlib import Path
 import pytest
 
 from menura.storage.database import Database
-from menura.storage.objects import Objects
+from menura.storage.objects import Objects, new_key
 from menura.storage.sweep import Swept, sweep
 from menura.storage.tables import StoredObject
+
+OWNED, ORPHAN = new_key("history"), new_key("history")
+FOREIGN = ("invoices/2026.pdf", "history/2026/november", "owner")
 
 
 async def prepared(folder: Path, work: Callable[[Database, Objects], Awaitable[Swept]]) -> Swept:
     database = Database(f"sqlite+aiosqlite:///{folder / 'a.db'}")
     await database.open()
     objects = Objects(folder / "incoming", folder=folder / "objects")
-    await objects.put("history/aa/owned", b"owned")
-    await objects.put("history/aa/orphan", b"orphan")
+    await objects.put(OWNED, b"owned")
+    await objects.put(ORPHAN, b"orphan")
+    for key in FOREIGN:
+        await objects.put(key, b"somebody else's")
     objects.open_writer().write(b"half")
     async with database.writing() as session:
-        session.add(StoredObject(key="history/aa/owned", size=5, sha256=""))
+        session.add(StoredObject(key=OWNED, size=5, sha256=""))
     try:
         return await work(database, objects)
     finally:
@@ -32,7 +37,7 @@ async def prepared(folder: Path, work: Callable[[Database, Objects], Awaitable[S
 def test_alone_everything_without_a_row_goes(tmp_path: Path) -> None:
     async def work(database: Database, objects: Objects) -> Swept:
         swept = await sweep(database, objects, alone=True)
-        assert [found.key async for found in objects.list()] == ["history/aa/owned"]
+        assert {found.key async for found in objects.list()} == {OWNED, *FOREIGN}
         return swept
 
     assert asyncio.run(prepared(tmp_path, work)) == Swept(1, 1, ())
@@ -53,7 +58,7 @@ def test_beside_another_process_the_young_are_spared(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_row_whose_object_is_gone_is_told(tmp_path: Path) -> None:
     async def work(database: Database, objects: Objects) -> Swept:
-        await objects.delete("history/aa/owned")
+        await objects.delete(OWNED)
         return await sweep(database, objects, alone=True)
 
-    assert asyncio.run(prepared(tmp_path, work)).missing == ("history/aa/owned",)
+    assert asyncio.run(prepared(tmp_path, work)).missing == (OWNED,)

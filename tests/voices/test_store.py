@@ -53,7 +53,7 @@ class House:
         return voice.voice_id
 
     async def keys(self) -> set[str]:
-        return {found.key async for found in self.services.objects.list()}
+        return {found.key async for found in self.services.objects.own()}
 
     def unfinished(self) -> list[Path]:
         return list((self.services.settings.data / "incoming").iterdir())

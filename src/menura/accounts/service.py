@@ -54,6 +54,14 @@ class Accounts:
         """Give up leases."""
         await self.leases.close()
 
+    async def first_account(self) -> str | None:
+        """Return the id of the account made at the first start, null before that."""
+        async with self._database.reading() as session:
+            found: str | None = await session.scalar(
+                select(Account.account_id).order_by(Account.created_at, Account.account_id).limit(1)
+            )
+        return found
+
     async def local_account(self) -> Account:
         """Return the account made at the first start; the command line acts for it."""
         async with self._database.reading() as session:
@@ -85,10 +93,10 @@ class Accounts:
             return found or 0
 
     async def _first_start(self) -> str | None:
-        async with self._database.reading() as session:
-            if await session.scalar(select(Account.account_id).limit(1)) is not None:
-                return None
+        if await self.first_account() is not None:
+            return None
         async with self._database.writing(durable=True) as session:
+            await self._database.queue(session)
             if await session.scalar(select(Account.account_id).limit(1)) is not None:
                 return None
             account = Account(

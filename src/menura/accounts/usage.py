@@ -165,7 +165,7 @@ class Usage:
             return lambda row: keys.get(row.key_id, row.key_id)
         if breakdown == "voice":
             async with self._database.reading() as session:
-                found = await session.execute(
+                uses = await session.execute(
                     select(UsageRecord.voice_id, UsageRecord.voice_name)
                     .where(
                         UsageRecord.account_id == principal.account_id,
@@ -175,7 +175,7 @@ class Usage:
                     .order_by(func.max(UsageRecord.at))
                 )
                 # A renamed voice is one voice, under its last name.
-                last = {voice_id: name or voice_id for voice_id, name in found}
+                last = {voice_id: name or voice_id for voice_id, name in uses if voice_id}
             voices = apart([(voice_id, name, voice_id) for voice_id, name in last.items()])
             return lambda row: voices.get(row.voice_id, row.voice_id or "none")
         if breakdown == "user":
@@ -205,9 +205,7 @@ def apart(things: Sequence[tuple[str, str, str]]) -> dict[str, str]:
     things: ids, names and hints.
     """
     uses = Counter(name for _, name, _ in things)
-    return {
-        thing: name if uses[name] == 1 else f"{name} ({hint})" for thing, name, hint in things
-    }
+    return {thing: name if uses[name] == 1 else f"{name} ({hint})" for thing, name, hint in things}
 
 
 def points(start: int, end: int, interval: Interval, bucket_seconds: int | None) -> list[int]:

@@ -44,7 +44,7 @@ def create_app(settings: Settings, on_ready: Callable[[Services], None] | None =
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_services(settings) as services:
+        async with open_services(settings, sweeping=True) as services:
             app.state.services = services
             if on_ready is not None:
                 on_ready(services)

@@ -18,7 +18,7 @@ from typing import Any
 
 from sqlalchemy import Connection, event, inspect, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
 
 from menura.settings import Settings
 
@@ -28,8 +28,15 @@ HEAD = "0003"
 SQLITE_FILE = "menura.db"
 """The database in the data folder."""
 
+_STARTING = 0x4D656E75
+"""PostgreSQL's advisory lock of whoever makes or changes the schema, or the first account."""
+
 BUSY_TIMEOUT = 15.0
 """Seconds a writer of another process is waited for."""
+
+
+class NewerSchemaError(ValueError):
+    """The database was brought up to date by a newer version of this program."""
 
 
 def database_url(settings: Settings) -> str:
@@ -58,6 +65,8 @@ class Database:
             connect_args=arguments,
             # Parameters of a failed statement may be personal; they must not reach a log.
             hide_parameters=True,
+            # A database server that was restarted has cut the connections of the pool.
+            pool_pre_ping=not self.is_sqlite,
         )
         self._write_lock = asyncio.Lock()
         if self.is_sqlite:
@@ -65,17 +74,23 @@ class Database:
             event.listen(self._engine.sync_engine, "begin", _begin_sqlite)
 
     async def open(self) -> None:
-        """Create the schema or bring an older one up to date."""
+        """Create the schema or bring an older one up to date. Raises NewerSchemaError."""
         if self.is_sqlite and self.url.database not in (None, "", ":memory:"):
             path = Path(str(self.url.database))
             path.parent.mkdir(parents=True, exist_ok=True)
             await asyncio.to_thread(_use_wal, path)
         async with self._engine.connect() as connection:
-            if await connection.run_sync(_revision) == HEAD:
-                return
+            found = await connection.run_sync(_revision)
+        if found == HEAD:
+            return
+        if found is not None and found > HEAD:
+            raise NewerSchemaError(
+                f"a newer Menura has brought it to revision {found}, and this one knows {HEAD}"
+            )
         # Begun here, so that every revision is inside one transaction: another process that
         # opens the database meanwhile waits, and then finds it done.
         async with self._connection(durable=True) as connection, connection.begin():
+            await self.queue(connection)
             await connection.run_sync(_upgrade)
 
     async def close(self) -> None:
@@ -100,6 +115,12 @@ class Database:
                 yield session
                 await session.commit()
             await connection.commit()
+
+    async def queue(self, session: AsyncSession | AsyncConnection) -> None:
+        """Let one process at a time go on from here, until its transaction ends. A writing block
+        of SQLite does so by itself."""
+        if not self.is_sqlite:
+            await session.execute(text(f"SELECT pg_advisory_xact_lock({_STARTING})"))
 
     @asynccontextmanager
     async def _connection(self, *, durable: bool) -> AsyncIterator[Any]:

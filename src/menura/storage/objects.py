@@ -9,12 +9,14 @@ objects through the table `objects`; what no row refers to is an orphan and swep
     size, digest = await objects.keep(writer, key)
     ...                                 # a transaction inserts StoredObject(key, size, digest)
 
-To delete, remove the rows in a durable transaction first, then the object.
+To delete, remove the rows in a durable transaction first, then the object. The store knows which
+database it belongs to: another one knows none of its objects, and would take all for orphans.
 """
 
 import asyncio
 import hashlib
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import AsyncIterator
@@ -35,6 +37,12 @@ if TYPE_CHECKING:
 
 CHUNK = 65_536
 """Bytes read at a time."""
+
+KINDS = ("history", "samples", "models", "previews")
+"""Folders of the store that hold objects of ours; whatever else lies there is somebody else's."""
+
+_OWN_KEY = re.compile(rf"(?:{'|'.join(KINDS)})/[0-9a-f]{{2}}/[0-9a-f]{{32}}")
+_OWNER_KEY = "owner"
 
 
 class ObjectMissing(KeyError):
@@ -207,6 +215,24 @@ class Objects:
         async for batch in obstore.list(self._store, prefix=prefix, chunk_size=500):
             for found in batch:
                 yield ObjectInfo(found["path"], found["size"], found["last_modified"])
+
+    async def own(self) -> AsyncIterator[ObjectInfo]:
+        """Yield the objects whose keys `new_key` made: a bucket may hold other things."""
+        for kind in KINDS:
+            async for found in self.list(kind):
+                if _OWN_KEY.fullmatch(found.key):
+                    yield found
+
+    async def owner(self) -> str | None:
+        """Return whose store this is, as `claim` wrote it, or null."""
+        try:
+            return (await self.read(_OWNER_KEY)).decode("utf-8", "replace").strip()
+        except ObjectMissing:
+            return None
+
+    async def claim(self, owner: str) -> None:
+        """Write down whose store this is."""
+        await self.put(_OWNER_KEY, f"{owner}\n".encode())
 
     def clear_incoming(self, modified_before: float) -> int:
         """Remove the unfinished files of processes that died. Returns their number.

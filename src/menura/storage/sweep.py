@@ -1,4 +1,4 @@
-"""Cleaning up at the start what a killed process left behind."""
+"""Keeping the object store true to the database: whose it is, and what a killed process left."""
 
 import logging
 import time
@@ -14,7 +14,35 @@ from menura.storage.tables import StoredObject
 GRACE = timedelta(hours=1)
 """How young an orphan is left alone when another process may be about to give it a row."""
 
+_WAYS_OUT = "name that database, or give this one a store of its own"
+
 log = logging.getLogger("menura.storage")
+
+
+class ForeignStoreError(ValueError):
+    """The object store belongs to another database."""
+
+
+async def settle_owner(database: Database, objects: Objects, owner: str | None) -> None:
+    """See that the object store belongs to this database, and write it down where nobody did.
+
+    owner: an id that this database alone holds, null while it holds nothing. Raises
+    ForeignStoreError for a store of another database: to work with it would end in a sweep of all
+    that it holds.
+    """
+    marked = await objects.owner()
+    if marked is not None:
+        if marked == owner:
+            return
+        raise ForeignStoreError(f"it belongs to another database; {_WAYS_OUT}")
+    async with database.reading() as session:
+        known = set(await session.scalars(select(StoredObject.key)))
+    async for found in objects.own():
+        if found.key in known:
+            break
+        raise ForeignStoreError(f"this database knows nothing of what it holds; {_WAYS_OUT}")
+    if owner is not None:
+        await objects.claim(owner)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +54,13 @@ class Swept:
     missing: tuple[str, ...]
 
 
+async def missing(database: Database, objects: Objects) -> tuple[str, ...]:
+    """Return the keys of rows whose object is gone; nothing while only this program was at it."""
+    async with database.reading() as session:
+        known = set(await session.scalars(select(StoredObject.key)))
+    return tuple(sorted(known - {found.key async for found in objects.own()}))
+
+
 async def sweep(database: Database, objects: Objects, *, alone: bool) -> Swept:
     """Remove unfinished files and objects without a row.
 
@@ -35,7 +70,7 @@ async def sweep(database: Database, objects: Objects, *, alone: bool) -> Swept:
     unfinished = objects.clear_incoming(time.time() + 1 if alone else newest.timestamp())
     # Objects first, rows second: an object gets its row after it was stored, so that one with a
     # row by now can have been listed without, but not the other way round.
-    listed = {found.key: found.modified async for found in objects.list()}
+    listed = {found.key: found.modified async for found in objects.own()}
     async with database.reading() as session:
         known = set(await session.scalars(select(StoredObject.key)))
     orphans = [
@@ -43,9 +78,9 @@ async def sweep(database: Database, objects: Objects, *, alone: bool) -> Swept:
     ]
     for key in orphans:
         await objects.delete(key)
-    missing = tuple(sorted(known - listed.keys())) if alone else ()
+    gone = tuple(sorted(known - listed.keys())) if alone else ()
     if unfinished or orphans:
-        log.info("Removed %d unfinished files and %d orphans.", unfinished, len(orphans))
-    for key in missing:
+        log.warning("Removed %d unfinished files and %d orphans.", unfinished, len(orphans))
+    for key in gone:
         log.error("The object %s is gone from the store although a row refers to it.", key)
-    return Swept(unfinished, len(orphans), missing)
+    return Swept(unfinished, len(orphans), gone)
