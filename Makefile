@@ -13,7 +13,8 @@ help:  ## List the targets
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Menura needs Python 3.11 or newer; set PYTHON=..." >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@# What a failed try leaves behind would pass for an environment the next time.
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/.serve: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
@@ -43,7 +44,7 @@ bench: $(VENV)/.dev  ## Measure speed and memory
 	$(BIN)/python -m benchmarks $(BENCH)
 
 $(TRAIN)/.ready: pyproject.toml evaluation/referees.txt
-	$(PYTHON) -m venv $(TRAIN)
+	@$(PYTHON) -m venv $(TRAIN) || { rm -rf $(TRAIN); exit 1; }
 	$(TRAIN)/bin/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0'
 	$(TRAIN)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[training,evaluation]'
 	$(TRAIN)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r evaluation/referees.txt

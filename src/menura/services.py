@@ -115,6 +115,8 @@ def _named(what: str, where: str) -> Iterator[None]:
     except _UNOPENED as error:
         reason = error.orig if isinstance(error, DBAPIError) else error
         told = str(reason).strip().splitlines() or [type(reason).__name__]
+        if isinstance(error, ModuleNotFoundError):
+            told = [f"{error.name} is not installed: pip install {error.name}"]
         safe = _without_secrets(where)
         raise CannotOpenError(
             f"The {what} {safe!r} cannot be opened: {told[0].replace(where, safe).rstrip('.')}."

@@ -20,6 +20,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from menura.audio.formats import find_format
+
 UNLIMITED = 2_147_483_647
 """What the contract reports as the limit of an account without one."""
 
@@ -49,6 +51,14 @@ class Tier(BaseModel):
     zero_retention: bool = False
     voices: int = Field(ge=0, default=UNLIMITED)
 
+    @field_validator("formats_denied")
+    @classmethod
+    def _known(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        for name in given:
+            if find_format(name) is None:
+                raise ValueError(f"there is no output format {name!r}")
+        return given
+
 
 _HI_PCM = ("pcm_44100", "pcm_48000", "wav_44100", "wav_48000")
 _HI_MP3 = ("mp3_44100_192",)
@@ -71,6 +81,7 @@ class Settings(BaseSettings):
         env_prefix="MENURA_",
         env_nested_delimiter="__",
         env_ignore_empty=True,
+        allow_inf_nan=False,
         extra="ignore",
         frozen=True,
     )

@@ -70,10 +70,12 @@ def test_what_is_public_is_named_here(shared_server: RunningServer) -> None:
     assert {path for path in public if not path.startswith(PUBLIC_PREFIXES)} <= {
         "/",
         "/health",
+        "/ready",
         "/favicon.ico",
     }
     with shared_server.anonymous() as client:
         assert client.get("/health").json()["status"] == "ok"
+        assert client.get("/ready").json()["status"] == "ok"
         assert client.get("/openapi.json").status_code == 401
 
 

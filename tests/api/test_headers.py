@@ -118,6 +118,8 @@ def test_the_region_is_a_setting(server: Callable[..., RunningServer]) -> None:
 
 def test_metrics_count_by_route_and_never_by_path(shared_server: RunningServer) -> None:
     shared_server.client.get("/v1/history/secret-name")
+    shared_server.client.get("/static/style.css")
     text = shared_server.client.get("/metrics").text
     assert 'route="/v1/history/{history_item_id}",status="404"' in text
+    assert 'route="page",status="200"' in text
     assert "secret-name" not in text

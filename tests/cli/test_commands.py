@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 import sqlite3
@@ -96,9 +97,12 @@ def test_an_interrupted_conversion_stops_and_keeps_the_old_file(data, tmp_path):
         file.setparams((1, 2, 16_000, 0, "NONE", ""))
         noise = np.random.default_rng(1).integers(-3_000, 3_000, 16_000 * 1_200)
         file.writeframes(noise.astype("<i2").tobytes())
-    for sent in (signal.SIGINT, signal.SIGTERM):
+    command = [sys.executable, "-m", "menura.cli", "convert", str(long), "--voice", "Wren"]
+    # A script's background jobs hear no interrupts.
+    deaf = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]
+    for sent, before in ((signal.SIGINT, []), (signal.SIGTERM, deaf), (signal.SIGHUP, [])):
         process = subprocess.Popen(
-            [sys.executable, "-m", "menura.cli", "convert", long, "--voice", "Wren", "-o", target],
+            [*before, *command, "-o", target],
             env={**os.environ, "MENURA_DATA": str(data)},
             stderr=subprocess.PIPE,
             text=True,
@@ -109,7 +113,7 @@ def test_an_interrupted_conversion_stops_and_keeps_the_old_file(data, tmp_path):
         time.sleep(0.5)
         process.send_signal(sent)
         _, told = process.communicate(timeout=30)
-        assert process.returncode == 130
+        assert process.returncode == 128 + sent
         assert "Stopped." in told
         assert "Traceback" not in told
         assert target.read_bytes() == b"precious"
@@ -211,6 +215,33 @@ def test_the_doctor_looks_and_a_bad_setting_is_named(data):
     assert "eighty" in bad.stderr
 
 
+def test_what_only_looks_makes_nothing(tmp_path):
+    nowhere = tmp_path / "mistyped"
+    for words in (("keys", "list"), ("keys", "revoke", "x")):
+        refused = menura(*words, data=nowhere)
+        assert refused.returncode == 1
+        assert str(nowhere) in refused.stderr
+    assert str(nowhere) in menura("doctor", data=nowhere).stdout
+    assert not nowhere.exists()
+
+
+def test_the_doctor_misses_what_is_gone(tmp_path):
+    cloned = menura("voices", "add", "Mine", SPEECH, "--consent", data=tmp_path)
+    assert cloned.returncode == 0, cloned.stderr
+    assert "all there" in menura("doctor", data=tmp_path).stdout
+    shutil.rmtree(tmp_path / "objects" / "samples")
+    report = menura("doctor", data=tmp_path)
+    assert report.returncode == 1
+    assert "1 are gone, such as samples/" in report.stdout
+
+
+def test_audio_goes_to_no_folder_that_is_not_there(data, tmp_path):
+    nowhere = tmp_path / "nowhere" / "out.mp3"
+    refused = menura("convert", SPEECH, "--voice", "Wren", "-o", nowhere, data=data)
+    assert refused.returncode == 2
+    assert "There is no folder" in refused.stderr
+
+
 def test_serve_prints_the_key_once_and_lines_that_work(tmp_path):
     data = tmp_path / "data"
     first = _serve(data)
@@ -289,10 +320,11 @@ def test_the_database_is_private_in_a_folder_that_others_may_enter(tmp_path):
 
 def test_an_empty_variable_is_none_and_a_tilde_is_the_home(tmp_path):
     empty = {f"MENURA_{name}": "" for name in ("HOST", "CORES", "MAX_SECONDS", "DATABASE_URL")}
+    assert menura("voices", "list", data="~/voices", HOME=str(tmp_path), **empty).returncode == 0
+    assert (tmp_path / "voices" / "menura.db").is_file()
     report = menura("doctor", data="~/voices", HOME=str(tmp_path), **empty)
     assert report.returncode == 0, report.stdout
     assert "127.0.0.1:8000" in report.stdout
-    assert (tmp_path / "voices" / "menura.db").is_file()
 
 
 def test_settings_come_from_flag_then_environment_then_file(tmp_path):
@@ -454,6 +486,8 @@ def test_the_settings_file_of_a_folder_that_a_flag_names(tmp_path, data):
         ("", {"MENURA_TIERS": "x"}, '"tiers"'),
         ("host = ''", {}, "host = ''"),
         ("", {"MENURA_BASE_URL": "nonsense"}, "base_url = 'nonsense'"),
+        ("[tiers.free]\nformats_denied = ['pcm48000']", {}, "no output format 'pcm48000'"),
+        ("", {"MENURA_MAX_SECONDS": "inf"}, "max_seconds = "),
     ],
 )
 def test_wrong_settings_are_said_in_one_line(tmp_path, toml, environment, complaint):
@@ -484,7 +518,7 @@ def test_a_certificate_that_cannot_be_used_is_named(tmp_path, files, named):
 @pytest.mark.parametrize(
     ("environment", "named"),
     [
-        ({"DATA": "/proc/nowhere"}, "data folder '/proc/nowhere'"),
+        ({"DATA": "/proc/version"}, "data folder '/proc/version'"),
         ({}, "menura.db' cannot be opened: file is not a database"),
         ({"DATABASE_URL": "postgresql://me:hidden@127.0.0.1:1/x"}, "postgresql://127.0.0.1:1/x"),
         ({"DATABASE_URL": "nosuch://me:hidden@127.0.0.1/x"}, "nosuch://127.0.0.1/x"),
@@ -510,7 +544,7 @@ def test_what_cannot_be_opened_is_said_in_one_line(tmp_path, environment, named)
 def test_the_doctor_tells_what_is_wrong(tmp_path, broken):
     folder = tmp_path / "data"
     if broken is None:
-        folder = Path("/proc/nowhere")
+        folder.write_text("a file", encoding="utf-8")
     else:
         folder.mkdir()
         (folder / "menura.db").write_text(broken * 100, encoding="utf-8")

@@ -27,7 +27,7 @@ from menura.api.errors import send_error
 from menura.errors import InvalidAuthorization, MenuraError, MissingApiKey
 from menura.services import Services
 
-PUBLIC_PATHS = frozenset({"/", "/health", "/favicon.ico"})
+PUBLIC_PATHS = frozenset({"/", "/health", "/ready", "/favicon.ico"})
 PUBLIC_PREFIXES = ("/static/",)
 
 TOKEN_PARAMETERS = frozenset({"single_use_token", "token"})

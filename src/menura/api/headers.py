@@ -161,4 +161,7 @@ def _method(scope: Scope) -> str:
 
 def _place(scope: Scope) -> str:
     """Return the route's pattern: paths themselves are unbounded and may hold anything."""
-    return getattr(scope.get("route"), "path", None) or "unmatched"
+    route = getattr(scope.get("route"), "path", None)
+    if route is None and (scope["path"] == "/" or scope["path"].startswith("/static/")):
+        return "page"
+    return route or "unmatched"

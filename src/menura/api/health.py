@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from menura import __version__
 from menura.accounts import Principal
 from menura.api.auth import permitted
-from menura.api.errors import refusals
+from menura.api.errors import ErrorBody, refusals
 
 router = APIRouter(tags=["health"])
 
@@ -24,6 +24,15 @@ class Health(BaseModel):
 @router.get("/health", summary="Tell that the server is ready")
 async def health() -> Health:
     """Answer without a key. The server accepts connections only once it is ready."""
+    return Health()
+
+
+@router.get(
+    "/ready", summary="Tell whether requests can be served", responses={503: {"model": ErrorBody}}
+)
+async def ready(request: Request) -> Health:
+    """Answer without a key; 503 while the database does not answer."""
+    await request.app.state.services.database.ping()
     return Health()
 
 

@@ -112,6 +112,7 @@ async def _convert(
                 TimeRemainingColumn(),
                 console=complaints,
                 transient=True,
+                disable=not complaints.is_terminal,
             ) as progress,
             source.open("rb") as reader,
             written(output) as writer,
@@ -165,6 +166,11 @@ def convert(
     target = output_format(output_format_name, output)
     if output.is_dir():
         raise typer.BadParameter(f"{output} is a folder; name a file in it.")
+    if output == Path("-"):
+        if sys.stdout.isatty():
+            raise typer.BadParameter("The standard output is a terminal; send it somewhere.")
+    elif not output.parent.is_dir():
+        raise typer.BadParameter(f"There is no folder {str(output.parent)!r}.")
 
     async def work() -> float:
         asked = voice_settings(
@@ -190,6 +196,10 @@ def convert(
 
     try:
         seconds = run(work())
+    except BrokenPipeError:
+        # Who reads has had enough; what is left must not be tried again at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(1) from None
     except OSError as error:
         complain(str(error))
         raise typer.Exit(1) from None

@@ -13,7 +13,6 @@ import onnxruntime
 import typer
 from rich.table import Table
 from rich.text import Text
-from sqlalchemy import text
 
 from menura import __version__
 from menura.accounts.service import KEY_FILE
@@ -22,6 +21,7 @@ from menura.cli.options import DataOption, address_in_url, console, settings_fro
 from menura.services import CannotOpenError, open_services
 from menura.settings import UNLIMITED, Settings
 from menura.storage.database import SQLITE_FILE
+from menura.storage.sweep import missing
 
 LIBRARIES = ("av", "numpy", "onnxruntime", "soxr", "fastapi", "uvicorn", "sqlalchemy", "obstore")
 LOW_DISK = 1 << 30
@@ -44,11 +44,11 @@ def installed() -> Iterator[Finding]:
     for name in LIBRARIES:
         yield Finding(name, version(name))
     encoders = {"mp3": "libmp3lame", "opus": "libopus"}
-    missing = [name for name, codec in encoders.items() if codec not in av.codecs_available]
+    lacking = [name for name, codec in encoders.items() if codec not in av.codecs_available]
     yield Finding(
         "Encoders",
-        f"all {len(FORMATS)} formats" if not missing else f"missing: {', '.join(missing)}",
-        not missing,
+        f"all {len(FORMATS)} formats" if not lacking else f"missing: {', '.join(lacking)}",
+        not lacking,
     )
     providers = onnxruntime.get_available_providers()
     yield Finding("Inference", ", ".join(providers), "CPUExecutionProvider" in providers)
@@ -77,14 +77,15 @@ def limits(settings: Settings) -> Iterator[Finding]:
 
 async def data_folder(settings: Settings) -> list[Finding]:
     """Return the state of the data folder."""
+    if settings.database_url is None and not settings.data.exists():
+        return [Finding("Data folder", f"none at {settings.data}: menura serve makes it")]
     findings = [Finding("Data folder", str(settings.data))]
-    async with open_services(settings) as services, services.database.reading() as session:
-        if session.get_bind().dialect.name == "sqlite":
-            verdict = await session.scalar(text("PRAGMA integrity_check"))
-            findings.append(Finding("Database", str(verdict), verdict == "ok"))
-        else:
-            await session.execute(text("SELECT 1"))
-            findings.append(Finding("Database", "answers", True))
+    async with open_services(settings) as services:
+        wrong = await services.database.check()
+        findings.append(Finding("Database", "; ".join(wrong) or "healthy", not wrong))
+        gone = await missing(services.database, services.objects)
+        told = f"{len(gone)} are gone, such as {gone[0]}" if gone else "all there"
+        findings.append(Finding("Stored audio and voices", told, not gone))
         if (settings.data / KEY_FILE).exists():
             works = await services.accounts.key_file_works()
             told = "admits its holder" if works else "revoked or expired: menura keys create NAME"

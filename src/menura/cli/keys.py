@@ -9,7 +9,7 @@ from rich.text import Text
 
 from menura.accounts.keys import MOST_CREDITS
 from menura.accounts.principal import PERMISSIONS
-from menura.cli.options import DataOption, console, run, say, settings_from
+from menura.cli.options import DataOption, console, refuse_nowhere, run, say, settings_from
 from menura.services import open_services
 
 app = typer.Typer(no_args_is_help=True, help="API keys of the local account.")
@@ -60,6 +60,8 @@ def create(
 @app.command("list")
 def show(data: DataOption = None) -> None:
     """List the keys; none is shown whole."""
+    settings = settings_from(data=data)
+    refuse_nowhere(settings)
 
     async def work() -> Table:
         table = Table(
@@ -70,7 +72,7 @@ def show(data: DataOption = None) -> None:
             Column("Made", no_wrap=True, min_width=10),
             Column("Expires", no_wrap=True, min_width=7),
         )
-        async with open_services(settings_from(data=data)) as services:
+        async with open_services(settings) as services:
             account = await services.accounts.local_account()
             for key in await services.accounts.keys.list(account.account_id):
                 table.add_row(
@@ -92,9 +94,11 @@ def revoke(
     data: DataOption = None,
 ) -> None:
     """Delete a key; it stops working at once."""
+    settings = settings_from(data=data)
+    refuse_nowhere(settings)
 
     async def work() -> None:
-        async with open_services(settings_from(data=data)) as services:
+        async with open_services(settings) as services:
             account = await services.accounts.local_account()
             await services.accounts.keys.revoke(account.account_id, key_id)
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -67,18 +68,46 @@ def complain(text: str) -> None:
     complaints.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
 
 
+def refuse_nowhere(settings: Settings) -> None:
+    """End a command that only looks, if there is nothing to look at: it would make it."""
+    if settings.database_url is None and not settings.data.exists():
+        complain(f"There is no data folder {str(settings.data)!r}; `menura serve` makes one.")
+        raise typer.Exit(1)
+
+
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a command's work; a refusal becomes its sentence and exit code 1."""
-    # Told to end, a command leaves as little behind as one that is interrupted.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    """Run a command's work; a refusal becomes its sentence and exit code 1, a signal its own."""
+    stopped: list[int] = []
     try:
-        return asyncio.run(work)
+        return asyncio.run(_stoppable(work, stopped))
     except MenuraError as error:
         complain(error.message)
         raise typer.Exit(1) from None
     except CannotOpenError as error:
         complain(str(error))
         raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        complaints.print("Stopped.")
-        raise typer.Exit(130) from None
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        with suppress(OSError):  # the terminal may be what is gone
+            complaints.print("Stopped.")
+        raise typer.Exit(128 + (stopped[0] if stopped else signal.SIGINT)) from None
+
+
+async def _stoppable(work: Coroutine[Any, Any, T], stopped: list[int]) -> T:
+    """Do the work, and give it up in good order when told to end or when the terminal goes, as an
+    interrupt does by itself; a script's background jobs hear no interrupts."""
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    assert task is not None
+
+    def stop(number: int) -> None:
+        stopped.append(number)
+        task.cancel()
+
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is None or signal.getsignal(number) == signal.SIG_IGN:
+            continue
+        try:
+            loop.add_signal_handler(number, stop, number)
+        except NotImplementedError:
+            signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+    return await work

@@ -15,7 +15,7 @@ from menura.accounts.service import KEY_FILE
 from menura.cli.options import DataOption, address_in_url, complain, say, settings_from
 from menura.services import CannotOpenError, Services
 
-EXAMPLE = "examples/speech_female.mp3"
+EXAMPLE = Path("examples/speech_female.mp3")
 OWN_ADDRESSES = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 """Where a server is found that listens on every address; on `::` it has no IPv4."""
 
@@ -63,7 +63,16 @@ def refuse_taken(host: str, port: int) -> None:
 
 
 async def announce(services: Services, port: int) -> None:
-    """Print the address of the page, the key if it is new, and a curl line to paste."""
+    """Print the address of the page, the key if it is new, and a curl line to paste.
+
+    Who does not listen to the end (`menura serve | head -1`) gets a server all the same.
+    """
+    key_works = await services.accounts.key_file_works()
+    with suppress(BrokenPipeError):
+        _tell(services, port, key_works)
+
+
+def _tell(services: Services, port: int, key_works: bool) -> None:
     settings, first_key = services.settings, services.first_key
     host = OWN_ADDRESSES.get(settings.host, settings.host)
     scheme = "https" if settings.ssl_certfile else "http"
@@ -79,15 +88,16 @@ async def announce(services: Services, port: int) -> None:
         say(f"The page: {base}/#key={first_key}")
         key = first_key
     else:
-        if await services.accounts.key_file_works():
+        if key_works:
             say(f"The API key is in {key_file}")
         else:
             say(f"{key_file} holds no key that is valid; make one with: menura keys create NAME")
             key = "YOUR_KEY"
         say(f"The page: {base}/")
+    recording = EXAMPLE if EXAMPLE.is_file() else "YOUR_RECORDING"
     say("Try it:")
     say(
-        f'  curl -o out.mp3 -H "xi-api-key: {key}" -F audio=@{EXAMPLE} '
+        f'  curl -o out.mp3 -H "xi-api-key: {key}" -F audio=@{recording} '
         f"{base}/v1/speech-to-speech/JBFqnCBsd6RMkjVDRZzb"
     )
 

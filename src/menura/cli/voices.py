@@ -7,7 +7,7 @@ import typer
 from rich.table import Column, Table
 from rich.text import Text
 
-from menura.cli.options import DataOption, console, run, say, settings_from
+from menura.cli.options import DataOption, complain, console, run, say, settings_from
 from menura.services import Services, open_services
 from menura.voices.store import Card, Maker, Upload
 from menura.voices.voice import Voice
@@ -104,7 +104,7 @@ def add(
     if consent is None:
         consent = typer.confirm("Is this your own voice, or has its owner agreed to this clone?")
     if not consent:
-        console.print("A voice is cloned only with its owner's consent.")
+        complain("A voice is cloned only with its owner's consent.")
         raise typer.Exit(1)
 
     async def work() -> Voice:

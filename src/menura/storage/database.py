@@ -9,17 +9,20 @@ A writing block takes the one write lock at once, waits for it, and rolls back w
 """
 
 import asyncio
+import logging
 import sqlite3
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, event, inspect, text
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
 
+from menura.errors import Unavailable
 from menura.settings import Settings
 
 HEAD = "0003"
@@ -28,11 +31,16 @@ HEAD = "0003"
 SQLITE_FILE = "menura.db"
 """The database in the data folder."""
 
+_AWAY = "The database does not answer; try again in a moment."
+
 _STARTING = 0x4D656E75
 """PostgreSQL's advisory lock of whoever makes or changes the schema, or the first account."""
 
 BUSY_TIMEOUT = 15.0
 """Seconds a writer of another process is waited for."""
+
+
+log = logging.getLogger("menura.storage")
 
 
 class NewerSchemaError(ValueError):
@@ -99,22 +107,43 @@ class Database:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncSession]:
-        """Open a session that sees one consistent state and changes nothing."""
-        async with AsyncSession(self._engine, expire_on_commit=False) as session:
-            yield session
+        """Open a session that sees one consistent state and changes nothing. Raises Unavailable
+        where the database does not answer."""
+        with self._answering():
+            async with AsyncSession(self._engine, expire_on_commit=False) as session:
+                yield session
 
     @asynccontextmanager
     async def writing(self, *, durable: bool = False) -> AsyncIterator[AsyncSession]:
         """Open a session whose changes are committed together when the block ends.
 
         durable: whether the changes must survive a power failure the moment the block has
-        ended. Without it SQLite may lose the last moments, though never its consistency.
+        ended. Without it SQLite may lose the last moments, though never its consistency. Raises
+        Unavailable where the database does not answer.
         """
-        async with self._connection(durable=durable) as connection:
-            async with AsyncSession(connection, expire_on_commit=False) as session:
-                yield session
-                await session.commit()
-            await connection.commit()
+        with self._answering():
+            async with self._connection(durable=durable) as connection:
+                async with AsyncSession(connection, expire_on_commit=False) as session:
+                    yield session
+                    await session.commit()
+                await connection.commit()
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """Tell a database that is away for a while from a statement that failed."""
+        try:
+            yield
+        except DBAPIError as error:
+            code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
+            if not error.connection_invalidated and code != sqlite3.SQLITE_BUSY:
+                raise
+            log.error("The database does not answer: %s", error.orig)
+            raise Unavailable(_AWAY, retry_after=1) from error
+        except ConnectionError as error:
+            if self.is_sqlite:
+                raise
+            log.error("The database does not answer: %s", error)
+            raise Unavailable(_AWAY, retry_after=1) from error
 
     async def queue(self, session: AsyncSession | AsyncConnection) -> None:
         """Let one process at a time go on from here, until its transaction ends. A writing block
@@ -131,12 +160,17 @@ class Database:
                 await connection.execution_options(menura_writes="FULL" if durable else "NORMAL")
             yield connection
 
+    async def ping(self) -> None:
+        """Raise Unavailable where the database does not answer."""
+        async with self.reading() as session:
+            await session.execute(text("SELECT 1"))
+
     async def check(self) -> list[str]:
         """Return what is wrong with the database file; nothing when it is healthy."""
+        await self.ping()
+        if not self.is_sqlite:
+            return []
         async with self.reading() as session:
-            if not self.is_sqlite:
-                await session.execute(text("SELECT 1"))
-                return []
             rows = (await session.execute(text("PRAGMA integrity_check"))).scalars().all()
             broken = (await session.execute(text("PRAGMA foreign_key_check"))).all()
         return [str(row) for row in rows if row != "ok"] + [
