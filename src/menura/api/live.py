@@ -83,8 +83,9 @@ class Conversation:
                 await pump(self._hear, self._speak, self._report)
             if not session.listens(self._token):
                 await self._connection.close(CLOSE_TAKEN_OVER, "Resumed on another connection.")
-            elif not self._told_all:
-                may_return = not await self._connection.said_goodbye()
+            else:
+                # What was sent last may have been lost on the way, the end with it.
+                may_return = self._told_all or not await self._connection.said_goodbye()
         finally:
             self._services.live.detach(session, self._token, may_return=may_return)
 

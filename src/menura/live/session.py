@@ -123,16 +123,21 @@ class LiveSession:
     def mark(self, name: str) -> None:
         """Set a mark behind the input so far; `passed` gives it when its output has been read."""
 
-        def reached() -> None:
-            self._marks.append((self.produced, name))
+        def reached(offset: int) -> None:
+            self._marks.append((offset, name))
             self._wake()
 
-        self.worker.change(None, None, lambda: self._loop.call_soon_threadsafe(reached))
+        def taken() -> None:
+            held = self.worker.held * self.request.output_format.bit_rate / 8
+            self._loop.call_soon_threadsafe(reached, self._made + int(held))
+
+        self.worker.change(None, None, taken)
 
     def passed(self, offset: int) -> list[str]:
-        """Take the marks that lie at or before an offset of the output."""
+        """Take the marks that lie at or before an offset of the output, all at its end."""
         names = []
-        while self._marks and self._marks[0][0] <= offset:
+        over = self.computed.done() and offset >= self.produced
+        while self._marks and (over or self._marks[0][0] <= offset):
             names.append(self._marks.popleft()[1])
         return names
 
@@ -175,8 +180,9 @@ class LiveSession:
             self._given = offset
             self._progress.set()
             start = offset - self._dropped
-            if offset < self.produced:
-                data = bytes(self._output[start : start + PIECE_BYTES])
+            piece = min(PIECE_BYTES, self._marks[0][0] - offset) if self._marks else PIECE_BYTES
+            if offset < self.produced and piece > 0:
+                data = bytes(self._output[start : start + piece])
                 return offset + len(data), data
             if self.computed.done() or (self._marks and self._marks[0][0] <= offset):
                 return offset, b""

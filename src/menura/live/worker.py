@@ -78,6 +78,7 @@ class LiveWorker:
         self._times: deque[float] = deque(maxlen=256)
         self._computed = 0.0
         self._audio = 0.0
+        self._pushed = 0.0
         self._thread = threading.Thread(target=self._run, name="live", daemon=True)
         self._thread.start()
 
@@ -136,6 +137,12 @@ class LiveWorker:
     def join(self) -> None:
         """Wait for the thread."""
         self._thread.join()
+
+    @property
+    def held(self) -> float:
+        """Seconds of input that are in the chain, of which the output has not been made; for the
+        `done` of a change."""
+        return max(0.0, self._pushed - self.chain.seconds)
 
     def stats(self) -> LiveStats:
         """Return what happened since the last call."""
@@ -217,6 +224,7 @@ class LiveWorker:
             self._times.append(spent)
             self._computed += spent
             self._audio += samples.size / self.chain.input_rate
+        self._pushed += samples.size / self.chain.input_rate
         self._give(made)
 
     def _give(self, made: bytes) -> None:

@@ -78,6 +78,17 @@ def test_the_loudness_contour_is_kept(engine, man, woman_voice):
     assert abs(10 * np.log10(np.mean(out**2) / np.mean(man**2))) < 4
 
 
+def test_an_offset_makes_nothing_louder(engine, man, woman_voice):
+    quiet = (0.1 * man).astype(np.float32)
+
+    def heard(samples):
+        spectrum = np.abs(np.fft.rfft(_convert(engine, samples, woman_voice))) ** 2
+        return 10 * np.log10(spectrum[np.fft.rfftfreq(len(samples), 1 / 24_000) > 80].sum())
+
+    change = heard(quiet + np.float32(0.03)) - heard(quiet)
+    assert abs(change) < 1.0
+
+
 def test_silence_in_is_silence_out(engine, man, woman_voice):
     source = np.concatenate([np.zeros(12_000, np.float32), man[:24_000], np.zeros(24_000)])
     out = _convert(engine, source.astype(np.float32), woman_voice)

@@ -27,6 +27,11 @@ _LEVEL_PRIOR = 200.0
 """Instants that "as loud" counts for: 1 s."""
 _LEVEL_LIMIT = 0.7
 """Largest correction of the level in nepers of power (3 dB)."""
+_RUMBLE = 0.98
+"""Pole of the high-pass (76 Hz) through which the source is heard for its level: an offset, or what
+shakes a table, is not rendered."""
+_DECAY = (_RUMBLE ** np.arange(1, STEP + 1)).astype(np.float32)
+_ANSWER = np.tril(_RUMBLE ** (1.0 + np.arange(STEP)[:, None] - np.arange(STEP))).astype(np.float32)
 _KNEE = 0.8
 """Amplitude above which peaks are bent so that they stay below full scale."""
 _HISS_LIMIT = 0.7
@@ -82,13 +87,16 @@ class _Level:
     def __init__(self) -> None:
         self._source = self._rendered = 0.0
         self._heard = 0.0
+        self._before = self._answer = np.float32(0.0)
         self.gain = np.float32(0.0)
         """Log power to add to envelopes."""
 
     def hear(self, source: Array, rendered: Samples) -> None:
-        """Hear as much of the source as of what was rendered with `gain`, both in samples."""
+        """Hear as much of the source as of what was rendered with `gain`: (instants, STEP) and as
+        many samples."""
         instants = len(rendered) / STEP
         keep = max(0.0, 1.0 - instants / _LEVEL_MEMORY)
+        source = self._without_rumble(source)
         self._source = keep * self._source + float(np.mean(source**2)) * instants
         rendered_power = float(np.mean(rendered**2)) * instants * float(np.exp(-self.gain))
         self._rendered = keep * self._rendered + rendered_power
@@ -96,6 +104,17 @@ class _Level:
         apart = np.log((self._source + 1e-9) / (self._rendered + 1e-9))
         trust = self._heard / (self._heard + _LEVEL_PRIOR)
         self.gain = np.float32(np.clip(trust * apart, -_LEVEL_LIMIT, _LEVEL_LIMIT))
+
+    def _without_rumble(self, source: Array) -> Array:
+        """Return the source through a high-pass of one pole, (instants, STEP)."""
+        flat = source.ravel()
+        steps = np.diff(flat, prepend=self._before).reshape(source.shape)
+        self._before = flat[-1]
+        answer = steps @ _ANSWER.T
+        for index in range(len(answer)):
+            answer[index] += _DECAY * self._answer
+            self._answer = answer[index, -1]
+        return answer
 
 
 class SourceFilterRendering:
