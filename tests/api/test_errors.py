@@ -66,6 +66,8 @@ def test_a_schema_violation_repeats_no_key_and_nothing_long(shared_server: Runni
         (b"[" * 100_000, "application/json", 400, "malformed_json"),
         (b"a=1", "application/x-www-form-urlencoded", 400, "invalid_content_type"),
         (b'{"history_item_ids": ["a"]}', "text/plain", 400, "invalid_content_type"),
+        (b'{"history_item_ids": ["a"]}', "", 400, "invalid_content_type"),
+        (b"", "", 422, None),
         (b'{"x": "' + b"y" * 1_100_000 + b'"}', "application/json", 400, "request_too_large"),
         (b"", "application/json", 422, None),
         (b"null", "application/json", 422, None),

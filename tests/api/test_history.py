@@ -158,6 +158,36 @@ def test_a_part_of_the_audio(
         assert answer.json()["detail"]["code"] == "range_not_satisfiable"
 
 
+def test_a_part_that_is_asked_for_if_nothing_changed_comes_whole(
+    shared_server: RunningServer,
+) -> None:
+    item_id = put(shared_server, b"0123456789")
+    headers = {"range": "bytes=2-3", "if-range": '"some-validator"'}
+    answer = shared_server.client.get(f"/v1/history/{item_id}/audio", headers=headers)
+    assert (answer.status_code, answer.content) == (200, b"0123456789")
+
+
+def test_head_tells_what_get_would_send(shared_server: RunningServer) -> None:
+    item_id = put(shared_server, b"0123456789")
+    answer = shared_server.client.head(f"/v1/history/{item_id}/audio")
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["content-length"] == "10"
+    assert shared_server.client.head("/v1/history/nothing").status_code == 404
+    with shared_server.anonymous() as client:
+        assert client.head("/health").status_code == 200
+        assert client.head("/v1/history").status_code == 401
+    counted = shared_server.client.get("/metrics").text
+    assert 'method="HEAD",route="/v1/history/{history_item_id}/audio",status="200"' in counted
+
+
+def test_an_alias_finds_what_its_model_made(shared_server: RunningServer) -> None:
+    item_id = put(shared_server, model_id="eleven_english_sts_v2", voice_id="of-the-alias")
+    for model_id in ("eleven_english_sts_v1", "eleven_english_sts_v2"):
+        query = {"voice_id": "of-the-alias", "model_id": model_id}
+        (found,) = shared_server.client.get("/v1/history", params=query).json()["history"]
+        assert found["history_item_id"] == item_id
+
+
 def test_empty_audio_is_no_failure(shared_server: RunningServer) -> None:
     item_id = put(shared_server, b"")
     assert shared_server.client.get(f"/v1/history/{item_id}/audio").content == b""

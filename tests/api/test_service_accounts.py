@@ -114,6 +114,7 @@ def test_limits_are_set_and_cleared(shared_server: RunningServer, holder: str) -
     assert listed["character_limit"] == 5
     assert listed["allowed_ips"] == limits["allowed_ips"]
     assert listed["expires_at_unix"] == soon
+    assert listed["platform_limits"] == {"concurrency": {"limit": 1}}
     assert works(shared_server, made["xi-api-key"]) == 200
     shared_server.client.patch(f"{path}/{made['key_id']}", json={"allowed_ips": ["10.1.2.3"]})
     assert works(shared_server, made["xi-api-key"]) == 401

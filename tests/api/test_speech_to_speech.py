@@ -15,6 +15,7 @@ import httpx
 import numpy as np
 import pytest
 
+from menura.api import converting
 from menura.audio.formats import FORMATS, STREAM_FORMATS, OutputFormat
 from menura.conversion.passthrough import PassThrough
 from menura.engine import registry
@@ -314,12 +315,41 @@ def test_a_form_without_a_byte_has_no_audio(shared_server: RunningServer) -> Non
     assert reply.json()["detail"][0]["loc"] == ["body", "audio"]
 
 
+def test_a_whole_answer_that_takes_long_is_sent_as_it_is_made(
+    server: Server, speech: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = server()
+    path = f"{CONVERT}?output_format=wav_16000"
+    whole = post(started, path, speech, model_id=PLAIN)
+    assert int(whole.headers["content-length"]) == len(whole.content)
+    monkeypatch.setattr(converting, "WHOLE_SECONDS", 0.0)
+    arriving = post(started, path, speech, model_id=PLAIN)
+    assert "content-length" not in arriving.headers
+    assert arriving.content == whole.content
+    for name in ("character-cost", "history-item-id", "tts-latency-ms"):
+        assert name in arriving.headers
+    (item, _) = started.client.get("/v1/history").json()["history"]
+    assert item["history_item_id"] == arriving.headers["history-item-id"]
+
+
+def test_the_latency_told_is_that_of_the_first_byte(shared_server: RunningServer) -> None:
+    long = b"".join(long_wav(60))
+    begun = time.monotonic()
+    with shared_server.client.stream("POST", CONVERT, files={"audio": long}) as answer:
+        waited = 1000 * (time.monotonic() - begun)
+        told = int(answer.headers["tts-latency-ms"])
+        answer.read()
+    # Most of the wait is the conversion, which must be over before a whole answer is sent.
+    assert 0.5 * waited < told <= waited
+
+
 REFUSALS: list[tuple[str, dict[str, str], bytes, int, str]] = [
     ("/v1/speech-to-speech/doesnotexist", {}, b"x", 404, "voice_not_found"),
     ("/v1/speech-to-speech/" + "a" * 500, {}, b"x", 404, "voice_not_found"),
     ("/v1/speech-to-speech/..%2F..%2Fetc", {}, b"x", 404, ""),
     (CONVERT, {"model_id": "nonsense"}, b"x", 400, "model_not_found"),
     (CONVERT, {"model_id": "eleven_turbo_v2"}, b"x", 400, "unsupported_model"),
+    (CONVERT, {"model_id": "scribe_v1"}, b"x", 400, "unsupported_model"),
     (CONVERT, {"voice_settings": "[object Object]"}, b"x", 400, "invalid_voice_settings"),
     (CONVERT, {"voice_settings": "[1]"}, b"x", 400, "invalid_voice_settings"),
     (CONVERT, {"voice_settings": '{"stability": 2}'}, b"x", 400, "invalid_voice_settings"),

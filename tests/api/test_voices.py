@@ -409,3 +409,12 @@ def test_settings_that_are_not_said_to_be_json(
 def test_professional_clones_do_not_exist(shared_server: RunningServer) -> None:
     for path in ("/v1/voices/pvc", "/v1/voices/pvc/x/samples"):
         assert shared_server.client.post(path, json={"name": "x"}).status_code == 404
+
+
+def test_an_edit_that_changes_nothing_stores_nothing(shared_server: RunningServer) -> None:
+    client = shared_server.client
+    made = client.post("/v1/voices/add", files=[text("name", "Plain"), file()]).json()
+    path = f"/v1/voices/{made['voice_id']}"
+    assert client.post(f"{path}/settings/edit", json={"style": None}).is_success
+    assert client.get(path).json()["settings"] is None
+    client.delete(path)

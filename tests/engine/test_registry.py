@@ -2,7 +2,7 @@
 
 import pytest
 
-from menura.engine.registry import DEFAULT_MODEL, MODELS, TEXT_TO_SPEECH_MODELS, engine_for
+from menura.engine.registry import DEFAULT_MODEL, MODELS, OTHER_MODELS, engine_for
 from menura.errors import ModelNotFound, UnsupportedModel
 
 
@@ -23,8 +23,8 @@ def test_every_listed_model_has_one_engine_per_process():
     assert engine_for("eleven_english_sts_v1") is engine_for(DEFAULT_MODEL)
 
 
-@pytest.mark.parametrize("model_id", sorted(TEXT_TO_SPEECH_MODELS))
-def test_text_to_speech_models_exist_but_cannot_convert(model_id):
+@pytest.mark.parametrize("model_id", [*sorted(OTHER_MODELS), "scribe_v2", "music_v1"])
+def test_models_of_other_kinds_exist_but_cannot_convert(model_id):
     with pytest.raises(UnsupportedModel) as caught:
         engine_for(model_id)
     assert caught.value.param == "model_id"

@@ -11,6 +11,7 @@ from menura import __version__
 from menura.api import errors
 from menura.api.auth import Authentication
 from menura.api.empty_values import EmptyValues
+from menura.api.head import HeadAsGet
 from menura.api.headers import Metrics, ResponseHeaders
 from menura.services import Services, open_services
 from menura.settings import Settings
@@ -68,6 +69,7 @@ def create_app(settings: Settings, on_ready: Callable[[Services], None] | None =
     app.router.default = errors.no_such_route
     # The last one added is the first to see a request.
     app.add_middleware(EmptyValues)
+    app.add_middleware(HeadAsGet)
     app.add_middleware(Authentication)
     app.add_middleware(ResponseHeaders, region=settings.region, metrics=app.state.metrics)
     return app

@@ -168,9 +168,12 @@ async def list_isolations(
 
 @router.delete(
     "/history/{history_item_id}",
+    status_code=404,
     responses=refusals(404),
     summary="Delete an earlier isolation",
 )
 async def delete_isolation(history_item_id: str, caller: Caller) -> None:
     """Refuse: results are not kept."""
-    raise HistoryItemNotFound(f"There is no history item {history_item_id[:64]!r}.")
+    raise HistoryItemNotFound(
+        f"There is no history item {history_item_id[:64]!r}.", param="history_item_id"
+    )

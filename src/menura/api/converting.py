@@ -50,6 +50,10 @@ INTAKE_POLL = 0.05
 ROUNDING = 0.001
 """Seconds by which the audio made may seem longer than the source."""
 
+WHOLE_SECONDS = 30.0
+"""How long an answer that is to be sent whole is waited for: then it is sent as it is made, since
+clients and proxies give up where nothing comes."""
+
 log = logging.getLogger(__name__)
 
 
@@ -72,8 +76,8 @@ class Decision:
 class Converting(ABC):
     """One request. Subclasses know its fields and what they mean.
 
-    streaming: send the answer while it is made, else when it is whole. duplex: even before the
-    upload is complete. off_disk: leave no trace of it anywhere.
+    streaming: send the answer while it is made, else when it is whole or WHOLE_SECONDS are over.
+    duplex: even before the upload is complete. off_disk: leave no trace of it anywhere.
     """
 
     fields: frozenset[str]
@@ -254,18 +258,28 @@ class Converting(ABC):
     ) -> None:
         await answer.begun()
         await pay()
-        self._first_byte = round((time.monotonic() - self._uploaded) * 1000)
-        headers.append(("tts-latency-ms", str(self._first_byte)))
         if not self._streaming:
-            await self._exchange.unless_gone(asyncio.shield(settling))
-            headers.append(("content-length", str(answer.size)))
+            waiting = asyncio.wait({settling}, timeout=WHOLE_SECONDS)
+            await self._exchange.unless_gone(waiting)
+            if settling.done():
+                await settling
+                headers.append(("content-length", str(answer.size)))
+        headers.append(("tts-latency-ms", str(self._milliseconds_to_first_byte())))
         await self._exchange.start(200, headers)
         while data := await answer.read():
             await pay()
             await self._exchange.body(data)
+            # What has been made already is sent without a wait: let a client that goes be heard.
+            await asyncio.sleep(0)
         # Whoever has read the end finds the history item.
         await asyncio.shield(settling)
         await self._exchange.body(b"", more=False)
+
+    def _milliseconds_to_first_byte(self) -> int:
+        """Return the time from the end of the upload until the answer began, told once."""
+        if self._first_byte is None:
+            self._first_byte = round((time.monotonic() - self._uploaded) * 1000)
+        return self._first_byte
 
     async def _reserve(self, lease: Lease, seconds: float) -> None:
         """Hold credits for so much audio of an upload that was not measured before the answer."""
@@ -281,6 +295,7 @@ class Converting(ABC):
         accounts = self._services.accounts
         try:
             produced = await asyncio.wrap_future(job.done)
+            self._milliseconds_to_first_byte()
             await self._reserve(lease, produced.duration.seconds)
             charge = self._charge(decision, produced.duration.seconds, lease)
             if recording is not None and decision.item is not None:

@@ -57,6 +57,7 @@ _DESCRIPTIONS = {
     403: "The account must not do this.",
     404: "There is no such thing.",
     409: "The thing is in use.",
+    416: "The part that was asked for lies behind the end.",
     422: "The request does not fit its schema.",
     429: "Too many requests.",
 }
@@ -171,7 +172,8 @@ def _validation_response(request: Request, errors: Sequence[Any]) -> Response:
     if any(error["type"] == "json_invalid" for error in errors):
         return error_response(request.scope, MalformedJson(_NOT_JSON))
     of_body = any(tuple(error["loc"]) == ("body",) for error in errors)
-    if of_body and request.headers.get("content-type") and not _is_json(request):
+    missing = all(error["type"] == "missing" for error in errors)
+    if of_body and not missing and not _is_json(request):
         return error_response(request.scope, not_json(request))
     items = [
         {"loc": list(error["loc"]), "msg": error["msg"] + _named(error), "type": error["type"]}

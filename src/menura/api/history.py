@@ -192,7 +192,7 @@ async def delete_item(request: Request, history_item_id: str, caller: Writer) ->
             "content": {"audio/*": {"schema": {"type": "string", "format": "binary"}}},
         },
         206: {"description": "The part that the header Range asks for."},
-        **refusals(404),
+        **refusals(404, 416),
     },
     summary="Hear an item",
 )

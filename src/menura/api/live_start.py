@@ -8,7 +8,7 @@ from menura.accounts import Principal
 from menura.audio.formats import STREAM_FORMATS, find_format
 from menura.audio.live import open_live_decoder
 from menura.engine.interface import LATENCY_PROFILES, ConversionSettings
-from menura.engine.registry import engine_for
+from menura.engine.registry import canonical, engine_for
 from menura.errors import (
     FeatureNotAvailable,
     InvalidVoiceSettings,
@@ -129,5 +129,5 @@ async def read_start(
         latency=LATENCY_PROFILES[level],
         drop_late=None if drop_late is None else drop_late / 1000,
     )
-    item = LiveItem(model_id, voice.voice_id, voice.name, voice.category)
+    item = LiveItem(canonical(model_id), voice.voice_id, voice.name, voice.category)
     return request, item, logged

@@ -35,6 +35,19 @@ Writer = Annotated[Principal, permitted("workspace_write")]
 Limit = Annotated[int, Field(ge=0, le=MOST_CREDITS)]
 Concurrency = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Permissions = list[str] | Literal["all"]
+Lift = Literal["clear", "no_update"]
+
+
+class ConcurrencyLimit(BaseModel):
+    """Requests at once."""
+
+    limit: int
+
+
+class PlatformLimits(BaseModel):
+    """Limits of a key's own."""
+
+    concurrency: ConcurrencyLimit
 
 
 class Key(BaseModel):
@@ -52,6 +65,7 @@ class Key(BaseModel):
     hashed_xi_api_key: str
     allowed_ips: list[str] | None
     expires_at_unix: int | None
+    platform_limits: PlatformLimits | None
 
 
 class KeyList(BaseModel):
@@ -118,10 +132,10 @@ class KeyChanges(BaseModel):
     is_enabled: bool | None = None
     name: str | None = None
     permissions: Permissions | None = None
-    character_limit: Limit | Literal["clear"] | None = None
-    allowed_ips: list[str] | Literal["clear"] | None = None
-    tts_concurrency_limit: Concurrency | Literal["clear"] | None = None
-    expires_at_unix: int | Literal["clear"] | None = None
+    character_limit: Limit | Lift | None = None
+    allowed_ips: list[str] | Lift | None = None
+    tts_concurrency_limit: Concurrency | Lift | None = None
+    expires_at_unix: int | Lift | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -333,4 +347,7 @@ async def _key(services: Services, row: ApiKey, holder: str) -> Key:
         hashed_xi_api_key=row.sha256[:16],
         allowed_ips=row.allowed_ips,
         expires_at_unix=row.expires_at,
+        platform_limits=None
+        if row.concurrency_limit is None
+        else PlatformLimits(concurrency=ConcurrencyLimit(limit=row.concurrency_limit)),
     )

@@ -20,7 +20,7 @@ from menura.audio.formats import (
 )
 from menura.conversion.request import ConversionRequest, SourcePlan
 from menura.engine.interface import LATENCY_PROFILES, Engine, LatencyProfile
-from menura.engine.registry import engine_for
+from menura.engine.registry import canonical, engine_for
 from menura.errors import FeatureNotAvailable, MenuraError, OutputFormatNotAllowed
 from menura.history import NewItem
 from menura.voices.settings import parse_voice_settings
@@ -160,7 +160,7 @@ class VoiceChange(Converting):
         return Decision(
             request=request,
             product=PRODUCT,
-            model_id=self._model_id or self._default_model,
+            model_id=canonical(self._model_id or self._default_model),
             voice_id=voice.voice_id,
             voice_name=voice.name,
             item=self._item(voice, request) if self._query.enable_logging else None,
@@ -187,7 +187,7 @@ class VoiceChange(Converting):
             voice_id=voice.voice_id,
             voice_name=voice.name,
             voice_category=voice.category,
-            model_id=self._model_id or self._default_model,
+            model_id=canonical(self._model_id or self._default_model),
             content_type=request.output_format.media_type,
             output_format=request.output_format.name,
             settings=asdict(request.settings),

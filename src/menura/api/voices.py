@@ -38,6 +38,7 @@ VoiceId = Annotated[str, Path(description="Id of a voice, or a well-known id tha
 AUDIO: dict[int | str, dict[str, Any]] = {
     200: {"content": {"audio/*": {"schema": {"type": "string", "format": "binary"}}}},
     206: {"description": "The part that the header Range asks for."},
+    416: refusals(416)[416],
 }
 
 
@@ -239,7 +240,12 @@ async def add(request: Request, caller: Anyone) -> Made:
     return Made(voice_id=voice.voice_id)
 
 
-@router.post("/v1/voices/pvc", summary="Refuse a professional clone", responses=refusals(404))
+@router.post(
+    "/v1/voices/pvc",
+    summary="Refuse a professional clone",
+    status_code=404,
+    responses=refusals(404),
+)
 async def professional_clone(caller: Anyone) -> None:
     """Refuse: there are no professional clones here."""
     raise NotFound("There are no professional clones here; POST /v1/voices/add makes a voice.")

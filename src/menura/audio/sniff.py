@@ -62,7 +62,6 @@ _MAGICS: tuple[tuple[int, bytes, Kind], ...] = (
     (0, b"GIF8", Kind("a GIF image", None)),
     (0, b"II*\x00", Kind("a TIFF image", None)),
     (0, b"MM\x00*", Kind("a TIFF image", None)),
-    (0, b"\x00\x00\x01\x00", Kind("an icon image", None)),
     (0, b"%PDF", Kind("a PDF document", None)),
     (0, b"%!PS", Kind("a PostScript document", None)),
     (0, b"{\\rtf", Kind("an RTF document", None)),

@@ -107,9 +107,18 @@ MODELS: tuple[dict[str, Any], ...] = (
 ALIASES = {"eleven_english_sts_v1": "eleven_english_sts_v2"}
 """Ids that are accepted but not listed."""
 
-TEXT_TO_SPEECH_MODELS = frozenset(
+OTHER_MODELS = frozenset(
     {
         "eleven_v3",
+        "eleven_v3_conversational",
+        "eleven_v4",
+        "eleven_v4_turbo",
+        "eleven_ttv_v3",
+        "eleven_multilingual_ttv_v2",
+        "eleven_text_to_sound_v2",
+        "eleven_text_to_sound_v3",
+        "eleven_realtime_v1_mini",
+        "eleven_realtime_v1_max",
         "eleven_multilingual_v1",
         "eleven_multilingual_v2",
         "eleven_monolingual_v1",
@@ -119,7 +128,20 @@ TEXT_TO_SPEECH_MODELS = frozenset(
         "eleven_flash_v2_5",
     }
 )
-"""Ids that clients know from text to speech; none of them converts speech."""
+_OTHER_KINDS = ("scribe_", "music_")
+"""Ids that clients know, and how those of transcription and of music begin; none of them converts
+speech."""
+
+
+def canonical(model_id: str) -> str:
+    """Return the id that a model is listed under."""
+    return ALIASES.get(model_id, model_id)
+
+
+def ids_of(model_id: str) -> list[str]:
+    """Return all ids of a model."""
+    listed = canonical(model_id)
+    return [listed, *(alias for alias, of in ALIASES.items() if of == listed)]
 
 
 def _source_filter() -> Engine:
@@ -150,15 +172,14 @@ def _built(builder: Callable[[], Engine]) -> Engine:
 def engine_for(model_id: str = DEFAULT_MODEL) -> Engine:
     """Return the engine that runs a model; always the same object within a process.
 
-    Raises UnsupportedModel for a text-to-speech model, ModelNotFound for an unknown id.
+    Raises UnsupportedModel for a model that does something else, ModelNotFound for an unknown id.
     """
-    known = ALIASES.get(model_id, model_id)
+    known = canonical(model_id)
     if known in _BUILDERS:
         return _built(_BUILDERS[known])
-    if model_id in TEXT_TO_SPEECH_MODELS:
+    if model_id in OTHER_MODELS or model_id.startswith(_OTHER_KINDS):
         raise UnsupportedModel(
-            f"Model '{model_id}' speaks text and cannot convert speech; "
-            f"use one of {', '.join(_BUILDERS)}.",
+            f"Model {model_id[:64]!r} cannot convert speech; use one of {', '.join(_BUILDERS)}.",
             param="model_id",
         )
     raise ModelNotFound(f"A model with id {model_id[:64]!r} was not found.", param="model_id")

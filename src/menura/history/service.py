@@ -17,6 +17,7 @@ from typing import Any, Literal
 from sqlalchemy import Select, delete, false, select
 
 from menura.accounts.credits import Charge, Charged, Credits
+from menura.engine.registry import ids_of
 from menura.errors import (
     HistoryItemNotFound,
     InvalidCursor,
@@ -235,7 +236,7 @@ def _selection(account_id: str, query: Query) -> Select[HistoryItem]:
     if query.voice_ids is not None:
         selected = selected.where(HistoryItem.voice_id.in_(query.voice_ids))
     if query.model_id is not None:
-        selected = selected.where(HistoryItem.model_id == query.model_id)
+        selected = selected.where(HistoryItem.model_id.in_(ids_of(query.model_id)))
     if query.before is not None:
         selected = selected.where(HistoryItem.created_at < _storable(query.before))
     if query.after is not None:
@@ -256,4 +257,6 @@ def _storable(moment: int) -> int:
 
 
 def _unknown(history_item_id: str) -> HistoryItemNotFound:
-    return HistoryItemNotFound(f"There is no history item {history_item_id[:64]!r}.")
+    return HistoryItemNotFound(
+        f"There is no history item {history_item_id[:64]!r}.", param="history_item_id"
+    )

@@ -464,7 +464,7 @@ class VoiceStore:
             else:
                 clone = await _own(session, account_id, voice_id, to_change=True)
                 merged = changes.over(voice_settings(clone.settings or {}))
-                clone.settings = merged.given()
+                clone.settings = merged.given() or None
         return merged
 
     # The sound
@@ -898,7 +898,7 @@ def _sample_rows(
 
 
 def _stored(settings: Mapping[str, Any] | None) -> VoiceSettings | None:
-    return None if settings is None else voice_settings(settings)
+    return voice_settings(settings) if settings else None
 
 
 def _clone(row: VoiceRow, samples: tuple[Sample, ...]) -> Voice:
