@@ -67,6 +67,7 @@ def start_server(
     """Start a server on a free port; `options` are settings, `serving` are uvicorn's."""
     # Here, since most tests need no server and should not wait for its imports.
     from menura.api.app import create_app  # noqa: PLC0415
+    from menura.cli.serving import SERVING  # noqa: PLC0415
     from menura.settings import Settings  # noqa: PLC0415
 
     settings = Settings(data=data, **options)
@@ -74,7 +75,7 @@ def start_server(
     app = create_app(settings, on_ready=opened.append)
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
-        app, log_config=None, lifespan="on", timeout_graceful_shutdown=5, **(serving or {})
+        app, **{**SERVING, "log_config": None, "lifespan": "on", **(serving or {})}
     )
     server = uvicorn.Server(config)
     ready = threading.Event()

@@ -30,6 +30,21 @@ def test_the_first_key_is_told_once(tmp_path: Path) -> None:
     assert asyncio.run(start()) is None
 
 
+@pytest.mark.parametrize("name", ["what?", "a%20b", "a b", "#1"])
+def test_whatever_the_folder_is_called_all_is_in_it(tmp_path: Path, name: str) -> None:
+    store = tmp_path / "store" / name
+
+    async def work() -> None:
+        settings = Settings(data=tmp_path / name, objects_url=store.as_uri())
+        async with open_services(settings) as services:
+            await services.objects.put(new_key("history"), b"audio")
+
+    asyncio.run(work())
+    assert {path.name for path in tmp_path.iterdir()} == {name, "store"}
+    assert (tmp_path / name / "menura.db").is_file()
+    assert list((store / "objects" / "history").iterdir())
+
+
 def test_a_command_may_work_beside_a_running_server(
     server: Callable[..., RunningServer],
 ) -> None:

@@ -37,7 +37,6 @@
     ├── Conflict                409 conflict already_processing
     ├── TooMany                 429 rate_limit_error
     │   ├── ConcurrencyExceeded     concurrent_limit_exceeded
-    │   ├── RateExceeded            rate_limit_exceeded
     │   └── SystemBusy              system_busy
     └── Unavailable             503 service_unavailable
 
@@ -259,10 +258,6 @@ class TooMany(MenuraError):
 class ConcurrencyExceeded(TooMany):
     code = "concurrent_limit_exceeded"
     legacy = "too_many_concurrent_requests"
-
-
-class RateExceeded(TooMany):
-    code = "rate_limit_exceeded"
 
 
 class SystemBusy(TooMany):

@@ -93,7 +93,8 @@ async def open_services(settings: Settings, *, sweeping: bool = False) -> AsyncI
         history = History(database, objects, accounts.credits)
         live = LiveService(conversion.cores, accounts, history)
         stack.push_async_callback(live.close)
-        folder.share()
+        with _named("data folder", str(settings.data)):
+            folder.share()
         yield Services(
             settings=settings,
             database=database,

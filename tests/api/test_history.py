@@ -1,7 +1,9 @@
 """The history over HTTP, as the official SDK reads it."""
 
 import io
+import time
 import zipfile
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,6 +12,8 @@ from tests.conftest import RunningServer
 
 from menura.accounts import Charge, Principal
 from menura.history import NewItem
+
+from .wire import Wire
 
 
 def caller(server: RunningServer) -> Principal:
@@ -165,6 +169,19 @@ def test_a_part_that_is_asked_for_if_nothing_changed_comes_whole(
     headers = {"range": "bytes=2-3", "if-range": '"some-validator"'}
     answer = shared_server.client.get(f"/v1/history/{item_id}/audio", headers=headers)
     assert (answer.status_code, answer.content) == (200, b"0123456789")
+
+
+def test_who_takes_nothing_is_given_up(server: Callable[..., RunningServer]) -> None:
+    started = server(answer_stall_timeout=1)
+    item_id = put(started, bytes(30_000_000))
+    head = f"GET /v1/history/{item_id}/audio HTTP/1.1\r\nHost: x\r\nxi-api-key: {started.api_key}"
+    with Wire(started.url, started.api_key) as wire:
+        wire.send(f"{head}\r\n\r\n".encode())
+        assert wire.reply_head()[0] == 200
+        deadline = time.monotonic() + 20
+        while "menura_requests_running 1.0" not in started.client.get("/metrics").text:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
 
 
 def test_head_tells_what_get_would_send(shared_server: RunningServer) -> None:

@@ -1,5 +1,6 @@
 """The live socket as a client sees it: audio both ways, events, changes, drop-outs."""
 
+import asyncio
 import base64
 import contextlib
 import json
@@ -332,6 +333,30 @@ def test_who_is_lost_after_the_end_can_still_hear_all(shared_server):
         third.tell(type="resume", session_id=session_id, received=0)
         third.until("ended")
     assert third.audio == first.audio + second.audio
+
+
+def test_who_is_lost_while_the_end_is_settled_hears_it_later(server, monkeypatch):
+    started = server()
+    commit = started.services.history.commit
+
+    async def slowly(*arguments):
+        await asyncio.sleep(1.5)
+        return await commit(*arguments)
+
+    monkeypatch.setattr(started.services.history, "commit", slowly)
+    data = s16(speech(seconds=1.0))
+    first = Client(started)
+    first.tell(type="start", **FILE_PACE)
+    session_id = first.until("started")["session_id"]
+    first.socket.send(data)
+    first.tell(type="end")
+    while len(first.audio) < len(data):
+        first.audio += first.socket.recv(timeout=20)
+    first.socket.socket.close()
+    time.sleep(0.3)
+    with Client(started) as second:
+        second.tell(type="resume", session_id=session_id, received=len(data))
+        assert second.until("ended")["history_item_id"]
 
 
 def test_who_is_replaced_is_told_so(shared_server):
@@ -688,6 +713,23 @@ def test_a_phone_call_without_the_key_is_refused(shared_server, parameters):
         code = client.until("error")["detail"]["code"]
         assert code in {"missing_api_key", "invalid_api_key"}
         assert client.until_closed() == 1008
+
+
+def test_little_is_read_of_a_phone_call_before_the_key(shared_server):
+    for messages in (
+        [json.dumps({"event": "connected", "x": [{}] * 100_000})],
+        [json.dumps({"event": "connected"})] * 3,
+    ):
+        with Client(shared_server, path="twilio", key=False) as client:
+            # Compressed, a megabyte is a kilobyte on the wire.
+            assert client.socket.protocol.extensions == []
+            with contextlib.suppress(ConnectionClosed):
+                for message in messages:
+                    client.socket.send(message)
+            assert client.until("error")["detail"]["status"] in {
+                "bad_request",
+                "invalid_parameters",
+            }
 
 
 def test_media_before_start_and_bad_payloads_are_refused(shared_server):

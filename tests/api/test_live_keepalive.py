@@ -9,8 +9,6 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from menura.cli.keepalive import PatientWebSocket
-
 VOICE = "21m00Tcm4TlvDq8ikWAM"
 SECONDS = 60
 OUTPUT_BYTES = SECONDS * 2 * 48000
@@ -27,7 +25,7 @@ START = {
 @pytest.fixture
 def impatient(server):
     """A server that asks every second whether its clients are there."""
-    return server(serving={"ws": PatientWebSocket, "ws_ping_interval": 1, "ws_ping_timeout": 3})
+    return server(serving={"ws_ping_interval": 1, "ws_ping_timeout": 3})
 
 
 def open_socket(server):

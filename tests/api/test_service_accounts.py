@@ -183,6 +183,19 @@ def test_a_limited_key_lifts_no_limit(
     assert all(listed[name] is not None for name in limit if name in listed)
 
 
+def test_a_limited_key_makes_no_other_stronger(shared_server: RunningServer, holder: str) -> None:
+    limited = make(shared_server, holder, character_limit=5).json()
+    other = make(shared_server, holder, permissions=["voices_read"]).json()
+    path = f"/v1/service-accounts/{holder}/api-keys/{other['key_id']}"
+    shared_server.client.patch(path, json={"is_enabled": False})
+    with shared_server.anonymous(headers={"xi-api-key": limited["xi-api-key"]}) as client:
+        for more in ({"permissions": "all"}, {"permissions": ["user_read"]}, {"is_enabled": True}):
+            refused = client.patch(path, json=more)
+            assert refused.status_code == 401
+            assert refused.json()["detail"]["code"] == "missing_permissions"
+        assert client.patch(path, json={"is_enabled": False}).status_code == 200
+
+
 def test_half_a_character_is_no_name(shared_server: RunningServer, holder: str) -> None:
     answer = shared_server.client.post(
         f"/v1/service-accounts/{holder}/api-keys",

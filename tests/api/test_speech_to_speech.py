@@ -539,6 +539,22 @@ def test_a_duplex_stream_holds_credits_and_ends_with_them(server: Server) -> Non
     assert post(running, STREAM, wav(tone(4.0)), model_id=PLAIN).status_code == 401
 
 
+def test_what_was_heard_of_a_stream_that_is_too_long_is_paid(server: Server) -> None:
+    running = server(max_seconds=3, default_tier="some", tiers={"some": Tier(concurrency=2)})
+    with Wire(running.url, running.api_key) as wire:
+        wire.head(f"{STREAM}?output_format=pcm_16000&duplex=true")
+        wire.chunk(form(("model_id", PLAIN), ("audio", wav(tone(6.0))))[:90_000])
+        assert wire.reply_head()[0] == 200
+        heard = 0
+        while heard < 32_000:
+            heard += len(wire.body_piece())
+        wire.chunks([bytes(200_000)])
+        with pytest.raises(EOFError):
+            wire.rest()
+    assert idle(running)
+    assert used(running) >= heard / 32_000 * 1000 / 60
+
+
 # Connections
 
 

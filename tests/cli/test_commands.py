@@ -412,6 +412,35 @@ def _stop(process):
     assert process.returncode == 0
 
 
+def test_told_to_end_the_server_ends_and_charges_what_was_heard(tmp_path):
+    server = _serve(tmp_path)
+    try:
+        lines = _until_curl(server)
+        base = re.search(r"listens on http://(\S+):(\d+)", lines)
+        key = re.search(r"API key: (\S+)", lines).group(1)
+        path = "/v1/speech-to-speech/JBFqnCBsd6RMkjVDRZzb/stream"
+        part = (
+            b'--b\r\nContent-Disposition: form-data; name="audio"; filename="a"\r\n\r\n'
+            + SPEECH.read_bytes()
+        )
+        with socket.create_connection((base.group(1), int(base.group(2))), 30) as wire:
+            wire.sendall(
+                f"POST {path}?duplex=true HTTP/1.1\r\nhost: x\r\nxi-api-key: {key}\r\n"
+                "content-type: multipart/form-data; boundary=b\r\n"
+                "transfer-encoding: chunked\r\n\r\n".encode()
+            )
+            wire.sendall(f"{len(part):x}\r\n".encode() + part + b"\r\n")
+            assert b" 200 " in wire.recv(65_536)
+            begun = time.monotonic()
+            server.send_signal(signal.SIGTERM)
+            server.communicate(timeout=30)
+        assert time.monotonic() - begun < 15
+    finally:
+        server.kill()
+    with sqlite3.connect(tmp_path / "menura.db") as database:
+        assert database.execute("SELECT sum(credits) FROM usage_records").fetchone()[0] > 0
+
+
 def test_names_are_not_markup(data, tmp_path):
     odd = "Bird [/i] {x}"
     made = menura("voices", "add", odd, SPEECH, "--consent", data=data)

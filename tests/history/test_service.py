@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from tests.history.rooms import Room, room
 
 from menura.accounts import Charge
@@ -233,6 +233,22 @@ def test_several_items_come_as_a_zip_in_constant_memory(tmp_path: Path) -> None:
                 assert archive.namelist() == [f"{name}.mp3" for name in wanted]
                 for number, name in enumerate(archive.namelist()):
                     assert archive.read(name) == big + bytes([number])
+
+    asyncio.run(work())
+
+
+def test_what_was_made_by_a_clock_that_stood_still_is_zipped_too(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with room(tmp_path) as opened:
+            items = [await opened.add(bytes([number])) for number in range(2)]
+            async with opened.database.writing() as session:
+                await session.execute(update(HistoryItem).values(created_at=7))
+            found = await opened.history.download(
+                opened.caller_.account_id, [item.history_item_id for item in items], as_wav=False
+            )
+            data = b"".join([piece async for piece in found.content])
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                assert len(archive.namelist()) == 2
 
     asyncio.run(work())
 

@@ -326,6 +326,27 @@ def test_edits_at_the_same_time_both_count(tmp_path: Path) -> None:
     inside(tmp_path, act)
 
 
+def test_a_clone_that_is_edited_meanwhile_can_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def act(house: House) -> None:
+        voice_id = await house.clone()
+        engine = engine_for()
+        read = house.services.objects.read
+        house.voices._profiles.clear()
+
+        async def read_after_an_edit(key: str) -> bytes:
+            monkeypatch.undo()
+            await house.voices.edit(house.maker, voice_id, Card("New"), [house.upload(FEMALE)])
+            house.voices._profiles.clear()
+            return await read(key)
+
+        monkeypatch.setattr(house.services.objects, "read", read_after_an_edit)
+        assert await house.voices.profile(voice_id, engine)
+
+    inside(tmp_path, act)
+
+
 def until_somebody_waits(cores: Cores) -> None:
     while not cores.waiting:
         time.sleep(0.01)

@@ -16,6 +16,7 @@ from menura.errors import MenuraError
 from menura.ids import new_id
 from menura.settings import Settings
 from menura.storage.database import Database
+from menura.storage.objects import sync_folder
 from menura.storage.tables import Account, VoiceRow
 
 KEY_FILE = "api_key"
@@ -129,5 +130,8 @@ def _stored_key(path: Path) -> str:
     descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(secret + "\n")
+        file.flush()
+        os.fsync(file.fileno())
     aside.replace(path)
+    sync_folder(path.parent)
     return secret

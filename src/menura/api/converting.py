@@ -37,6 +37,7 @@ from menura.conversion.request import ConversionRequest, DurationLimits, SourceP
 from menura.conversion.spool import SpoolAborted
 from menura.errors import (
     InsufficientCredits,
+    MenuraError,
     RequestTooLarge,
     SchemaViolation,
     TooMany,
@@ -302,8 +303,11 @@ class Converting(ABC):
                 await self._services.history.commit(recording, decision.item, charge)
             else:
                 await accounts.credits.charge(charge)
-        except (Cancelled, InsufficientCredits):
-            await self._charge_part(_made(job, decision), decision, lease)
+        except Exception as error:
+            # What the client has heard is paid, unless it ended by a failure of ours.
+            refused = isinstance(error, MenuraError) and error.http < 500 and self._exchange.started
+            if refused or isinstance(error, Cancelled | InsufficientCredits):
+                await self._charge_part(_made(job, decision), decision, lease)
             raise
         finally:
             if recording is not None:

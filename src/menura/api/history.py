@@ -3,14 +3,14 @@
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 
 from menura.accounts import Principal
 from menura.api.auth import permitted, services_of
 from menura.api.bounded import BoundedRoute
 from menura.api.errors import ErrorBody, refusals
-from menura.api.ranges import ranged
+from menura.api.ranges import StoredAudio, ranged
 from menura.history import Direction
 from menura.history import Query as Filters
 from menura.storage.tables import HistoryItem
@@ -162,7 +162,7 @@ async def download(request: Request, wanted: Wanted, caller: Reader) -> Response
     found = await services_of(request.scope).history.download(
         caller.account_id, wanted.history_item_ids, as_wav=wanted.output_format == "wav"
     )
-    return StreamingResponse(
+    return StoredAudio(
         found.content,
         media_type=found.media_type,
         headers={"content-disposition": f'attachment; filename="{found.file_name}"'},

@@ -142,7 +142,8 @@ class Conversation:
         if not session.listens(self._token):
             return
         await session.computed
-        totals = await session.ended
+        # Whoever waits here may be cancelled, and who resumes waits for the same.
+        totals = await asyncio.shield(session.ended)
         await self._connection.tell(
             type="ended",
             seconds_in=round(totals.seconds_in, 6),

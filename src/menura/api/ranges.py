@@ -1,11 +1,15 @@
 """Stored audio as an answer, whole or the one part that the header Range asks for."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
 
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive, Scope, Send
 
+from menura.api.auth import services_of
 from menura.api.errors import error_response
 from menura.errors import RangeNotSatisfiable
 
@@ -13,6 +17,22 @@ Opener = Callable[[int, int], AsyncIterator[bytes]]
 """Given the first byte and the one after the last, yields what lies between."""
 
 _ONE_RANGE = re.compile(r"bytes=(\d{1,18})?-(\d{1,18})?")
+
+
+class StoredAudio(StreamingResponse):
+    """Stored audio on its way to a client, which is given up when it takes nothing for long."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        stall = services_of(scope).settings.answer_stall_timeout
+
+        async def patiently(message: Message) -> None:
+            try:
+                async with asyncio.timeout(stall):
+                    await send(message)
+            except TimeoutError:
+                raise ClientDisconnect from None
+
+        await super().__call__(scope, receive, patiently)
 
 
 def ranged(request: Request, size: int, media_type: str, opener: Opener) -> Response:
@@ -26,7 +46,7 @@ def ranged(request: Request, size: int, media_type: str, opener: Opener) -> Resp
     part = None if conditional else _part(request.headers.get("range", ""), size)
     if part is None:
         headers["content-length"] = str(size)
-        return StreamingResponse(opener(0, size), media_type=media_type, headers=headers)
+        return StoredAudio(opener(0, size), media_type=media_type, headers=headers)
     start, end = part
     if start >= end:
         refusal = RangeNotSatisfiable(
@@ -37,9 +57,7 @@ def ranged(request: Request, size: int, media_type: str, opener: Opener) -> Resp
         return answer
     headers["content-range"] = f"bytes {start}-{end - 1}/{size}"
     headers["content-length"] = str(end - start)
-    return StreamingResponse(
-        opener(start, end), status_code=206, media_type=media_type, headers=headers
-    )
+    return StoredAudio(opener(start, end), status_code=206, media_type=media_type, headers=headers)
 
 
 def _part(header: str, size: int) -> tuple[int, int] | None:

@@ -249,7 +249,12 @@ async def update_key(
         "concurrency_limit": changes.tts_concurrency_limit,
         "expires_at": changes.expires_at_unix,
     }
-    if any(value is not None for value in limits.values()):
+    # Whatever lets a key do more would let a limited one do it by way of another.
+    if (
+        changes.is_enabled
+        or changes.permissions is not None
+        or any(value is not None for value in limits.values())
+    ):
         _check_unlimited(caller)
     for column, value in limits.items():
         if value is not None:

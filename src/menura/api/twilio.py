@@ -4,6 +4,7 @@ Twilio can send neither headers nor a query, so this route is the one that is op
 it must come as a parameter of the `start` message, before which nothing is done.
 """
 
+import asyncio
 import base64
 import binascii
 from typing import Any
@@ -35,6 +36,9 @@ INBOUND = "inbound"
 """The track that is converted: the caller. The other is what is being said to the caller."""
 
 MEDIA_FORMAT = {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1}
+
+HELLO_EVENTS, HELLO_CHARACTERS = 2, 16_384
+"""Events, and characters of each, that are read before anybody has shown a key."""
 
 router = APIRouter()
 
@@ -117,16 +121,19 @@ class Call:
             if not data and not marks:
                 break
         await session.computed
-        await session.ended
+        # Whoever waits here may be cancelled, and others wait for the same.
+        await asyncio.shield(session.ended)
         await self._connection.close(CLOSE_DONE)
 
 
 async def _first_start(connection: Connection) -> dict[str, Any]:
     async with in_time_for_hello():
-        while True:
+        for _ in range(HELLO_EVENTS):
             message = await connection.receive()
             if isinstance(message, bytes):
                 raise BadRequest("Twilio's messages are JSON text, this one is binary.")
+            if len(message) > HELLO_CHARACTERS:
+                raise BadRequest(f"A message before the key has {len(message)} characters.")
             event = parse_object(message)
             if event.get("event") == "start":
                 start = event.get("start")
@@ -137,6 +144,7 @@ async def _first_start(connection: Connection) -> dict[str, Any]:
                 raise InvalidParameters(
                     f"start must come before {str(event.get('event'))[:60]!r}.", param="event"
                 )
+    raise InvalidParameters("start must come after one connected.", param="event")
 
 
 async def _open(

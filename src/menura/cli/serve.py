@@ -169,7 +169,7 @@ def serve(
         raise typer.Exit(2)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     from menura.api.app import create_app  # noqa: PLC0415  keeps the other commands quick
-    from menura.cli.keepalive import PatientWebSocket  # noqa: PLC0415  likewise
+    from menura.cli.serving import SERVING  # noqa: PLC0415  likewise
 
     opened: list[Services] = []
     config = uvicorn.Config(
@@ -181,14 +181,7 @@ def serve(
         # Who may call from where is told by addresses: a header is worth no more than who sends it.
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=settings.trusted_proxies,
-        # uvicorn's own lines hold whole addresses, and a token may be in one.
-        log_level="warning",
-        access_log=False,
-        ws=PatientWebSocket,
-        ws_ping_interval=20,
-        ws_ping_timeout=20,
-        ws_max_size=1 << 20,
-        timeout_keep_alive=30,
+        **SERVING,
     )
     try:
         # Left to run() this would read as a failure to listen: an SSLError is an OSError.

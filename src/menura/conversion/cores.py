@@ -23,10 +23,6 @@ class Cores:
         """Number of threads that wait for a turn."""
         return len(self._queue)
 
-    def turn(self) -> "Turn":
-        """Return one stream's hold on the cores."""
-        return Turn(self)
-
     def acquire(self) -> None:
         """Wait for a permit. The wait is short: every holder gives it back after one chunk."""
         with self._guard:

@@ -12,6 +12,9 @@ from menura.history.wav import to_wav
 from menura.storage.objects import CHUNK, Objects
 from menura.storage.tables import HistoryItem
 
+ZIP_EPOCH = 315_532_800
+"""Unix seconds of 1980, before which a zip file knows no time."""
+
 
 def extension(item: HistoryItem, *, as_wav: bool) -> str:
     """Return the ending of the item's file name, without the dot."""
@@ -47,7 +50,8 @@ async def zip_of(
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
         for item in items:
             name = f"{item.history_item_id}.{extension(item, as_wav=as_wav)}"
-            entry = zipfile.ZipInfo(name, time.gmtime(item.created_at)[:6])
+            made = time.gmtime(max(item.created_at, ZIP_EPOCH))
+            entry = zipfile.ZipInfo(name, made[:6])
             with archive.open(entry, "w", force_zip64=True) as file:
                 async for piece in audio(objects, item, as_wav=as_wav):
                     file.write(piece)

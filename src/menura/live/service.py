@@ -12,7 +12,7 @@ from typing import Any
 from menura.accounts import Accounts, Lease, Principal
 from menura.accounts.credits import Charge, credits_for, is_limited, seconds_for
 from menura.conversion.cores import Cores
-from menura.errors import InsufficientCredits, MenuraError, NotFound
+from menura.errors import InsufficientCredits, MenuraError, NotFound, Unavailable
 from menura.history import History
 from menura.history.service import NewItem
 from menura.live.chain import LiveRequest
@@ -165,9 +165,12 @@ class LiveService:
                 lease_id=lease.lease_id,
             )
             if session.recording is not None and failure is None:
-                row, _ = await self._history.commit(session.recording, new_item(), charge)
-                history_item_id = row.history_item_id
-            else:
+                try:
+                    row, _ = await self._history.commit(session.recording, new_item(), charge)
+                    history_item_id = row.history_item_id
+                except OSError:
+                    log.exception("The audio of a live stream could not be stored.")
+            if history_item_id is None:
                 await self._accounts.credits.charge(charge)
         return Totals(
             stats.seconds_in, stats.seconds_out, stats.dropped / 1000, cost, history_item_id
@@ -207,9 +210,11 @@ class LiveService:
                 await self._accounts.keys.recheck(session.principal, PRODUCT)
                 await self._accounts.leases.reserve(session.principal, lease, needed, ahead)
                 self._allow(session, lease)
+            except Unavailable:
+                # What keeps us from looking is no reason to end a conversation.
+                log.warning("The key of a live stream could not be looked at.")
             except MenuraError as error:
                 session.fail(error)
                 return
             except Exception:
-                # What keeps us from looking is no reason to end a conversation.
                 log.exception("The key of a live stream could not be looked at.")

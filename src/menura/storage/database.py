@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, event, inspect, text
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
 
@@ -47,20 +47,20 @@ class NewerSchemaError(ValueError):
     """The database was brought up to date by a newer version of this program."""
 
 
-def database_url(settings: Settings) -> str:
+def database_url(settings: Settings) -> URL:
     """Return the SQLAlchemy URL of the settings: theirs, or SQLite in the data folder."""
     if settings.database_url is None:
-        return f"sqlite+aiosqlite:///{settings.data / SQLITE_FILE}"
+        # Not by way of a text, in which a folder's ? and % would mean something.
+        return URL.create("sqlite+aiosqlite", database=str(settings.data / SQLITE_FILE))
     url = make_url(settings.database_url)
     drivers = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
-    named = url.set(drivername=drivers.get(url.drivername, url.drivername))
-    return named.render_as_string(hide_password=False)
+    return url.set(drivername=drivers.get(url.drivername, url.drivername))
 
 
 class Database:
     """A pool of connections to one database. Belongs to the event loop that opened it."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str | URL) -> None:
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         arguments: dict[str, Any] = {}
@@ -248,11 +248,6 @@ def _upgrade(connection: Connection) -> None:
     configured = configuration()
     configured.attributes["connection"] = connection
     command.upgrade(configured, "head")
-
-
-def sole_process(path: Path) -> "SoleProcess":
-    """Return a lock on a data folder that tells whether another process uses it."""
-    return SoleProcess(path)
 
 
 class SoleProcess:

@@ -25,6 +25,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import obstore
 from obstore.exceptions import NotFoundError as ObstoreNotFound
@@ -123,8 +125,11 @@ class Objects:
         url = settings.objects_url
         if url is None:
             return cls(settings.data / "incoming", folder=settings.data / "objects")
-        if url.startswith("file://"):
-            folder = Path(url.removeprefix("file://"))
+        parts = urlsplit(url)
+        if parts.scheme == "file":
+            if parts.netloc not in ("", "localhost"):
+                raise ValueError(f"file:// names a folder of this machine, not of {parts.netloc!r}")
+            folder = Path(url2pathname(parts.path))
             # A rename is one step only within a file system.
             return cls(folder / ".incoming", folder=folder / "objects")
         return cls(settings.data / "incoming", url=url)
@@ -266,10 +271,15 @@ def _move(source: Path, target: Path) -> None:
     """Put a finished file in place, so that its new name survives a power failure too."""
     target.parent.mkdir(parents=True, exist_ok=True)
     source.replace(target)
+    for folder in (target.parent, target.parent.parent):
+        sync_folder(folder)
+
+
+def sync_folder(folder: Path) -> None:
+    """See that new names in a folder survive a power failure, where a system has that."""
     if os.name == "posix":
-        for folder in (target.parent, target.parent.parent):
-            descriptor = os.open(folder, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -14,6 +14,10 @@ from menura.storage.tables import StoredObject
 GRACE = timedelta(hours=1)
 """How young an orphan is left alone when another process may be about to give it a row."""
 
+QUIET = timedelta(days=7)
+"""How long an unfinished file may have stood still when another process may be writing to it: a
+live stream has no end of its own, and silence takes up hardly any of it."""
+
 _WAYS_OUT = "name that database, or give this one a store of its own"
 
 log = logging.getLogger("menura.storage")
@@ -67,7 +71,7 @@ async def sweep(database: Database, objects: Objects, *, alone: bool) -> Swept:
     alone: no other process uses the store, so nothing young needs sparing.
     """
     newest = datetime.now(UTC) if alone else datetime.now(UTC) - GRACE
-    unfinished = objects.clear_incoming(time.time() + 1 if alone else newest.timestamp())
+    unfinished = objects.clear_incoming(time.time() + (1 if alone else -QUIET.total_seconds()))
     # Objects first, rows second: an object gets its row after it was stored, so that one with a
     # row by now can have been listed without, but not the other way round.
     listed = {found.key: found.modified async for found in objects.own()}

@@ -277,11 +277,6 @@ class VoiceStore:
         """Open a writer for a recording that is arriving; abandon it if it does not arrive."""
         return self._objects.open_writer()
 
-    async def check_room(self, maker: Maker) -> None:
-        """Raise VoiceLimitReached if the account may not have another clone."""
-        async with self._database.reading() as session:
-            await _check_room(session, maker)
-
     async def create(
         self,
         maker: Maker,
@@ -480,20 +475,27 @@ class VoiceStore:
             if key not in self._profiles:
                 self._remember(key, await self._premade_profile(premade, engine))
             return self._recall(key)
-        found = await self._model(voice_id, engine)
-        if found is None:
-            async with self._lock(voice_id):
-                found = await self._model(voice_id, engine) or await self._measure_anew(
-                    voice_id, engine
-                )
-        key = (voice_id, engine.name, engine.version, found.object_key)
-        if key not in self._profiles:
+        gone: str | None = None
+        while True:
+            found = await self._model(voice_id, engine)
+            if found is None:
+                async with self._lock(voice_id):
+                    found = await self._model(voice_id, engine) or await self._measure_anew(
+                        voice_id, engine
+                    )
+            key = (voice_id, engine.name, engine.version, found.object_key)
+            if key in self._profiles:
+                return self._recall(key)
             try:
                 data = await self._objects.read(found.object_key)
             except ObjectMissing:
-                raise _unknown(voice_id) from None
+                # An edit puts another in its place; a voice that was deleted has none.
+                if gone == found.object_key:
+                    raise _unknown(voice_id) from None
+                gone = found.object_key
+                continue
             self._remember(key, engine.load_voice(data))
-        return self._recall(key)
+            return self._recall(key)
 
     async def preview(self, account_id: str, voice_id: str) -> Preview:
         """Return an example spoken in the voice; a clone's is made when first asked for."""
