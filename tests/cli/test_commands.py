@@ -441,6 +441,25 @@ def test_told_to_end_the_server_ends_and_charges_what_was_heard(tmp_path):
         assert database.execute("SELECT sum(credits) FROM usage_records").fetchone()[0] > 0
 
 
+def test_a_backup_of_a_running_server_can_be_served(server, tmp_path):
+    running = server()
+    made = running.client.post(
+        "/v1/speech-to-speech/JBFqnCBsd6RMkjVDRZzb", files={"audio": SPEECH.read_bytes()}
+    )
+    item = made.headers["history-item-id"]
+    copy = tmp_path / "copy"
+    told = menura("backup", copy, data=running.settings.data)
+    assert told.returncode == 0, told.stderr
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o700
+    assert menura("backup", copy, data=running.settings.data).returncode == 1
+    running.client.delete(f"/v1/history/{item}")
+    running.stop()
+    restored = server(data=copy)
+    assert restored.api_key == running.api_key
+    assert restored.client.get(f"/v1/history/{item}/audio").content == made.content
+    assert "all there" in menura("doctor", data=copy).stdout
+
+
 def test_names_are_not_markup(data, tmp_path):
     odd = "Bird [/i] {x}"
     made = menura("voices", "add", odd, SPEECH, "--consent", data=data)

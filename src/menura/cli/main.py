@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from menura import __version__
-from menura.cli import convert, doctor, keys, serve, voices
+from menura.cli import backup, convert, doctor, keys, serve, voices
 from menura.cli.options import console
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app = typer.Typer(
 app.command("serve")(serve.serve)
 app.command("convert")(convert.convert)
 app.command("doctor")(doctor.doctor)
+app.command("backup")(backup.backup)
 app.add_typer(voices.app, name="voices")
 app.add_typer(keys.app, name="keys")
 

@@ -28,11 +28,10 @@ from menura.engine.source_filter.statistics import LTAS_BANDS, spread_over_bins
 UNCARRIED = 0.4
 """Share of what is formed that is formed from the code alone, without seeing the source's envelope:
 more takes the source's timbre away and costs phones (measured, docs/training.md)."""
-KEPT, PATIENT_KEPT = 0.3, 0.2
-"""Share of the envelope that is the source's, at the voice's tract length and mean, of either
-network: words are lost in how sounds glide, which codes hardly say, and less of them where more is
-waited for (measured, docs/training.md)."""
-LIVELY = 1.06
+KEPT = 0.3
+"""Share of the envelope that is the source's, at the voice's tract length and mean: words are lost
+in how sounds glide, which codes hardly say (measured, docs/training.md)."""
+LIVELY = 1.15
 """Factor by which what is formed is moved away from the voice's mean: it varies less over time than
 natural speech (measured, docs/training.md)."""
 _LIMIT = 6.0
@@ -174,8 +173,7 @@ class NeuralMapping:
         wanted = (1.0 - UNCARRIED) * both[:, 0] + UNCARRIED * both[:, 1]
         centre = self._voice.means[: bands.COUNT]
         wanted = centre + np.float32(LIVELY) * (wanted - centre)
-        kept = np.float32(PATIENT_KEPT if self.ahead else KEPT)
-        wanted += kept * (heard.carried[:, : bands.COUNT] - wanted)
+        wanted += np.float32(KEPT) * (heard.carried[:, : bands.COUNT] - wanted)
         change = np.clip(wanted - bands.warped(heard.shape, warp), -_LIMIT, _LIMIT)
         change[:, bands.FORMED :] = change[:, bands.FORMED - 1 : bands.FORMED]
         positions = np.arange(BINS)[None, :] / np.repeat(warp, 2)[:, None]
