@@ -19,8 +19,9 @@ from menura.errors import ModelNotFound, UnsupportedModel
 from menura.history import History
 from menura.live.service import LiveService
 from menura.settings import Settings
-from menura.storage.database import SQLITE_FILE, Database, SoleProcess, database_url
+from menura.storage.database import SQLITE_FILE, Database, database_url
 from menura.storage.objects import Objects
+from menura.storage.sole_process import SoleProcess
 from menura.storage.sweep import settle_owner, sweep
 from menura.voices.store import VoiceStore
 

@@ -17,7 +17,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from menura.settings import Settings
-from menura.storage.database import HEAD, Database, SoleProcess, database_url
+from menura.storage.database import HEAD, Database, database_url
 from menura.storage.migrations import configuration
 from menura.storage.tables import Base, CountedCredits, StoredObject
 
@@ -185,20 +185,3 @@ def test_the_url_of_the_settings_gets_an_asynchronous_driver(tmp_path: Path) -> 
     named = Settings(data=tmp_path, database_url="postgresql://me:pw@db/menura")
     url = database_url(named).render_as_string(hide_password=False)
     assert url == "postgresql+asyncpg://me:pw@db/menura"
-
-
-def test_only_one_process_at_a_time_is_alone(tmp_path: Path) -> None:
-    first = SoleProcess(tmp_path / "lock")
-    assert first.alone
-    first.share()
-    second = SoleProcess(tmp_path / "lock")
-    assert not second.alone
-    second.share()
-    first.release()
-    third = SoleProcess(tmp_path / "lock")
-    assert not third.alone
-    third.release()
-    second.release()
-    last = SoleProcess(tmp_path / "lock")
-    assert last.alone
-    last.release()

@@ -6,7 +6,8 @@ from typing import Any
 
 from menura.accounts import Principal
 from menura.audio.formats import STREAM_FORMATS, find_format
-from menura.audio.live import open_live_decoder
+from menura.audio.live import FIXED_RATES, open_live_decoder
+from menura.conversion.request import MAX_SEED
 from menura.engine.interface import LATENCY_PROFILES, ConversionSettings
 from menura.engine.registry import canonical, engine_for
 from menura.errors import (
@@ -20,8 +21,6 @@ from menura.live.session import LiveItem
 from menura.services import Services
 from menura.voices.settings import VoiceSettings, voice_settings
 
-FIXED_RATES = {"ulaw": 8000, "opus": 48000}
-SEED_LIMIT = 2**32
 LATE_MS = (100, 60_000)
 KINDS = {
     dict: "an object",
@@ -87,9 +86,9 @@ async def read_start(
     level = _typed(message, "optimize_streaming_latency", int, 3)
     if not 0 <= level < len(LATENCY_PROFILES):
         raise _wrong("optimize_streaming_latency", f"the level must be 0 to 4, not {level}")
-    seed = _typed(message, "seed", int, secrets.randbelow(SEED_LIMIT))
-    if not 0 <= seed < SEED_LIMIT:
-        raise _wrong("seed", f"seed must be 0 to {SEED_LIMIT - 1}, not {seed}")
+    seed = _typed(message, "seed", int, secrets.randbelow(MAX_SEED + 1))
+    if not 0 <= seed <= MAX_SEED:
+        raise _wrong("seed", f"seed must be 0 to {MAX_SEED}, not {seed}")
     denoise = _typed(message, "remove_background_noise", bool, False)
     logged = _typed(message, "enable_logging", bool, True)
     drop_late = message.get("drop_late_ms", 500)

@@ -14,9 +14,10 @@ from starlette.types import Receive, Scope, Send
 from menura.accounts import Principal
 from menura.api.auth import permitted
 from menura.api.errors import refusals
-from menura.api.voice_change import MAX_SEED, VoiceChange
+from menura.api.voice_change import VoiceChange
 from menura.audio.decode import FILE_FORMATS
 from menura.audio.formats import DEFAULT_FORMAT, FORMATS, STREAM_FORMATS, OutputFormat
+from menura.conversion.request import MAX_SEED
 from menura.engine.interface import LATENCY_PROFILES
 
 router = APIRouter(prefix="/v1", tags=["speech-to-speech"])

@@ -18,7 +18,7 @@ from menura.audio.formats import (
     OutputFormat,
     find_format,
 )
-from menura.conversion.request import ConversionRequest, SourcePlan
+from menura.conversion.request import MAX_SEED, ConversionRequest, SourcePlan
 from menura.engine.interface import LATENCY_PROFILES, Engine, LatencyProfile
 from menura.engine.registry import canonical, engine_for
 from menura.errors import FeatureNotAvailable, MenuraError, OutputFormatNotAllowed
@@ -26,7 +26,6 @@ from menura.history import NewItem
 from menura.voices.settings import parse_voice_settings
 from menura.voices.voice import Voice
 
-MAX_SEED = 4_294_967_295
 PRODUCT = "speech_to_speech"
 
 

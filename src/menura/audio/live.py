@@ -17,7 +17,7 @@ LiveEncoding = Literal["s16le", "f32le", "ulaw", "opus"]
 
 LIVE_ENCODINGS: tuple[LiveEncoding, ...] = get_args(LiveEncoding)
 
-_FIXED_RATES: dict[LiveEncoding, int] = {"ulaw": 8_000, "opus": 48_000}
+FIXED_RATES: dict[LiveEncoding, int] = {"ulaw": 8_000, "opus": 48_000}
 _MIN_RATE, _MAX_RATE = 8_000, 48_000
 _LONGEST_PACKET = 61_440
 
@@ -50,7 +50,7 @@ def open_live_decoder(encoding: LiveEncoding, sample_rate: int) -> LiveDecoder:
         raise errors.InvalidParameters(
             f"The encoding {encoding!r} is not one of {', '.join(LIVE_ENCODINGS)}.", param="input"
         )
-    fixed = _FIXED_RATES.get(encoding)
+    fixed = FIXED_RATES.get(encoding)
     if fixed is not None and sample_rate != fixed:
         raise errors.InvalidParameters(
             f"The encoding {encoding} has a sample rate of {fixed}, not {sample_rate}.",

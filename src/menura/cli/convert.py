@@ -21,7 +21,7 @@ from rich.progress import (
 
 from menura.audio.formats import FORMATS, OutputFormat, find_format
 from menura.cli.options import DataOption, complain, complaints, run, say, settings_from
-from menura.conversion.request import ConversionRequest, DurationLimits, SourcePlan
+from menura.conversion.request import MAX_SEED, ConversionRequest, DurationLimits, SourcePlan
 from menura.engine.interface import LATENCY_PROFILES
 from menura.engine.registry import engine_for
 from menura.services import open_services
@@ -157,7 +157,7 @@ def convert(
     style: Annotated[float | None, typer.Option(help="0 to 1.")] = None,
     boost: Annotated[bool | None, typer.Option(help="Speaker boost.")] = None,
     speed: Annotated[float | None, typer.Option(help="0.7 to 1.2.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1)] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=MAX_SEED)] = None,
     denoise: Annotated[bool, typer.Option(help="Remove background noise first.")] = False,
     data: DataOption = None,
 ) -> None:
@@ -190,7 +190,7 @@ def convert(
             target,
             model or settings.default_model,
             asked,
-            secrets.randbelow(2**32) if seed is None else seed,
+            secrets.randbelow(MAX_SEED + 1) if seed is None else seed,
             denoise,
         )
 

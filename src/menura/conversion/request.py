@@ -12,6 +12,8 @@ from menura.engine.interface import (
     Voice,
 )
 
+MAX_SEED = 2**32 - 1
+
 
 @dataclass(frozen=True, slots=True)
 class DurationLimits:
