@@ -30,7 +30,8 @@ UNCARRIED = 0.4
 more takes the source's timbre away and costs phones (measured, docs/training.md)."""
 KEPT = 0.3
 """Share of the envelope that is the source's, at the voice's tract length and mean: words are lost
-in how sounds glide, which codes hardly say (measured, docs/training.md)."""
+in how sounds glide, which codes hardly say. More makes fewer results nearer to the voice
+(measured, docs/training.md)."""
 LIVELY = 1.15
 """Factor by which what is formed is moved away from the voice's mean: it varies less over time than
 natural speech (measured, docs/training.md)."""
