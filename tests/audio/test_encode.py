@@ -149,6 +149,31 @@ def test_the_final_header_says_the_true_length(sounds, output_format: OutputForm
     assert final + data[len(first) :] == encode(known, samples, 1000)
 
 
+def mpeg_header(data: bytes) -> tuple[int, int]:
+    """Return what a player sees first: bits per second and bytes of the frame."""
+    mpeg1 = data[1] >> 3 & 3 == 3
+    table = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192) if mpeg1 else (8, 16, 24, 32, 40, 48)
+    bit_rate = 1000 * table[(data[2] >> 4) - 1]
+    rate = (44100 if mpeg1 else 22050, 48000 if mpeg1 else 24000)[data[2] >> 2 & 3]
+    return bit_rate, (144 if mpeg1 else 72) * bit_rate // rate
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["length known", "length unknown"])
+@pytest.mark.parametrize(
+    "output_format", [f for f in FORMATS if f.codec == "mp3"], ids=lambda f: f.name
+)
+def test_the_first_mp3_frame_names_the_bit_rate(sounds, output_format, known: bool) -> None:
+    samples = sounds.sweep(2 * output_format.sample_rate, output_format.sample_rate)
+    encoder = open_encoder(output_format, samples.size if known else None)
+    data = encode(encoder, samples, 5000)
+    bit_rate, size = mpeg_header(data)
+    assert bit_rate == output_format.bit_rate
+    assert size == len(encoder.header)
+    assert data[size : size + 2] == data[:2]
+    # So long is the file to a player that knows no more than its size and its first frame.
+    assert 1.9 < 8 * len(data) / bit_rate < 2.3
+
+
 def test_wav_headers_are_correct() -> None:
     header = wav_header(44100, 1000)
     assert len(header) == 44

@@ -234,7 +234,8 @@ def _info_frame(output_format: OutputFormat, block: int, total: int | None) -> b
     """Return a silent MP3 frame with the "Info" tag of LAME.
 
     Fields after the tag: flags, number of frames if known; then LAME's extension with the delay
-    and the padding in samples, 12 bits each.
+    and the padding in samples, 12 bits each. The frame has the stream's own bit rate: a player
+    that finds no number of frames divides the file's size by the bit rate of its first frame.
     """
     mpeg1 = block == 1152
     rates = (44100, 48000, 32000) if mpeg1 else (22050, 24000, 16000)
@@ -255,10 +256,11 @@ def _info_frame(output_format: OutputFormat, block: int, total: int | None) -> b
         + bytes(4)
     )
     body = bytes(side_info) + tag + extension
+    least = max(4 + len(body) + 12, block // 8 * output_format.bit_rate // output_format.sample_rate)
     for index in range(1, 15):
         header = first + bytes((index << 4 | rate_bits, 0xC0))
         size = mpeg_audio_frame_size(header)
-        if size >= len(header) + len(body) + 12:
+        if size >= least:
             return (header + body).ljust(size, b"\0")
     raise AssertionError("no bit rate gives a frame that holds the tag")
 
