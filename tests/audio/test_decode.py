@@ -242,13 +242,24 @@ def test_a_tag_that_is_all_there_is_has_no_sound() -> None:
         read(id3(500))
 
 
-def test_mp3_with_junk_in_front(sounds) -> None:
-    meant = sounds.sweep(24000, 24000)
+def ape_tag(size: int) -> bytes:
+    """Return an APEv2 tag with its header, as some taggers put in front of an MP3 file."""
+    fields = struct.pack("<IIII", 2000, size + 32, 1, 0xA0000000)
+    return b"APETAGEX" + fields + bytes(8) + bytes(size)
+
+
+@pytest.mark.parametrize("rate", [24000, 44100])
+@pytest.mark.parametrize("junk", [bytes(64), bytes(20_000), ape_tag(4000)], ids=len)
+def test_mp3_with_junk_in_front_is_heard_as_without(sounds, rate: int, junk: bytes) -> None:
+    meant = sounds.sweep(rate, rate)
     data = sounds.file(
-        sounds.recipe("mp3", "libmp3lame", 24000, options={"id3v2_version": "0"}), meant
+        sounds.recipe("mp3", "libmp3lame", rate, options={"id3v2_version": "0"}), meant
     )
-    heard, _ = read(bytes(20_000) + data)
-    assert meant.size <= heard.size <= meant.size + 4 * 1152
+    heard, _ = read(Upload(junk + data, most=1000))
+    assert heard.size == meant.size
+    assert sounds.lag(heard, meant) == 0
+    tagged, _ = read(id3(70) + junk + data)
+    assert np.array_equal(heard, tagged)
 
 
 def test_joined_mp3_files_are_heard_whole(sounds) -> None:

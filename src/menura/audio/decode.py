@@ -72,7 +72,9 @@ def open_decoder(source: Source, file_format: str = "other") -> Decoder:
             f"The file is {kind.label}, not an audio or video file that can be read.",
             param="audio",
         )
-    source.seek(start)
+    # FFmpeg looks for the frame that tells the encoder's delay at the very beginning only.
+    junk = sniff.junk_before_frames(head) if kind is sniff.MPEG_AUDIO else 0
+    source.seek(start + junk)
     if kind is sniff.WAV:
         reader = open_wav(source)
         if reader is not None:
@@ -83,7 +85,7 @@ def open_decoder(source: Source, file_format: str = "other") -> Decoder:
     in_order = kind.demuxer != "caf" and (
         kind is not sniff.MP4 or sniff.mp4_index_first(head) is True
     )
-    length = sniff.mp3_length(head) if kind is sniff.MPEG_AUDIO else None
+    length = sniff.mp3_length(head[junk:]) if kind is sniff.MPEG_AUDIO else None
     return _Begun(FfmpegReader(Upload(source, seekable=not in_order), kind, length))
 
 

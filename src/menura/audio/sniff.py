@@ -126,7 +126,8 @@ def sniff(head: bytes) -> Kind | None:
         return Kind("an AAC file in LOAS", "loas")
     if _is_utf16(head):
         return Kind("text", None)
-    return _sniff_frames(head) or _sniff_text(head)
+    frame = _first_frame(head)
+    return frame[1] if frame else _sniff_text(head)
 
 
 def is_enough(head: bytes) -> bool:
@@ -137,7 +138,7 @@ def is_enough(head: bytes) -> bool:
     if kind is MP4:
         return mp4_index_first(head) is not None
     if kind in (MPEG_AUDIO, ADTS):
-        return _sniff_frames(head, strictly=True) is not None
+        return _first_frame(head, strictly=True) is not None
     return kind is not WINDOWS_MEDIA or len(head) >= HEAD_SIZE
 
 
@@ -200,20 +201,23 @@ def mpeg_audio_frame_size(header: bytes) -> int:
     return samples // 8 * 1000 * kbits // rate + padding
 
 
+def junk_before_frames(head: bytes) -> int:
+    """Return the bytes before the first frame of a bare MPEG or AAC stream, such as an APE tag."""
+    frame = _first_frame(head)
+    return frame[0] if frame else 0
+
+
 def mp3_length(head: bytes) -> int | None:
     """Return the samples of an MP3 file without the encoder's delay and padding.
 
     From the Xing or Info frame with LAME's extension; None where there is none. `head` begins
-    with the file.
+    with the first frame.
     """
-    start = head.find(b"\xff")
-    while start >= 0 and not mpeg_audio_frame_size(head[start : start + 4]):
-        start = head.find(b"\xff", start + 1)
-    if start < 0:
+    if not mpeg_audio_frame_size(head):
         return None
-    mpeg1, one_channel = head[start + 1] >> 3 & 3 == 3, head[start + 3] >> 6 == 3
+    mpeg1, one_channel = head[1] >> 3 & 3 == 3, head[3] >> 6 == 3
     side_info = (17 if one_channel else 32) if mpeg1 else (9 if one_channel else 17)
-    at = start + 4 + side_info
+    at = 4 + side_info
     if head[at : at + 4] not in (b"Xing", b"Info"):
         return None
     flags = int.from_bytes(head[at + 4 : at + 8])
@@ -236,10 +240,12 @@ def _adts_frame_size(header: bytes) -> int:
     return size if header[2] >> 2 & 15 < 13 and size > 7 else 0
 
 
-def _sniff_frames(head: bytes, strictly: bool = False) -> Kind | None:
+def _first_frame(head: bytes, strictly: bool = False) -> tuple[int, Kind] | None:
     """Find two frames in a row of a bare MPEG or AAC stream, junk before them allowed.
 
     strictly: one frame is not enough, even if `head` ends with it.
+
+    Returns where they begin and what they are.
     """
     at = head.find(b"\xff")
     while at >= 0:
@@ -247,7 +253,7 @@ def _sniff_frames(head: bytes, strictly: bool = False) -> Kind | None:
             size = size_of(head[at : at + 8])
             following = head[at + size : at + size + 8]
             if size and (size_of(following) or (at == 0 and len(following) < 7 and not strictly)):
-                return kind
+                return at, kind
         at = head.find(b"\xff", at + 1)
     return None
 
