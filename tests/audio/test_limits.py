@@ -191,3 +191,48 @@ def test_files_cannot_reach_other_files(tmp_path, sounds) -> None:
     except errors.MenuraError:
         heard = 0
     assert heard in (0, 44100)
+
+
+def many_tracks(folder, container: str, tracks: int) -> bytes:
+    """Return a film of half a second with `tracks` tracks, all but the first of them sound."""
+    path = folder / "tracks"
+    codec = "pcm_s16le" if container == "mov" else "libmp3lame"
+    with av.open(str(path), "w", format=container) as file:
+        picture = file.add_stream("mpeg4", rate=25, width=64, height=48, pix_fmt="yuv420p")
+        sounds = [file.add_stream(codec, rate=48000, layout="mono") for _ in range(tracks - 1)]
+        for at in range(12):
+            image = av.VideoFrame(64, 48, "yuv420p")
+            image.pts = at
+            file.mux(picture.encode(image))
+        file.mux(picture.encode(None))
+        for sound in sounds:
+            size = sound.codec_context.frame_size or 1152
+            for at in range(0, 24_000 // size * size, size):
+                frame = av.AudioFrame(sound.format.name, "mono", size)
+                frame.planes[0].update(bytes(frame.planes[0].buffer_size))
+                frame.sample_rate, frame.pts = 48000, at
+                file.mux(sound.encode(frame))
+            file.mux(sound.encode(None))
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("container", "tracks"),
+    [("matroska", 15), ("matroska", 256), ("mpegts", 15), ("mpegts", 200), ("avi", 20),
+     ("mov", 18)],
+)  # fmt: skip
+def test_a_film_of_many_tracks_is_heard_whole(tmp_path, container: str, tracks: int) -> None:
+    assert read(many_tracks(tmp_path, container, tracks)) > 22_000
+
+
+@pytest.mark.parametrize(
+    ("container", "tracks", "words"),
+    [
+        ("matroska", 257, "Matroska file with more than 256 tracks"),
+        ("mpegts", 270, "transport stream with more than 256 tracks"),
+        ("mov", 19, "QuickTime file but has more than 18 tracks"),
+    ],
+)
+def test_more_tracks_than_are_accepted_are_named(tmp_path, container, tracks, words) -> None:
+    with pytest.raises(errors.InvalidAudio, match=words):
+        read(many_tracks(tmp_path, container, tracks))

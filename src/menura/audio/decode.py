@@ -6,7 +6,7 @@ import numpy as np
 
 from menura import errors
 from menura.audio import sniff
-from menura.audio.ffmpeg import FfmpegReader, Upload, encrypted
+from menura.audio.ffmpeg import FfmpegReader, encrypted
 from menura.audio.riff import (
     PCM,
     PcmReader,
@@ -16,6 +16,7 @@ from menura.audio.riff import (
     read_exactly,
     skip,
 )
+from menura.audio.upload import Upload
 from menura.engine.interface import Samples
 
 FILE_FORMATS = ("other", "pcm_s16le_16")

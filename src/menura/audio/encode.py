@@ -256,7 +256,9 @@ def _info_frame(output_format: OutputFormat, block: int, total: int | None) -> b
         + bytes(4)
     )
     body = bytes(side_info) + tag + extension
-    least = max(4 + len(body) + 12, block // 8 * output_format.bit_rate // output_format.sample_rate)
+    least = max(
+        4 + len(body) + 12, block // 8 * output_format.bit_rate // output_format.sample_rate
+    )
     for index in range(1, 15):
         header = first + bytes((index << 4 | rate_bits, 0xC0))
         size = mpeg_audio_frame_size(header)

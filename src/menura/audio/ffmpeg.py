@@ -6,31 +6,22 @@ from contextlib import contextmanager
 import av
 import numpy as np
 from av.audio.codeccontext import AudioCodecContext
-from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.packet import Packet
 
 from menura import errors
 from menura.audio import limits, sniff
+from menura.audio.frames import mono_frame
 from menura.audio.layouts import guarded
-from menura.audio.level import mono, to_float
 from menura.audio.resample import Resampler
-from menura.audio.riff import Source, check_shape, plausible_shape
+from menura.audio.riff import check_shape, plausible_shape
+from menura.audio.upload import Upload
 from menura.engine.interface import Samples
 
 limits.limit_allocations()
 
 _READ_SIZE = 4096
-
-_SAMPLE_TYPES = {
-    "u8": "u1",
-    "s16": "i2",
-    "s32": "i4",
-    "s64": "i8",
-    "flt": "f4",
-    "dbl": "f8",
-}
 
 _DECODER_FAMILIES = (
     "aac", "ac3", "adpcm_", "alac", "amr", "ape", "cook", "dca", "eac3", "flac", "gsm",
@@ -47,7 +38,6 @@ _OPTIONS = {
     "protocol_whitelist": "none",
     "codec_whitelist": ",".join(sorted(_DECODERS)),
     "skip_estimate_duration_from_pts": "1",
-    "max_streams": str(limits.MAX_STREAMS),
     "max_samples": str(limits.MAX_FRAME_SAMPLES),
 }
 _QUICK_OPTIONS = {"probesize": "4096", "analyzeduration": "100000"}
@@ -59,65 +49,6 @@ _TRACKS_FOUND_LATE = ("flv", "mpeg", "mpegts")
 _ENCRYPTED_TAGS = ("enca", "encv", "drms")
 
 _LONGEST_PADDING = 8192
-
-
-class Upload:
-    """The source as FFmpeg sees it, from the present position on.
-
-    An exception of the source is kept in `failure` and told to FFmpeg as the end of the file:
-    FFmpeg may go on reading after an error, and only one can be in flight through it.
-
-    seekable: whether FFmpeg may seek; if so, it looks at the end of the file before it begins.
-    """
-
-    name = ""
-
-    def __init__(self, source: Source, seekable: bool) -> None:
-        self.failure: BaseException | None = None
-        self._source = source
-        self._start = source.tell()
-        self._seekable = seekable
-
-    def read(self, size: int) -> bytes:
-        """Return 1 to `size` bytes, none at the end or after a failure."""
-        if self.failure is not None:
-            return b""
-        try:
-            # PyAV copies what it gets without looking at the size it asked for.
-            return self._source.read(size)[:size]
-        except BaseException as failure:
-            self.failure = failure
-            return b""
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        """Move; -1 if that is not possible."""
-        if self.failure is not None:
-            return -1
-        try:
-            origin = self._start if whence == 0 else 0
-            return self._source.seek(origin + offset, whence) - self._start
-        except ValueError:
-            return -1
-        except BaseException as failure:
-            self.failure = failure
-            return -1
-
-    def tell(self) -> int:
-        """Return the position."""
-        return self._source.tell() - self._start
-
-    def rewind(self, seekable: bool) -> None:
-        """Go back to the start; `seekable` allows what was not allowed before."""
-        self._source.seek(self._start)
-        self._seekable = self._seekable or seekable
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return what was asked for."""
-        return self._seekable
 
 
 class FfmpegReader:
@@ -133,6 +64,7 @@ class FfmpegReader:
         self.sample_rate = 0
         self._upload = upload
         self._kind = kind
+        self._max_tracks = limits.max_tracks(kind.demuxer or "")
         self._length = length
         self._given = 0
         self._surplus: list[Samples] = []
@@ -180,15 +112,22 @@ class FfmpegReader:
 
     def _open(self, options: dict[str, str]) -> AudioStream | None:
         """Open the file and return its sound track, None if none was seen."""
+        demuxer = self._kind.demuxer or ""
+        # Matroska's takes a track too many for the end of the file; the one that it may open here
+        # tells. MP4's refuses by itself, and here would hold one more index.
+        seen = self._max_tracks + (self._kind is not sniff.MP4)
+        bounds = {"format_whitelist": demuxer, "max_streams": str(seen)}
         with self._translated():
             self._container = av.open(
                 self._upload,
                 "r",
-                format=self._kind.demuxer,
-                options=_OPTIONS | {"format_whitelist": self._kind.demuxer or ""} | options,
+                format=demuxer,
+                options=_OPTIONS | bounds | options,
                 metadata_errors="replace",
                 buffer_size=_READ_SIZE,
             )
+        if len(self._container.streams) > self._max_tracks:
+            raise self._too_many_tracks()
         for stream in self._container.streams.audio:
             context: AudioCodecContext | None = stream.codec_context
             if context is None or context.name not in _DECODERS:
@@ -206,6 +145,13 @@ class FfmpegReader:
             context.options = {"max_samples": str(limits.MAX_FRAME_SAMPLES)}
             return stream
         return None
+
+    def _too_many_tracks(self) -> errors.InvalidAudio:
+        return errors.InvalidAudio(
+            f"The file is {self._kind.label} with more than {self._max_tracks} tracks, "
+            "the most that is accepted.",
+            param="audio",
+        )
 
     def _without_sound(self) -> errors.InvalidInput:
         streams = self._container.streams if self._container else ()
@@ -244,7 +190,10 @@ class FfmpegReader:
             try:
                 with self._translated():
                     packet = next(packets, None)
-            except errors.InvalidAudio:
+            except errors.InvalidAudio as error:
+                late = self._kind.demuxer in _TRACKS_FOUND_LATE
+                if late and isinstance(error.__cause__, av.error.MemoryError):
+                    raise self._too_many_tracks() from error
                 packet = None
             if packet is None or not packet.size:
                 return
@@ -318,9 +267,11 @@ class FfmpegReader:
         except (av.error.FFmpegError, ValueError, IndexError) as error:
             if self._upload.failure is not None:
                 raise self._upload.failure from None
+            reason = "is damaged or incomplete"
+            if isinstance(error, av.error.MemoryError):
+                reason = f"has more than {self._max_tracks} tracks, or an index that is too large"
             raise errors.InvalidAudio(
-                f"The audio cannot be decoded: it looks like {self._kind.label} but is damaged "
-                "or incomplete.",
+                f"The audio cannot be decoded: it looks like {self._kind.label} but {reason}.",
                 param="audio",
             ) from error
         if self._upload.failure is not None:
@@ -340,23 +291,3 @@ def _tag(context: AudioCodecContext) -> str:
         return context.codec_tag
     except UnicodeDecodeError:
         return ""
-
-
-def mono_frame(frame: AudioFrame) -> Samples:
-    """Return a frame's samples, mixed down.
-
-    By hand: PyAV's `to_ndarray` knows no 64-bit integers and reads past the planes of a frame
-    with exactly eight of them.
-    """
-    channels = frame.layout.nb_channels
-    kind = np.dtype(_SAMPLE_TYPES[frame.format.name.removesuffix("p")])
-    if not frame.samples:
-        return np.zeros(0, np.float32)
-    if not frame.format.is_planar:
-        values = np.frombuffer(memoryview(frame.planes[0]), kind, frame.samples * channels)
-        return mono(to_float(values.reshape(-1, channels)))
-    planes = [
-        to_float(np.frombuffer(memoryview(plane), kind, frame.samples))
-        for plane in frame.planes[:channels]
-    ]
-    return mono(np.stack(planes, axis=1))

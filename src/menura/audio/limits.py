@@ -11,11 +11,23 @@ MAX_ALLOCATION = 16 << 20
 Without it a few bytes of an MP4 file can ask for an index of gigabytes.
 """
 
-MAX_STREAMS = 12
-"""Tracks of one file."""
+MAX_TRACKS = 18
+"""Tracks of one file, each of which may have an index as large as `MAX_ALLOCATION`.
+
+Sixteen mono channels beside a picture and a time code are as many as cameras write.
+"""
+
+_MAX_PLAIN_TRACKS = 256
+_TRACKS_WITHOUT_INDEX = ("avi", "matroska", "mpeg", "mpegts")
+"""Demuxers that hold no more for a track than the file has bytes for it."""
 
 MAX_FRAME_SAMPLES = 1 << 20
 """Samples of one channel that one packet may decode to."""
+
+
+def max_tracks(demuxer: str) -> int:
+    """Return how many tracks a file of FFmpeg's `demuxer` may have."""
+    return _MAX_PLAIN_TRACKS if demuxer in _TRACKS_WITHOUT_INDEX else MAX_TRACKS
 
 
 def limit_allocations(size: int = MAX_ALLOCATION) -> bool:

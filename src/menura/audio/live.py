@@ -9,7 +9,7 @@ from av.packet import Packet
 
 from menura import errors
 from menura.audio import g711
-from menura.audio.ffmpeg import mono_frame
+from menura.audio.frames import mono_frame
 from menura.audio.level import to_float
 from menura.engine.interface import Samples
 
