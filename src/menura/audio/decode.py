@@ -7,6 +7,7 @@ import numpy as np
 from menura import errors
 from menura.audio import sniff
 from menura.audio.ffmpeg import FfmpegReader, encrypted
+from menura.audio.ogg import OggLink
 from menura.audio.riff import (
     PCM,
     PcmReader,
@@ -87,7 +88,8 @@ def open_decoder(source: Source, file_format: str = "other") -> Decoder:
         kind is not sniff.MP4 or sniff.mp4_index_first(head) is True
     )
     length = sniff.mp3_length(head[junk:]) if kind is sniff.MPEG_AUDIO else None
-    return _Begun(FfmpegReader(Upload(source, seekable=not in_order), kind, length))
+    link = OggLink(source) if kind.demuxer == "ogg" else None
+    return _Begun(FfmpegReader(Upload(link or source, not in_order), kind, length, link))
 
 
 def _head(source: Source) -> tuple[int, bytes]:

@@ -14,6 +14,7 @@ from menura import errors
 from menura.audio import limits, sniff
 from menura.audio.frames import mono_frame
 from menura.audio.layouts import guarded
+from menura.audio.ogg import MAX_LINKS, OggLink
 from menura.audio.resample import Resampler
 from menura.audio.riff import check_shape, plausible_shape
 from menura.audio.upload import Upload
@@ -56,31 +57,31 @@ class FfmpegReader:
 
     sample_rate: Hz, known after the first block.
     length: samples that the file says it has without the encoder's padding, None if it does not.
+    link: what `upload` reads if that is a chained file; the reader moves it on.
 
     Raises InvalidAudio (or InvalidAudioFormat) and whatever the source raises.
     """
 
-    def __init__(self, upload: Upload, kind: sniff.Kind, length: int | None = None) -> None:
+    def __init__(
+        self,
+        upload: Upload,
+        kind: sniff.Kind,
+        length: int | None = None,
+        link: OggLink | None = None,
+    ) -> None:
         self.sample_rate = 0
         self._upload = upload
         self._kind = kind
         self._max_tracks = limits.max_tracks(kind.demuxer or "")
         self._length = length
+        self._link = link
         self._given = 0
         self._surplus: list[Samples] = []
         self._container: InputContainer | None = None
         self._resampler: Resampler | None = None
         self._resampled_rate = 0
         try:
-            stream = self._open_quickly()
-            if stream is None:
-                self.close()
-                upload.rewind(seekable=kind.demuxer == "aiff")
-                late = kind.demuxer in _TRACKS_FOUND_LATE
-                stream = self._open(_MOST_PATIENT_OPTIONS if late else _PATIENT_OPTIONS)
-            if stream is None:
-                raise self._without_sound()
-            self._blocks = self._decode(stream)
+            self._blocks = self._decode_links(self._find_sound())
         except BaseException:
             self.close()
             raise
@@ -100,6 +101,18 @@ class FfmpegReader:
         container, self._container = self._container, None
         if container is not None:
             container.close()
+
+    def _find_sound(self) -> AudioStream:
+        """Open the file and return its sound track."""
+        stream = self._open_quickly()
+        if stream is None:
+            self.close()
+            self._upload.rewind(seekable=self._kind.demuxer == "aiff")
+            late = self._kind.demuxer in _TRACKS_FOUND_LATE
+            stream = self._open(_MOST_PATIENT_OPTIONS if late else _PATIENT_OPTIONS)
+        if stream is None:
+            raise self._without_sound()
+        return stream
 
     def _open_quickly(self) -> AudioStream | None:
         try:
@@ -163,6 +176,28 @@ class FfmpegReader:
             )
         what = "with a picture but without a sound track" if "video" in kinds else "without sound"
         return errors.InvalidAudio(f"The file is {self._kind.label} {what}.", param="audio")
+
+    def _decode_links(self, stream: AudioStream) -> Iterator[tuple[Samples, int]]:
+        """Yield the blocks of every link. One that has no sound or is damaged is left out."""
+        yield from self._decode(stream)
+        links = 1
+        while self._link is not None and self._link.go_on():
+            links += 1
+            if links > MAX_LINKS:
+                raise errors.InvalidAudio(
+                    f"The file is {self._kind.label} of more than {MAX_LINKS} chained streams, "
+                    "the most that is accepted.",
+                    param="audio",
+                )
+            self.close()
+            self._upload.begin_here()
+            try:
+                stream = self._find_sound()
+            except (errors.InvalidAudio, errors.InvalidAudioFormat):
+                if self._upload.failure is not None:
+                    raise
+                continue
+            yield from self._decode(stream)
 
     def _decode(self, stream: AudioStream) -> Iterator[tuple[Samples, int]]:
         """Yield blocks and their rates. What cannot be decoded is left out.

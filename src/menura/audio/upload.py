@@ -53,6 +53,10 @@ class Upload:
         self._source.seek(self._start)
         self._seekable = self._seekable or seekable
 
+    def begin_here(self) -> None:
+        """Make the present position the start of the file."""
+        self._start = self._source.tell()
+
     def readable(self) -> bool:
         """Return True."""
         return True
