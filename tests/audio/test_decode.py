@@ -262,6 +262,36 @@ def test_mp3_with_junk_in_front_is_heard_as_without(sounds, rate: int, junk: byt
     assert np.array_equal(heard, tagged)
 
 
+def ended_by_its_edit_list(data: bytes, samples: int) -> bytes:
+    """Return a file of FFmpeg's as Apple's encoders write it: every packet has a full duration."""
+    out = bytearray(data)
+    movie = data.index(b"mvhd") + 4
+    struct.pack_into(">I", out, movie + 12, 44_100)
+    struct.pack_into(">I", out, data.index(b"elst") + 12, samples)
+    times = data.index(b"stts") + 8
+    for entry in range(int.from_bytes(data[times : times + 4])):
+        struct.pack_into(">I", out, times + 8 + 8 * entry, 1024)
+    return bytes(out)
+
+
+@pytest.mark.parametrize("size", [44_100, 44_100 + 777, 43 * 1024, 43 * 1024 + 1])
+def test_an_edit_list_alone_ends_the_sound(sounds, size: int) -> None:
+    meant = sounds.sweep(size, 44_100)
+    data = sounds.file(sounds.recipe("ipod", "aac"), meant)
+    exact, _ = read(data)
+    assert exact.size in (size, size - 1)
+    heard, _ = read(Upload(ended_by_its_edit_list(data, size), most=997))
+    assert heard.size == size
+    assert np.array_equal(heard[: exact.size], exact)
+
+
+def test_an_edit_list_that_ends_far_before_the_sound_cuts_no_sample(sounds) -> None:
+    meant = sounds.sweep(44_100, 44_100)
+    data = sounds.file(sounds.recipe("ipod", "aac"), meant)
+    whole, _ = read(ended_by_its_edit_list(data, 1 << 30))
+    assert whole.size >= meant.size
+
+
 def test_joined_mp3_files_are_heard_whole(sounds) -> None:
     meant = sounds.sweep(24000, 24000)
     data = sounds.file(sounds.recipe("mp3", "libmp3lame", 24000), meant)

@@ -9,14 +9,16 @@ from av.audio.codeccontext import AudioCodecContext
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.packet import Packet
+from av.stream import Disposition
 
 from menura import errors
 from menura.audio import limits, sniff
-from menura.audio.frames import mono_frame
+from menura.audio.frames import Block, cut_to_track, mono_frame
 from menura.audio.layouts import guarded
 from menura.audio.ogg import MAX_LINKS, OggLink
 from menura.audio.resample import Resampler
 from menura.audio.riff import check_shape, plausible_shape
+from menura.audio.timeline import Timeline
 from menura.audio.upload import Upload
 from menura.engine.interface import Samples
 
@@ -46,6 +48,9 @@ _PATIENT_OPTIONS = {"probesize": "500000"}
 """FFmpeg's own 5 MB may be a million packets held in memory."""
 _MOST_PATIENT_OPTIONS = {"probesize": "2000000"}
 _TRACKS_FOUND_LATE = ("flv", "mpeg", "mpegts")
+
+_TIMESTAMPS_TRUSTED = ("matroska", "mov")
+_SILENCE_SIZE = 65_536
 
 _ENCRYPTED_TAGS = ("enca", "encv", "drms")
 
@@ -200,21 +205,49 @@ class FfmpegReader:
             yield from self._decode(stream)
 
     def _decode(self, stream: AudioStream) -> Iterator[tuple[Samples, int]]:
-        """Yield blocks and their rates. What cannot be decoded is left out.
+        """Yield blocks and their rates. What cannot be decoded is left out."""
+        if self._kind.demuxer not in _TIMESTAMPS_TRUSTED:
+            for block in self._decode_packets(stream):
+                yield block.samples, block.rate
+            return
+        timeline = Timeline(self._beginning())
+        for block in self._decode_packets(stream):
+            due = timeline.silence_before(block.start, block.samples.size, block.rate)
+            for at in range(0, due, _SILENCE_SIZE):
+                yield np.zeros(min(_SILENCE_SIZE, due - at), np.float32), block.rate
+            yield block.samples, block.rate
 
-        An MP4 file says by the duration of its last packet how much of it is padding, so there
-        a packet waits for the next.
+    def _beginning(self) -> float | None:
+        """Return the second at which a file with a picture begins; None for any other."""
+        container = self._container
+        assert container is not None
+        pictures = [
+            stream
+            for stream in container.streams.video
+            if not stream.disposition & Disposition.attached_pic
+        ]
+        if not pictures or container.start_time is None:
+            return None
+        return container.start_time / av.time_base
+
+    def _decode_packets(self, stream: AudioStream) -> Iterator[Block]:
+        """Yield the track's blocks.
+
+        An MP4 file says at its end how much of the last packet is padding, so there a packet
+        waits for the next.
         """
         waiting: Packet[AudioStream] | None = None
+        given = 0
         for packet in self._packets(stream):
-            if waiting is not None:
-                yield from self._decoded(stream, waiting)
+            for block in self._decoded(stream, waiting) if waiting else ():
+                given += block.samples.size
+                yield block
             if self._kind is sniff.MP4:
                 waiting = packet
             else:
                 yield from self._decoded(stream, packet)
         if waiting is not None:
-            yield from self._cut(self._decoded(stream, waiting), waiting)
+            yield from cut_to_track(self._decoded(stream, waiting), waiting, given)
         yield from self._decoded(stream, None)
 
     def _packets(self, stream: AudioStream) -> "Iterator[Packet[AudioStream]]":
@@ -236,32 +269,18 @@ class FfmpegReader:
                 raise encrypted(self._kind)
             yield packet
 
-    def _decoded(
-        self, stream: AudioStream, packet: "Packet[AudioStream] | None"
-    ) -> list[tuple[Samples, int]]:
-        """Return a packet's blocks and their rates; None makes the decoder give all it has."""
+    def _decoded(self, stream: AudioStream, packet: "Packet[AudioStream] | None") -> list[Block]:
+        """Return a packet's blocks; None makes the decoder give all it has."""
         try:
             frames = stream.codec_context.decode(packet)
         except (av.error.FFmpegError, ValueError):
             return []
         channels = [guarded(frame.layout)[0] for frame in frames]
         return [
-            (mono_frame(frame), frame.sample_rate)
+            Block(mono_frame(frame), frame.sample_rate, frame.time if packet else None)
             for frame, count in zip(frames, channels, strict=True)
             if plausible_shape(frame.sample_rate, count)
         ]
-
-    def _cut(
-        self, blocks: list[tuple[Samples, int]], packet: "Packet[AudioStream]"
-    ) -> Iterator[tuple[Samples, int]]:
-        """Cut the blocks of the last packet to its duration, where that is told in samples."""
-        left = packet.duration or 0
-        for samples, rate in blocks:
-            if not packet.duration or packet.time_base * rate != 1:
-                yield samples, rate
-                continue
-            yield samples[:left], rate
-            left = max(0, left - samples.size)
 
     def _without_padding(self, samples: Samples) -> Samples:
         """Hold back what comes after the declared length, until it proves to be no padding."""
