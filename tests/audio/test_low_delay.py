@@ -53,3 +53,17 @@ def test_any_chunking_gives_the_same_samples(pair, sizes, seed):
     out = np.concatenate([*pieces, stage.flush()])
     assert out.size == resampled_length(noise.size, *pair)
     np.testing.assert_array_equal(out, whole(noise, *pair))
+
+
+@pytest.mark.parametrize("pair", [(30_007, 24_000), (25_533, 24_000), (47_497, 48_000)])
+def test_at_odd_rates_chunks_differ_by_a_millionth_at_most(pair):
+    rng = np.random.default_rng(1)
+    noise = (0.3 * rng.standard_normal(60_000)).astype(np.float32)
+    plain = whole(noise, *pair)
+    for longest in (4, 700, 30_000):
+        stage = LowDelayResampler(*pair)
+        cuts = np.cumsum(rng.integers(0, longest, 400))
+        pieces = [stage.push(piece) for piece in np.split(noise, cuts[cuts < noise.size])]
+        out = np.concatenate([*pieces, stage.flush()])
+        assert out.size == plain.size
+        np.testing.assert_allclose(out, plain, rtol=0, atol=1e-6)

@@ -20,6 +20,11 @@ class LowDelayResampler:
 
     The whole output has `resampled_length(n, from_rate, to_rate)` samples for n samples in and is
     aligned with the input; any chunking gives the same output. Equal rates pass through.
+
+    Where `to_rate` in lowest terms with `from_rate` has more than the 1024 phases of FFmpeg's
+    filter (23,565 Hz to 24,000 has 1600), that interpolates between two of them, and the last
+    sample of a chunk may differ by a millionth. As many phases as such rates have would cost a
+    live stream a tenth of a second before it begins.
     """
 
     def __init__(self, from_rate: int, to_rate: int) -> None:
