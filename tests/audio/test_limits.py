@@ -236,3 +236,13 @@ def test_a_film_of_many_tracks_is_heard_whole(tmp_path, container: str, tracks: 
 def test_more_tracks_than_are_accepted_are_named(tmp_path, container, tracks, words) -> None:
     with pytest.raises(errors.InvalidAudio, match=words):
         read(many_tracks(tmp_path, container, tracks))
+
+
+def test_what_holds_no_sound_keeps_no_core_for_long():
+    header = bytes([0xFF, 0xF1, 0x50, 0x40, 1, (1 << 5) | 0x1F, 0xFC])
+    for data, told in (
+        (b"ID3\x04\0\0\0\0\0\0" * 1_000, "ID3 tags"),
+        ((header + b"\xff\xff") * 50_000, "packets in a row"),
+    ):
+        with pytest.raises(errors.InvalidAudio, match=told):
+            open_decoder(io.BytesIO(data))

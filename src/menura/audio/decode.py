@@ -1,5 +1,6 @@
 """Any file a user may hold to mono samples, pulled block by block while it still arrives."""
 
+import itertools
 from typing import Protocol
 
 import numpy as np
@@ -22,6 +23,9 @@ from menura.engine.interface import Samples
 
 FILE_FORMATS = ("other", "pcm_s16le_16")
 """The values of the contract's `file_format`."""
+
+_MOST_TAGS = 16
+"""ID3 tags in a row; a few follow each other where programs append their own."""
 
 
 class Decoder(Protocol):
@@ -98,11 +102,15 @@ def _head(source: Source) -> tuple[int, bytes]:
     No more bytes are waited for than it takes to recognise the kind.
     """
     start = source.tell()
-    while True:
+    for tags in itertools.count():
         head = read_exactly(source, 16)
         tag = sniff.id3_size(head)
         if not tag:
             break
+        if tags == _MOST_TAGS:
+            raise errors.InvalidAudio(
+                f"The file begins with more than {_MOST_TAGS} ID3 tags.", param="audio"
+            )
         start += tag
         skip(source, tag - len(head))
         source.seek(min(start, source.tell()))

@@ -81,6 +81,7 @@ class FfmpegReader:
         self._length = length
         self._link = link
         self._given = 0
+        self._barren = 0
         self._surplus: list[Samples] = []
         self._container: InputContainer | None = None
         self._resampler: Resampler | None = None
@@ -274,7 +275,14 @@ class FfmpegReader:
         try:
             frames = stream.codec_context.decode(packet)
         except (av.error.FFmpegError, ValueError):
-            return []
+            frames = []
+        self._barren = 0 if frames or packet is None else self._barren + 1
+        if self._barren > limits.MAX_BARREN:
+            raise errors.InvalidAudio(
+                f"The file is {self._kind.label} in which {limits.MAX_BARREN} packets in a row "
+                "hold no sound.",
+                param="audio",
+            )
         channels = [guarded(frame.layout)[0] for frame in frames]
         return [
             Block(mono_frame(frame), frame.sample_rate, frame.time if packet else None)

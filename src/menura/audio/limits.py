@@ -21,6 +21,10 @@ _MAX_PLAIN_TRACKS = 256
 _TRACKS_WITHOUT_INDEX = ("avi", "matroska", "mpeg", "mpegts")
 """Demuxers that hold no more for a track than the file has bytes for it."""
 
+MAX_BARREN = 10_000
+"""Packets in a row without a sample, minutes of a damaged file. They end no turn on a core, and no
+limit of seconds applies to them."""
+
 MAX_FRAME_SAMPLES = 1 << 20
 """Samples of one channel that one packet may decode to."""
 
