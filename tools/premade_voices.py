@@ -24,7 +24,7 @@ from typing import Any
 from menura.engine.registry import MODELS, engine_for
 from menura.voices.premade import premade_file, premade_voices
 from menura.voices.preview import make_preview
-from menura.voices.references import Recording, measure
+from menura.voices.references import Reference, measure
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "src" / "menura" / "voices" / "premade"
@@ -289,8 +289,8 @@ def write_measurements() -> None:
     for engine in sorted(engines, key=lambda engine: engine.name):
         voices = measured[f"{engine.name} {engine.version}"] = {}
         for voice_id, premade in premade_voices().items():
-            recordings = [Recording(name, premade_file(name)) for name in premade.references]
-            measurement = measure(engine, recordings, max_seconds=0, turn=nullcontext).measurement
+            references = [Reference(name, premade_file(name)) for name in premade.references]
+            measurement = measure(engine, references, max_seconds=0, turn=nullcontext).measurement
             voices[voice_id] = base64.b64encode(measurement.voice.to_bytes()).decode()
             print(engine.name, premade.voice.name, *measurement.warnings)
             if engine is default:

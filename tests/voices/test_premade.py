@@ -18,7 +18,7 @@ from menura.voices.premade import (
     premade_voices,
 )
 from menura.voices.preview import make_preview
-from menura.voices.references import Recording, measure
+from menura.voices.references import Reference, measure
 
 WELL_KNOWN = {
     "JBFqnCBsd6RMkjVDRZzb": "male",
@@ -126,8 +126,8 @@ def test_a_shipped_measurement_sounds_like_a_fresh_one() -> None:
     """`python tools/premade_voices.py --measure` renews the shipped ones."""
     engine = engine_for()
     premade = PREMADE[0]
-    recordings = [Recording(name, premade_file(name)) for name in premade.references]
-    fresh = measure(engine, recordings, max_seconds=0, turn=nullcontext).measurement.voice
+    references = [Reference(name, premade_file(name)) for name in premade.references]
+    fresh = measure(engine, references, max_seconds=0, turn=nullcontext).measurement.voice
     data = measured_premade(premade.voice.voice_id, engine)
     assert data is not None
     one, other = (

@@ -1,14 +1,11 @@
 """The voice store over a real database, object store and engine."""
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from tests.voices.house import FEMALE, GEORGE, MALE, House, inside
 
-from menura.conversion.cores import Cores
 from menura.engine.interface import ConversionSettings
 from menura.engine.registry import engine_for
 from menura.errors import (
@@ -21,53 +18,11 @@ from menura.errors import (
     VoiceLimitReached,
     VoiceNotFound,
 )
-from menura.services import Services, open_services
-from menura.settings import Settings
-from menura.voices import store
+from menura.voices import rows
+from menura.voices.card import Card
 from menura.voices.search import VoiceQuery
 from menura.voices.settings import VoiceSettings
-from menura.voices.store import Card, Maker, Upload, clean_file_name, parse_labels
-
-SPEECH = Path(__file__).parent.parent / "speech"
-MALE = SPEECH / "male_librispeech_1235.flac"
-FEMALE = SPEECH / "female_ljspeech.flac"
-GEORGE = "JBFqnCBsd6RMkjVDRZzb"
-
-
-class House:
-    """Open services and the local account."""
-
-    def __init__(self, services: Services, account_id: str) -> None:
-        self.services = services
-        self.voices = services.voices
-        self.account_id = account_id
-        self.maker = Maker(account_id, "key", 5)
-
-    def upload(self, path: Path = MALE, data: bytes | None = None) -> Upload:
-        writer = self.voices.receive()
-        writer.write(path.read_bytes() if data is None else data)
-        return Upload(path.name, writer)
-
-    async def clone(self, name: str = "Mine", path: Path = MALE) -> str:
-        voice = await self.voices.create(self.maker, Card(name), [self.upload(path)])
-        return voice.voice_id
-
-    async def keys(self) -> set[str]:
-        return {found.key async for found in self.services.objects.own()}
-
-    def unfinished(self) -> list[Path]:
-        return list((self.services.settings.data / "incoming").iterdir())
-
-
-def inside(folder: Path, act: Callable[[House], Awaitable[Any]], **options: Any) -> Any:
-    """Run `act` in opened services over a data folder."""
-
-    async def run() -> Any:
-        async with open_services(Settings(data=folder, **options)) as services:
-            account = await services.accounts.local_account()
-            return await act(House(services, account.account_id))
-
-    return asyncio.run(run())
+from menura.voices.store import Maker
 
 
 def test_the_life_of_a_clone(tmp_path: Path) -> None:
@@ -154,7 +109,7 @@ def test_a_failure_at_the_last_step_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def act(house: House) -> None:
-        monkeypatch.setattr(store, "_sample_rows", None)
+        monkeypatch.setattr(rows, "sample_rows", None)
         with pytest.raises(TypeError):
             await house.voices.create(house.maker, Card("Mine"), [house.upload()])
         assert await house.voices.count(house.account_id) == 0
@@ -286,32 +241,6 @@ def test_voices_are_found_by_name(tmp_path: Path) -> None:
     inside(tmp_path, act)
 
 
-class NewerEngine:
-    """The real engine under another version, as after an update."""
-
-    def __init__(self, version: str) -> None:
-        self._engine: Any = engine_for()
-        self.version = version
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._engine, name)
-
-
-def test_an_updated_engine_measures_anew_once(tmp_path: Path) -> None:
-    async def act(house: House) -> None:
-        voice_id = await house.clone()
-        await house.voices.preview(house.account_id, voice_id)
-        newer: Any = NewerEngine("another")
-        first, second = await asyncio.gather(
-            house.voices.profile(voice_id, newer), house.voices.profile(voice_id, newer)
-        )
-        assert first is second
-        assert len(await house.keys()) == 2
-        assert (await house.voices.profile(GEORGE, newer)).to_bytes()
-
-    inside(tmp_path, act)
-
-
 def test_edits_at_the_same_time_both_count(tmp_path: Path) -> None:
     async def act(house: House) -> None:
         voice_id = await house.clone()
@@ -324,119 +253,3 @@ def test_edits_at_the_same_time_both_count(tmp_path: Path) -> None:
         assert len(await house.keys()) == 4
 
     inside(tmp_path, act)
-
-
-def test_a_clone_that_is_edited_meanwhile_can_be_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def act(house: House) -> None:
-        voice_id = await house.clone()
-        engine = engine_for()
-        read = house.services.objects.read
-        house.voices._profiles.clear()
-
-        async def read_after_an_edit(key: str) -> bytes:
-            monkeypatch.undo()
-            await house.voices.edit(house.maker, voice_id, Card("New"), [house.upload(FEMALE)])
-            house.voices._profiles.clear()
-            return await read(key)
-
-        monkeypatch.setattr(house.services.objects, "read", read_after_an_edit)
-        assert await house.voices.profile(voice_id, engine)
-
-    inside(tmp_path, act)
-
-
-def until_somebody_waits(cores: Cores) -> None:
-    while not cores.waiting:
-        time.sleep(0.01)
-
-
-@pytest.mark.parametrize("what", ["edit", "delete_sample", "profile"])
-def test_a_voice_deleted_while_it_is_measured_is_not_found(tmp_path: Path, what: str) -> None:
-    async def act(house: House) -> None:
-        uploads = [house.upload(), house.upload(FEMALE), house.upload(FEMALE)]
-        voice = await house.voices.create(house.maker, Card("Gone"), uploads)
-        voice_id, samples = voice.voice_id, voice.samples or ()
-        newer: Any = NewerEngine("another")
-        cores = Cores(1)
-        house.voices._cores = cores
-        # It waits with the first recording open, and comes to the others when they are gone.
-        cores.acquire()
-        work: Any = {
-            "edit": lambda: house.voices.edit(
-                house.maker, voice_id, Card("Kept"), [house.upload(FEMALE)]
-            ),
-            "delete_sample": lambda: house.voices.delete_sample(
-                house.account_id, voice_id, samples[0].sample_id
-            ),
-            "profile": lambda: house.voices.profile(voice_id, newer),
-        }[what]
-        working = asyncio.create_task(work())
-        await asyncio.to_thread(until_somebody_waits, cores)
-        await house.voices.delete(house.account_id, voice_id)
-        cores.release()
-        with pytest.raises(VoiceNotFound):
-            await working
-        assert not await house.keys()
-
-    inside(tmp_path, act)
-
-
-def test_measuring_keeps_to_the_cores(tmp_path: Path) -> None:
-    class Counted(Cores):
-        held = 0
-        most = 0
-
-        def acquire(self) -> None:
-            super().acquire()
-            self.held += 1
-            self.most = max(self.most, self.held)
-
-        def release(self) -> None:
-            self.held -= 1
-            super().release()
-
-    async def act(house: House) -> None:
-        cores = Counted(1)
-        house.voices._cores = cores
-        await asyncio.gather(house.clone("A"), house.clone("B"))
-        assert (cores.most, cores.held) == (1, 0)
-
-    inside(tmp_path, act, cores=2)
-
-
-@pytest.mark.parametrize(
-    ("text", "labels"),
-    [("", None), ("null", None), (" ", None), ("{}", {}), ('{"age": "old"}', {"age": "old"})],
-)
-def test_labels(text: str, labels: dict[str, str] | None) -> None:
-    assert parse_labels(text) == labels
-
-
-@pytest.mark.parametrize("text", ["[]", "x", '"x"', "3", '{"age": 3}', '{"age": null}', "{" * 9999])
-def test_labels_that_are_none(text: str) -> None:
-    with pytest.raises(InvalidParameters) as refused:
-        parse_labels(text)
-    assert refused.value.param == "labels"
-
-
-@pytest.mark.parametrize(
-    ("claimed", "kept"),
-    [
-        ("me.wav", "me.wav"),
-        ("../../etc/passwd", "passwd"),
-        ("C:\\Users\\me\\voice one.mp3", "voice one.mp3"),
-        ('a"b\r\nc.wav', "a_b__c.wav"),
-        ("日本語.wav", "日本語.wav"),
-        ("..", ""),
-        (None, ""),
-        ("x" * 300, "x" * 120),
-        ("x" * 300 + ".flac", "x" * 115 + ".flac"),
-        ("हिन्दी आवाज़.wav", "हिन्दी आवाज़.wav"),
-        ("Zoe\u0308 take [1]! \N{BIRD}.wav", "Zo\u00eb take [1]! \N{BIRD}.wav"),
-        ("left\u202eright.wav", "left_right.wav"),
-    ],
-)
-def test_file_names_are_made_harmless(claimed: str | None, kept: str) -> None:
-    assert clean_file_name(claimed) == kept

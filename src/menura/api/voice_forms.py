@@ -21,7 +21,8 @@ from menura.api.values import boolean, media_type, repeated
 from menura.errors import BadRequest, InvalidParameters, SchemaViolation
 from menura.settings import Settings
 from menura.storage.objects import ObjectWriter
-from menura.voices.store import Card, Upload, VoiceStore, parse_labels
+from menura.voices.card import Card, parse_labels
+from menura.voices.store import Upload, VoiceStore
 
 _WRITE_SIZE = 1 << 20
 _MOST_FIELDS = 128

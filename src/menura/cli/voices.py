@@ -9,7 +9,8 @@ from rich.text import Text
 
 from menura.cli.options import DataOption, complain, console, run, say, settings_from
 from menura.services import Services, open_services
-from menura.voices.store import Card, Maker, Upload
+from menura.voices.card import Card
+from menura.voices.store import Maker, Upload
 from menura.voices.voice import Voice
 
 COPY_BYTES = 1 << 16

@@ -50,7 +50,7 @@ _MIME_TYPES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
+class Reference:
     """A recording to measure a voice from.
 
     file: what it lies in. remove_background_noise: before it is measured.
@@ -78,9 +78,9 @@ class Measured:
 
 
 def measure(
-    engine: Engine, recordings: Sequence[Recording], *, max_seconds: float, turn: Turn
+    engine: Engine, references: Sequence[Reference], *, max_seconds: float, turn: Turn
 ) -> Measured:
-    """Decode recordings, choose the best minute and have an engine measure the voice.
+    """Decode references, choose the best minute and have an engine measure the voice.
 
     Blocks; meant for a thread. max_seconds: of all recordings together, 0 lifts the limit.
 
@@ -89,19 +89,19 @@ def measure(
     picker = SpeechPicker(MEASURED_SECONDS * SAMPLE_RATE)
     heard: list[Heard] = []
     left = max_seconds or float("inf")
-    for recording in recordings:
-        with recording.file.open("rb") as source:
-            found = _hear(recording, source, picker, left, max_seconds, turn)
+    for reference in references:
+        with reference.file.open("rb") as source:
+            found = _hear(reference, source, picker, left, max_seconds, turn)
         left -= found.seconds
         heard.append(found)
-    references = []
-    for recording, samples in zip(recordings, picker.chosen(), strict=True):
+    speech = []
+    for reference, samples in zip(references, picker.chosen(), strict=True):
         if samples.size:
-            clean = recording.remove_background_noise
-            references.append(_denoised(samples, turn) if clean else samples)
+            clean = reference.remove_background_noise
+            speech.append(_denoised(samples, turn) if clean else samples)
     try:
         with turn():
-            measurement = engine.measure(references)
+            measurement = engine.measure(speech)
     except UnusableReference as error:
         raise InvalidAudio(
             f"No voice can be made from the recordings: {error}", param="files"
@@ -166,7 +166,7 @@ class SpeechPicker:
 
 
 def _hear(
-    recording: Recording,
+    reference: Reference,
     source: IO[bytes],
     picker: SpeechPicker,
     left: float,
@@ -181,7 +181,7 @@ def _hear(
         with turn():
             decoder = open_decoder(source)
     except MenuraError as error:
-        raise type(error)(f"{recording.name}: {error.message}", param="files") from None
+        raise type(error)(f"{reference.name}: {error.message}", param="files") from None
     resampler = Resampler(decoder.sample_rate, SAMPLE_RATE)
     count = 0
     picker.begin()
@@ -197,14 +197,14 @@ def _hear(
                 picker.push(resampler.push(block))
             if count > left * decoder.sample_rate:
                 raise AudioTooLong(
-                    f"{recording.name}: the recordings of a voice may last {max_seconds:g} seconds "
+                    f"{reference.name}: the recordings of a voice may last {max_seconds:g} seconds "
                     "in all; one or two minutes are enough.",
                     param="files",
                 )
     except MenuraError as error:
         if error.param == "files":
             raise
-        raise type(error)(f"{recording.name}: {error.message}", param="files") from None
+        raise type(error)(f"{reference.name}: {error.message}", param="files") from None
     finally:
         decoder.close()
     return Heard(mime_type, count / decoder.sample_rate)

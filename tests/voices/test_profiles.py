@@ -1,0 +1,121 @@
+"""Voices as engines know them: measured anew, shared, and what happens to them meanwhile."""
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.voices.house import FEMALE, GEORGE, House, inside
+
+from menura.conversion.cores import Cores
+from menura.engine.registry import engine_for
+from menura.errors import VoiceNotFound
+from menura.voices.card import Card
+from menura.voices.store import VoiceStore
+
+
+class NewerEngine:
+    """The real engine under another version, as after an update."""
+
+    def __init__(self, version: str) -> None:
+        self._engine: Any = engine_for()
+        self.version = version
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+
+def test_an_updated_engine_measures_anew_once(tmp_path: Path) -> None:
+    async def act(house: House) -> None:
+        voice_id = await house.clone()
+        await house.voices.preview(house.account_id, voice_id)
+        newer: Any = NewerEngine("another")
+        first, second = await asyncio.gather(
+            house.voices.profile(voice_id, newer), house.voices.profile(voice_id, newer)
+        )
+        assert first is second
+        assert len(await house.keys()) == 2
+        assert (await house.voices.profile(GEORGE, newer)).to_bytes()
+
+    inside(tmp_path, act)
+
+
+def test_a_clone_that_is_edited_meanwhile_can_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def act(house: House) -> None:
+        voice_id = await house.clone()
+        engine = engine_for()
+        read = house.services.objects.read
+
+        async def read_after_an_edit(key: str) -> bytes:
+            monkeypatch.undo()
+            await house.voices.edit(house.maker, voice_id, Card("New"), [house.upload(FEMALE)])
+            return await read(key)
+
+        monkeypatch.setattr(house.services.objects, "read", read_after_an_edit)
+        assert await house.voices.profile(voice_id, engine)
+        assert (await house.voices.get(house.account_id, voice_id)).name == "New"
+
+    inside(tmp_path, act)
+
+
+def until_somebody_waits(cores: Cores) -> None:
+    while not cores.waiting:
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("what", ["edit", "delete_sample", "profile"])
+def test_a_voice_deleted_while_it_is_measured_is_not_found(tmp_path: Path, what: str) -> None:
+    async def act(house: House) -> None:
+        uploads = [house.upload(), house.upload(FEMALE), house.upload(FEMALE)]
+        voice = await house.voices.create(house.maker, Card("Gone"), uploads)
+        voice_id, samples = voice.voice_id, voice.samples or ()
+        newer: Any = NewerEngine("another")
+        cores = house.services.conversion.cores
+        # It waits with the first recording open, and comes to the others when they are gone.
+        cores.acquire()
+        work: Any = {
+            "edit": lambda: house.voices.edit(
+                house.maker, voice_id, Card("Kept"), [house.upload(FEMALE)]
+            ),
+            "delete_sample": lambda: house.voices.delete_sample(
+                house.account_id, voice_id, samples[0].sample_id
+            ),
+            "profile": lambda: house.voices.profile(voice_id, newer),
+        }[what]
+        working = asyncio.create_task(work())
+        await asyncio.to_thread(until_somebody_waits, cores)
+        await house.voices.delete(house.account_id, voice_id)
+        cores.release()
+        with pytest.raises(VoiceNotFound):
+            await working
+        assert not await house.keys()
+
+    inside(tmp_path, act, cores=1)
+
+
+def test_measuring_keeps_to_the_cores(tmp_path: Path) -> None:
+    class Counted(Cores):
+        held = 0
+        most = 0
+
+        def acquire(self) -> None:
+            super().acquire()
+            self.held += 1
+            self.most = max(self.most, self.held)
+
+        def release(self) -> None:
+            self.held -= 1
+            super().release()
+
+    async def act(house: House) -> None:
+        cores = Counted(1)
+        services = house.services
+        house.voices = VoiceStore(services.settings, services.database, services.objects, cores)
+        await asyncio.gather(house.clone("A"), house.clone("B"))
+        await house.voices.close()
+        assert (cores.most, cores.held) == (1, 0)
+
+    inside(tmp_path, act, cores=2)
