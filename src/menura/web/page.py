@@ -13,7 +13,7 @@ STATIC = Path(__file__).parent / "static"
 HEADERS = {
     "content-security-policy": (
         "default-src 'self'; img-src 'self' data:; media-src 'self' blob:; style-src 'self' "
-        "'unsafe-inline'; connect-src 'self' ws: wss:; worker-src 'self'; object-src 'none'; "
+        "'unsafe-inline'; connect-src 'self'; worker-src 'self'; object-src 'none'; "
         "base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
     ),
     "x-content-type-options": "nosniff",

@@ -16,20 +16,33 @@ export function open() {
   $("key-create").addEventListener("submit", async (event) => {
     event.preventDefault();
     quiet();
+    const name = $("key-name").value.trim();
+    const button = event.submitter;
+    button.disabled = true;
     try {
       const account = await serviceAccount();
-      const made = await (await call(`/v1/service-accounts/${account}/api-keys`, { method: "POST", json: { name: $("key-name").value.trim(), permissions: "all" } })).json();
+      const made = await (await call(`/v1/service-accounts/${account}/api-keys`, { method: "POST", json: { name, permissions: "all" } })).json();
       $("key-made").hidden = false;
+      $("key-made").dataset.id = made.key_id;
       $("key-made").querySelector("code").textContent = made["xi-api-key"];
       $("key-create").reset();
       await keys();
     } catch (error) {
       notice(error);
+    } finally {
+      button.disabled = false;
     }
   });
 }
 
+// A key that was shown once is not shown to whoever comes next.
+function hideSecret() {
+  $("key-made").hidden = true;
+  $("key-made").querySelector("code").textContent = "";
+}
+
 export async function refresh() {
+  hideSecret();
   await Promise.all([
     usage().catch((error) => missing(error, $("usage"))),
     keys().catch((error) => missing(error, $("key-list"))),
@@ -82,6 +95,7 @@ async function keys() {
       onClick(revoke, async () => {
         if (!confirm(`Revoke the key ${key.name}? Programs that use it stop working.`)) return;
         await call(`/v1/service-accounts/${account}/api-keys/${key.key_id}`, { method: "DELETE" });
+        if ($("key-made").dataset.id === key.key_id) hideSecret();
         await keys();
         $("key-name").focus();
         status("The key is revoked");

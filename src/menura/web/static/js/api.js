@@ -1,7 +1,12 @@
 // Talks to this server, and turns every failure into a sentence that says what to do.
 
+import { local, session } from "./store.js";
+
 const STORE = "menura-key";
-let key = sessionStorage.getItem(STORE) ?? localStorage.getItem(STORE) ?? "";
+let key = session.get(STORE) ?? local.get(STORE) ?? "";
+
+// The page may lie below a path of a proxy's; what it asks for lies beside it.
+export const here = (path) => new URL(path.replace(/^\//, ""), document.baseURI);
 
 export class Refused extends Error {
   constructor(message, status, code) {
@@ -18,15 +23,15 @@ export function useKey(value) {
 }
 
 export function keepKey(remember) {
-  sessionStorage.setItem(STORE, key);
-  if (remember) localStorage.setItem(STORE, key);
-  else localStorage.removeItem(STORE);
+  session.set(STORE, key);
+  if (remember) local.set(STORE, key);
+  else local.remove(STORE);
 }
 
 export function forgetKey() {
   key = "";
-  sessionStorage.removeItem(STORE);
-  localStorage.removeItem(STORE);
+  session.remove(STORE);
+  local.remove(STORE);
 }
 
 const ADVICE = {
@@ -45,6 +50,11 @@ const ADVICE = {
   concurrent_limit_exceeded: "Wait until another conversion has ended.",
   system_busy: "The server is working at its limit; try again in a few seconds.",
 };
+
+export const UNREACHABLE = "The server does not answer. Check that “menura serve” is running, then try again.";
+
+// What the server says of a refusal, with what helps.
+export const advised = ({ message, code }) => `${message} ${ADVICE[code] ?? ""}`.trim();
 
 async function refusal(response) {
   let detail;
@@ -74,13 +84,18 @@ export async function call(path, { method = "GET", body, json, signal, headers =
   }
   let response;
   try {
-    response = await fetch(path, request);
+    response = await fetch(here(path), request);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Refused("The server does not answer. Check that “menura serve” is running, then try again.", 0);
+    throw new Refused(UNREACHABLE, 0);
   }
   if (!response.ok) throw await refusal(response);
   return response;
+}
+
+// What another tab has deleted is as gone as it should be.
+export function unlessGone(error) {
+  if (error.status !== 404) throw error;
 }
 
 export const getJson = async (path, options) => (await call(path, options)).json();
@@ -88,7 +103,7 @@ export const getBlob = async (path, options) => (await call(path, options)).blob
 
 export async function liveSocket(voiceId) {
   const { token } = await getJson("/v1/single-use-token/speech_to_speech_live", { method: "POST" });
-  const url = new URL(`/v1/speech-to-speech/${voiceId}/live`, location.href);
+  const url = here(`/v1/speech-to-speech/${voiceId}/live`);
   url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
   url.searchParams.set("single_use_token", token);
   return new WebSocket(url);

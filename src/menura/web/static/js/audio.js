@@ -1,5 +1,7 @@
 // Sound in the browser: one audio context, decoding, recording, playing while it arrives, A/B.
 
+import { UNREACHABLE, here } from "./api.js";
+
 export const RATE = 24000;
 let shared;
 
@@ -74,13 +76,20 @@ const loaded = new WeakMap();
 export function addWorklet(audio, name) {
   const modules = loaded.get(audio) ?? new Map();
   loaded.set(audio, modules);
-  if (!modules.has(name)) modules.set(name, audio.audioWorklet.addModule(`/static/worklets/${name}.js`));
+  if (!modules.has(name)) {
+    modules.set(name, audio.audioWorklet.addModule(here(`/static/worklets/${name}.js`)).catch(() => {
+      modules.delete(name); // so that it is tried again
+      throw new Error(UNREACHABLE);
+    }));
+  }
   return modules.get(name);
 }
 
+// `onLost` is called when the microphone goes away.
 export class Recorder {
-  constructor(onLevel) {
+  constructor(onLevel, onLost) {
     this.onLevel = onLevel;
+    this.onLost = onLost;
     this.pieces = [];
     this.peak = 0;
   }
@@ -92,6 +101,7 @@ export class Recorder {
       this.stop();
       throw error;
     });
+    this.stream.getAudioTracks()[0].onended = () => this.onLost?.();
     this.source = audio.createMediaStreamSource(this.stream);
     this.node = new AudioWorkletNode(audio, "capture", { numberOfOutputs: 0, processorOptions: { block: Math.round(audio.sampleRate / 50) } });
     this.node.port.onmessage = ({ data }) => {
@@ -147,6 +157,8 @@ export class Arriving {
 export class Comparison {
   constructor(source, result) {
     this.audio = context();
+    this.source = source;
+    this.result = result;
     this.sides = { source: this.side(source), result: this.side(result) };
     this.duration = Math.max(source?.length ?? 0, result.length) / RATE;
     this.heard = "result";

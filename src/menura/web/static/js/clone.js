@@ -1,7 +1,7 @@
 // Make a voice from files or from a guided recording, with the level checked and consent asked.
 
 import { call } from "./api.js";
-import { Recorder } from "./audio.js";
+import { RATE, Recorder, decode } from "./audio.js";
 import { $, notice, onClick, press, quiet, showLevel, status } from "./page.js";
 import { loadVoices } from "./voices.js";
 
@@ -20,8 +20,15 @@ export function open(onMade) {
       notice("Choose at least one recording, or record yourself for ten seconds.");
       return;
     }
+    const name = $("clone-name").value.trim();
+    if (!name) {
+      notice("Give the voice a name.");
+      return;
+    }
+    const seconds = await heard(files);
+    if (seconds < ENOUGH && !confirm(`There are ${seconds.toFixed(1)} seconds of sound; ${ENOUGH} to 60 make a truer voice. Make the voice all the same?`)) return;
     const body = new FormData();
-    body.append("name", $("clone-name").value.trim());
+    body.append("name", name);
     if ($("clone-description").value) body.append("description", $("clone-description").value);
     body.append("remove_background_noise", $("clone-denoise").checked);
     body.append("consent", CONSENT);
@@ -45,6 +52,18 @@ export function open(onMade) {
       button.disabled = false;
     }
   });
+}
+
+// Seconds of sound in all; what this browser cannot read counts as enough.
+async function heard(files) {
+  const lengths = await Promise.all(files.map(async (file) => {
+    try {
+      return (await decode(file)).length / RATE;
+    } catch {
+      return ENOUGH;
+    }
+  }));
+  return lengths.reduce((sum, length) => sum + length, 0);
 }
 
 function verdict(peak, seconds) {

@@ -1,6 +1,6 @@
 // The room where a recording becomes another voice, heard while it streams.
 
-import { call, getJson } from "./api.js";
+import { UNREACHABLE, call, getJson } from "./api.js";
 import { Arriving, Comparison, RATE, Recorder, decode, joined, toFloat, toInt16, wav } from "./audio.js";
 import { $, clock, make, notice, onClick, press, quiet, save, showLevel, status } from "./page.js";
 import { compare } from "./plots.js";
@@ -26,6 +26,7 @@ let comparison = null;
 let moveLine = () => {};
 let working = null;
 let recorder = null;
+let arriving = null; // plays the result while it arrives
 
 export function open() {
   const choice = new VoiceChoice("convert");
@@ -43,6 +44,25 @@ export function open() {
   openDrop();
   openRecorder();
   openPlayer();
+  document.addEventListener("menura:live", hush);
+  document.addEventListener("menura:theme", async () => {
+    if (comparison) moveLine = await compare($("plots"), comparison.source, comparison.result);
+  });
+}
+
+function hush() {
+  arriving?.stop();
+  arriving = null;
+  comparison?.halt();
+  showPlaying();
+}
+
+// What is heard and shown belongs to the recording that was converted.
+function clear() {
+  hush();
+  $("player").hidden = true;
+  $("plots").hidden = true;
+  $("timing").textContent = "";
 }
 
 async function fillModels() {
@@ -57,6 +77,8 @@ async function fillModels() {
 
 function openDrop() {
   const drop = $("drop");
+  // Beside the box the browser would open the file in the page's place.
+  for (const name of ["dragover", "drop"]) document.body.addEventListener(name, (event) => event.preventDefault());
   for (const name of ["dragenter", "dragover"]) {
     drop.addEventListener(name, (event) => {
       event.preventDefault();
@@ -71,19 +93,23 @@ function openDrop() {
 }
 
 function openRecorder() {
+  const finish = async () => {
+    const blob = recorder.stop();
+    recorder = null;
+    press($("record"), false);
+    $("record").textContent = "● Record";
+    $("record-meter").hidden = true;
+    await take(new File([blob], "recording.wav", { type: "audio/wav" }));
+  };
   onClick($("record"), async () => {
-    if (recorder) {
-      const blob = recorder.stop();
-      recorder = null;
-      press($("record"), false);
-      $("record").textContent = "● Record";
-      $("record-meter").hidden = true;
-      await take(new File([blob], "recording.wav", { type: "audio/wav" }));
-      return;
-    }
+    if (recorder) return finish();
     const opened = new Recorder((peak, seconds) => {
       showLevel($("record-meter"), peak);
       $("source-name").textContent = `Recording, ${clock(seconds)}`;
+    }, async () => {
+      if (recorder !== opened) return;
+      await finish();
+      notice("The microphone is gone. What was recorded is kept.");
     });
     await opened.start();
     recorder = opened;
@@ -101,6 +127,7 @@ function offer(file) {
 
 async function take(file) {
   quiet();
+  if (!working) clear();
   const taken = { blob: file, name: file.name, samples: null };
   source = taken;
   $("source-name").textContent = file.name;
@@ -131,8 +158,7 @@ async function convert(choice) {
     return;
   }
   quiet();
-  comparison?.halt();
-  showPlaying();
+  clear();
   working = new AbortController();
   $("convert").disabled = true;
   $("cancel").hidden = false;
@@ -144,6 +170,7 @@ async function convert(choice) {
   if ($("latency").value) query.set("optimize_streaming_latency", $("latency").value);
   const body = form(seed, choice.settings.values);
   const player = new Arriving();
+  arriving = player;
   const made = source;
   const { voice } = choice;
   const path = `/v1/speech-to-speech/${voice.voice_id}/stream`;
@@ -173,7 +200,9 @@ async function listen(response, player, asked, { samples }) {
   let spare = new Uint8Array(0);
   let count = 0;
   for (;;) {
-    const { done, value } = await reader.read();
+    const { done, value } = await reader.read().catch((error) => {
+      throw error.name === "AbortError" ? error : new Error(UNREACHABLE);
+    });
     if (done) break;
     if (!pieces.length) $("timing").textContent = `First sound after ${Math.round(performance.now() - asked)} ms`;
     const bytes = new Uint8Array(spare.length + value.length);
@@ -191,7 +220,6 @@ async function listen(response, player, asked, { samples }) {
 }
 
 async function showResult(samples, result, player) {
-  comparison?.halt();
   comparison = new Comparison(samples, result);
   showPlaying();
   showSide();
@@ -201,15 +229,12 @@ async function showResult(samples, result, player) {
   $("plots").hidden = false;
   moveLine = await compare($("plots"), samples, result);
   $("plots").dataset.seconds = (result.length / RATE).toFixed(3);
-  const started = performance.now();
-  const left = player.left;
-  const follow = () => {
-    const remaining = left - (performance.now() - started) / 1000;
-    if (remaining <= 0 || comparison?.playing) return player.stop();
-    showPosition(comparison.duration - remaining);
-    requestAnimationFrame(follow);
-  };
-  follow();
+  // From here on one player is in charge, where the other has come to.
+  const { left } = player;
+  player.stop();
+  if (arriving !== player) return;
+  arriving = null;
+  if (left > 0) play(result.length / RATE - left);
 }
 
 function showPosition(position) {
@@ -227,21 +252,27 @@ function showSide() {
   for (const side of ["source", "result"]) press($(`hear-${side}`), comparison.heard === side);
 }
 
-function openPlayer() {
-  const follow = () => {
-    if (!comparison?.playing) return;
-    showPosition(comparison.position);
-    if (comparison.position >= comparison.duration) {
-      comparison.halt();
-      showPlaying();
-    }
-    requestAnimationFrame(follow);
-  };
-  $("play").addEventListener("click", () => {
-    if (comparison.playing) comparison.halt();
-    else comparison.play();
+function follow() {
+  if (!comparison?.playing) return;
+  showPosition(comparison.position);
+  if (comparison.position >= comparison.duration) {
+    comparison.halt();
     showPlaying();
-    follow();
+  }
+  requestAnimationFrame(follow);
+}
+
+function play(from) {
+  comparison.play(from);
+  showPlaying();
+  follow();
+}
+
+function openPlayer() {
+  $("play").addEventListener("click", () => {
+    if (!comparison.playing) return play();
+    comparison.halt();
+    showPlaying();
   });
   $("seek").addEventListener("input", () => {
     comparison.seek(Number($("seek").value));

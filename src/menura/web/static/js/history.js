@@ -1,7 +1,7 @@
 // What was converted: replay, download, delete.
 
-import { call, getBlob, getJson } from "./api.js";
-import { $, make, missing, onClick, save, status } from "./page.js";
+import { call, getBlob, getJson, unlessGone } from "./api.js";
+import { $, make, missing, onClick, quiet, save, status } from "./page.js";
 
 const ENDINGS = { "audio/mpeg": "mp3", "audio/wav": "wav", "audio/ogg": "ogg", "audio/basic": "ulaw", "audio/x-alaw-basic": "alaw", "audio/pcm": "pcm" };
 const RAW = /^(pcm|ulaw|alaw)/;
@@ -13,17 +13,23 @@ const chosen = new Set();
 export function open() {
   rows = make("tbody");
   $("history-list").append(make("div", { class: "scroll", tabindex: 0, role: "region", "aria-labelledby": "history-title" },
-    make("table", {}, make("thead", {}, make("tr", {}, ...["Choose", "When", "Voice", "Format", "Credits", "Listen", "Do"].map((name) => make("th", { scope: "col" }, name)))), rows)));
+    make("table", {}, make("thead", {}, make("tr", {}, ...["Choose", "When", "Voice", "Format", "Credits", "Listen", "Do"].map((name) => make("th", { scope: "col", class: ["Format", "Credits"].includes(name) && "spare" }, name)))), rows)));
   onClick($("history-refresh"), refresh);
   onClick($("history-more"), () => load(lastId));
   onClick($("history-zip"), zip);
 }
 
 export async function refresh() {
+  rows.querySelectorAll("audio").forEach(release);
   rows.replaceChildren();
   chosen.clear();
   allowZip();
   await load(null);
+}
+
+function release(player) {
+  player.pause();
+  URL.revokeObjectURL(player.src);
 }
 
 function allowZip() {
@@ -40,6 +46,7 @@ async function load(after) {
     rows.append(...page.history.map(row));
     if (!rows.children.length) rows.append(make("tr", {}, make("td", { colspan: 7 }, "Nothing yet. What you convert appears here.")));
     lastId = page.last_history_item_id;
+    if (!page.has_more && document.activeElement === $("history-more")) rows.lastElementChild.querySelector("button").focus();
     $("history-more").hidden = !page.has_more;
   } catch (error) {
     missing(error, $("history-list"));
@@ -65,6 +72,9 @@ function row(item) {
   const listen = make("button", { type: "button", "aria-label": `Play ${name}` }, "▶");
   onClick(listen, async () => {
     const player = make("audio", { controls: true, src: URL.createObjectURL(await sound(item)) });
+    player.addEventListener("play", () => {
+      for (const other of rows.querySelectorAll("audio")) if (other !== player) other.pause();
+    });
     listen.replaceWith(player);
     player.focus();
     await player.play();
@@ -76,7 +86,9 @@ function row(item) {
   };
   const remove = act("Delete", async () => {
     if (!confirm(`Delete ${name}? Its audio is deleted with it.`)) return;
-    await call(`/v1/history/${item.history_item_id}`, { method: "DELETE" });
+    quiet();
+    await call(`/v1/history/${item.history_item_id}`, { method: "DELETE" }).catch(unlessGone);
+    line.querySelectorAll("audio").forEach(release);
     const next = (line.nextElementSibling ?? line.previousElementSibling)?.querySelector(".delete") ?? $("history-refresh");
     line.remove();
     chosen.delete(item.history_item_id);
@@ -87,8 +99,8 @@ function row(item) {
   });
   remove.classList.add("delete");
   line.append(
-    make("td", {}, pick), make("td", {}, when), make("td", {}, item.voice_name ?? item.voice_id ?? ""), make("td", {}, item.output_format ?? item.content_type),
-    make("td", {}, String(item.character_count_change_to - item.character_count_change_from)), make("td", {}, listen),
+    make("td", {}, pick), make("td", {}, when), make("td", { class: "long" }, item.voice_name ?? item.voice_id ?? ""), make("td", { class: "spare" }, item.output_format ?? item.content_type),
+    make("td", { class: "spare" }, String(item.character_count_change_to - item.character_count_change_from)), make("td", {}, listen),
     make("td", { class: "row" },
       act("Download", async () => save(await getBlob(`/v1/history/${item.history_item_id}/audio`), `${item.history_item_id}.${ENDINGS[item.content_type] ?? "bin"}`)),
       remove),

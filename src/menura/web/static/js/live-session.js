@@ -12,9 +12,10 @@ export class LiveSession extends EventTarget {
     this.sent = []; // what the server may not have yet, oldest first: { at, bytes }
     this.sentBytes = 0;
     this.receivedBytes = 0;
-    this.wanted = null; // every change asked for so far, as one
+    this.asked = []; // changes that the server has not answered yet, which it does in turn
     this.live = false;
-    this.closing = false;
+    this.ending = false; // the speaker has ended it
+    this.closing = false; // the server has
   }
 
   tell(name, detail) {
@@ -40,14 +41,17 @@ export class LiveSession extends EventTarget {
   hear(event) {
     if (event.type === "started") {
       this.id = event.session_id;
-      this.live = true;
-      this.ask(this.wanted);
+      this.goOn();
     } else if (event.type === "resumed") {
-      this.live = true;
       for (const { at, bytes } of this.sent) {
         if (at + bytes.byteLength > event.expected) this.socket.send(bytes.slice(Math.max(0, event.expected - at)));
       }
-      this.ask(this.wanted);
+      this.goOn();
+    } else if (event.type === "changed") {
+      this.asked.shift();
+    } else if (event.type === "error" && this.live && this.asked.shift()) {
+      // A change that is refused leaves the stream as it was.
+      return this.tell("refused", event);
     } else if (event.type === "error" || event.type === "ended") {
       this.closing = true;
     }
@@ -62,14 +66,19 @@ export class LiveSession extends EventTarget {
     if (this.live && this.socket.readyState === WebSocket.OPEN) this.socket.send(bytes);
   }
 
-  // Nobody can tell whether a change that was sent as the connection broke has arrived, so all are asked for again.
-  change(detail) {
-    this.wanted = { ...this.wanted, ...detail };
-    this.ask(detail);
+  // Nobody can tell whether a change that was sent as the connection broke has arrived, so it is asked for again, and so
+  // is the end.
+  goOn() {
+    this.live = true;
+    const asked = this.asked;
+    this.asked = [];
+    if (asked.length) this.change(Object.assign({}, ...asked));
+    if (this.ending) this.socket.send(JSON.stringify({ type: "end" }));
   }
 
-  ask(detail) {
-    if (detail && this.live) this.socket.send(JSON.stringify({ type: "change", ...detail }));
+  change(detail) {
+    this.asked.push(detail);
+    if (this.live) this.socket.send(JSON.stringify({ type: "change", ...detail }));
   }
 
   async closed() {
@@ -88,9 +97,13 @@ export class LiveSession extends EventTarget {
     }
   }
 
+  // While the connection is lost the end waits for it: without one the server would keep the stream waiting.
   end() {
-    this.closing = true;
+    this.ending = true;
     if (this.live) this.socket.send(JSON.stringify({ type: "end" }));
-    else this.socket?.close();
+    else if (!this.id) {
+      this.closing = true;
+      this.socket?.close();
+    }
   }
 }

@@ -1,11 +1,12 @@
 // The room to talk live: microphone in, changed voice out, with what it costs in delay.
 
 import { pitch } from "./analysis.js";
+import { advised } from "./api.js";
 import { RATE, addWorklet, openMicrophone, toFloat, toInt16 } from "./audio.js";
 import { LiveSession } from "./live-session.js";
 import { $, notice, onClick, press, pressed, quiet, showLevel, status } from "./page.js";
 import { colour, drawContours } from "./plots.js";
-import { VoiceChoice } from "./voices.js";
+import { VoiceChoice, allVoices } from "./voices.js";
 
 const SHOWN = 8; // seconds of pitch on the plot
 const BLOCK = 0.01; // seconds; half a chunk of the server, which waits for whole ones
@@ -54,6 +55,10 @@ class Running {
       this.source = this.audio.createMediaStreamSource(this.stream);
     }
     this.rate = this.audio.sampleRate;
+    this.stream.getAudioTracks()[0].onended = () => {
+      notice("The microphone is gone. Plug it in or choose another one, then start again.");
+      stop(this);
+    };
     await Promise.all([this.audio.resume(), this.speaker.resume(), addWorklet(this.audio, "capture"), addWorklet(this.speaker, "playback")]);
     await this.route();
     this.capture = new AudioWorkletNode(this.audio, "capture", { numberOfOutputs: 0, processorOptions: { block: Math.round(this.rate * BLOCK) } });
@@ -88,11 +93,23 @@ class Running {
     });
     session.addEventListener("audio", ({ detail }) => this.hear(toFloat(detail)));
     session.addEventListener("stats", ({ detail }) => this.facts(detail));
-    session.addEventListener("lost", () => status("The connection dropped; reconnecting"));
-    session.addEventListener("resumed", () => status("Connected again"));
+    this.voiceId = choice.id;
+    session.addEventListener("changed", ({ detail }) => { this.voiceId = detail.voice_id; });
+    session.addEventListener("lost", () => {
+      if (running === this) notice("The connection dropped. You are not heard until it is back; trying again …");
+    });
+    session.addEventListener("resumed", () => {
+      if (running === this) quiet();
+      status("Connected again");
+    });
+    session.addEventListener("refused", ({ detail }) => {
+      notice(advised(detail.detail));
+      choice.choose(allVoices().find(({ voice_id }) => voice_id === this.voiceId) ?? choice.voice, false);
+    });
     session.addEventListener("error", ({ detail }) => {
-      notice(detail.detail?.message ?? "The live stream failed. Start again.");
-      stop();
+      if (this.left) return;
+      notice(detail.detail ? advised(detail.detail) : "The live stream failed. Start again.");
+      stop(this);
     });
     session.addEventListener("ended", () => this.close());
     await session.open();
@@ -138,10 +155,13 @@ class Running {
     const hertz = pitch(tail, 0, rate);
     for (let i = 0; i < Math.round((samples.length / rate) * 100); i++) this.pitches[side].push(hertz);
     this.pitches[side] = this.pitches[side].slice(-SHOWN * 100);
-    drawContours($("live-pitch"), [
-      { values: this.pitches.source, tone: colour("source") },
-      { values: this.pitches.result, tone: colour("result") },
-    ], SHOWN);
+    this.drawing ??= requestAnimationFrame(() => {
+      this.drawing = undefined;
+      drawContours($("live-pitch"), [
+        { values: this.pitches.source, tone: colour("source") },
+        { values: this.pitches.result, tone: colour("result") },
+      ], SHOWN);
+    });
   }
 
   facts({ processing_ms: processing, queue_ms: queue, rtf, dropped_ms: dropped }) {
@@ -175,6 +195,7 @@ class Running {
 
 async function start() {
   quiet();
+  document.dispatchEvent(new CustomEvent("menura:live"));
   const attempt = new Running();
   try {
     if (!choice.id) throw new Error("Choose a voice first.");
@@ -187,12 +208,14 @@ async function start() {
   }
 }
 
-function stop() {
-  running?.session.end();
-  running?.stream.getTracks().forEach((track) => track.stop());
-  running?.capture.port.close();
-  const ending = running;
+// Ends that stream, which may be over while another one runs.
+function stop(ending = running) {
+  if (ending) ending.left = true;
+  ending?.session?.end();
+  ending?.stream.getTracks().forEach((track) => track.stop());
+  ending?.capture?.port.close();
   setTimeout(() => ending?.close(), 1500);
+  if (ending !== running) return;
   running = null;
   show(false);
   status("Live has ended");
@@ -204,5 +227,7 @@ function show(on) {
   $("live-bypass").disabled = !on;
   $("live-denoise").disabled = on;
   $("microphone").disabled = on;
-  if (!on) for (const id of ["live-mute", "live-bypass"]) press($(id), false);
+  if (on) return;
+  for (const id of ["live-mute", "live-bypass"]) press($(id), false);
+  for (const id of ["meter-in", "meter-out"]) showLevel($(id), 0);
 }

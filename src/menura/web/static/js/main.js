@@ -7,10 +7,11 @@ import * as convert from "./convert.js";
 import * as history from "./history.js";
 import * as live from "./live.js";
 import { $, notice, quiet } from "./page.js";
+import { local } from "./store.js";
 import { allVoices, loadVoices, openLibrary } from "./voices.js";
 
 const ROOMS = ["convert", "live", "voices", "history", "account"];
-const ENTER = { history: history.refresh, account: account.refresh };
+const ENTER = { voices: () => loadVoices().catch(notice), history: history.refresh, account: account.refresh };
 
 function show(room, focus = false) {
   for (const name of ROOMS) {
@@ -39,12 +40,14 @@ function openTabs() {
 
 function openTheme() {
   const root = document.documentElement;
-  root.dataset.theme = localStorage.getItem("menura-theme") ?? "";
+  root.dataset.theme = local.get("menura-theme") ?? "";
   $("theme").addEventListener("click", () => {
     const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
     root.dataset.theme = dark ? "light" : "dark";
-    localStorage.setItem("menura-theme", root.dataset.theme);
+    local.set("menura-theme", root.dataset.theme);
+    document.dispatchEvent(new CustomEvent("menura:theme"));
   });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => document.dispatchEvent(new CustomEvent("menura:theme")));
 }
 
 function useVoice(voice) {
@@ -70,7 +73,7 @@ async function enter(remember) {
   clone.open((voiceId) => useVoice(allVoices().find(({ voice_id }) => voice_id === voiceId)));
   history.open();
   account.open();
-  $("rooms").hidden = false;
+  $("rooms").hidden = $("tabs").hidden = false;
   const asked = location.hash.slice(1);
   show(ROOMS.includes(asked) ? asked : "convert");
   return true;
@@ -87,6 +90,13 @@ if (given) {
   useKey(given);
   window.history.replaceState(null, "", location.pathname);
 }
+
+// The same link pasted where the page is open already, or a room's name.
+window.addEventListener("hashchange", () => {
+  const asked = location.hash.slice(1);
+  if (asked.startsWith("key=")) location.reload();
+  else if (ROOMS.includes(asked) && !$("rooms").hidden) show(asked);
+});
 
 openTabs();
 openTheme();

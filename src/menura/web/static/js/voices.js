@@ -1,7 +1,8 @@
 // Voices: the picker with previews, search and filters, and the settings with what each does.
 
-import { call, getBlob, getJson } from "./api.js";
+import { call, getBlob, getJson, unlessGone } from "./api.js";
 import { $, make, notice, onClick, press, status } from "./page.js";
+import { local } from "./store.js";
 
 export const SETTINGS = [
   { key: "similarity_boost", label: "Similarity", fallback: 0.75, min: 0, max: 1, says: "How far timbre and pitch move to the voice; lower keeps more of the speaker." },
@@ -27,6 +28,12 @@ function sound(id) {
   for (const button of document.querySelectorAll("[data-preview]")) press(button, button.dataset.preview === id);
 }
 
+// A preview lies on this server, under whatever name the server has for itself.
+function previewPath({ voice_id: id, preview_url: url }) {
+  const path = url ? new URL(url, document.baseURI).pathname : "";
+  return path.slice(Math.max(0, path.search(/\/(v1|static)\//))) || `/v1/voices/${id}/preview`;
+}
+
 async function toggle(voice) {
   const id = voice.voice_id;
   preview.pause();
@@ -36,7 +43,7 @@ async function toggle(voice) {
   }
   sound(id);
   try {
-    const blob = await getBlob(voice.preview_url ? new URL(voice.preview_url, location.href).pathname : `/v1/voices/${id}/preview`);
+    const blob = await getBlob(previewPath(voice));
     if (sounding !== id) return;
     URL.revokeObjectURL(preview.src);
     preview.src = URL.createObjectURL(blob);
@@ -86,7 +93,8 @@ function voiceList(place, { chosen, onChoose, tools }) {
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
     const shown = voices.filter((voice) => {
       const text = [voice.name, voice.description, voice.category, ...Object.values(voice.labels)].join(" ").toLowerCase();
-      return words.every((word) => text.includes(word))
+      const starts = text.split(/[^\p{L}\p{N}]+/u); // “male” is in “female”
+      return words.every((word) => starts.some((start) => start.startsWith(word)) || (/[^\p{L}\p{N}]/u.test(word) && text.includes(word)))
         && (!gender.value || voice.labels.gender === gender.value)
         && (!age.value || voice.labels.age === age.value)
         && (!category.value || voice.category === category.value);
@@ -158,13 +166,13 @@ export class VoiceChoice {
 
   keep() {
     if (voices.some((voice) => voice.voice_id === this.id)) return;
-    const voice = voices.find(({ voice_id }) => voice_id === localStorage.getItem(this.store)) ?? voices[0];
+    const voice = voices.find(({ voice_id }) => voice_id === local.get(this.store)) ?? voices[0];
     if (voice) this.choose(voice, false);
   }
 
   choose(voice, told = true) {
     this.voice = voice;
-    localStorage.setItem(this.store, voice.voice_id);
+    local.set(this.store, voice.voice_id);
     this.settings.show(voice.settings);
     this.mark();
     if (told) {
@@ -186,7 +194,7 @@ export function openLibrary(onChoose) {
       const remove = make("button", { type: "button", "aria-label": `Delete ${voice.name}` }, "Delete");
       onClick(remove, async () => {
         if (!confirm(`Delete the voice ${voice.name}? Its recordings are deleted with it.`)) return;
-        await call(`/v1/voices/${voice.voice_id}`, { method: "DELETE" });
+        await call(`/v1/voices/${voice.voice_id}`, { method: "DELETE" }).catch(unlessGone);
         await loadVoices();
         $("voice-library").querySelector("input").focus();
         status(`${voice.name} is deleted`);

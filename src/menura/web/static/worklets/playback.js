@@ -1,5 +1,9 @@
 // Plays what arrives from the socket out of a short ring, and keeps that ring short: it starts after
-// `prime` samples, and while more than `limit` wait it drops the oldest, so that delay cannot grow.
+// `prime` samples, and while more than `limit` wait it drops the oldest. The ring is emptied as fast as it
+// is filled, so what a hiccup leaves in it would stay for good: what was never needed in PATIENCE blocks
+// is skipped, the next block gliding over to what comes after it.
+
+const PATIENCE = 750; // 4 s
 
 class Playback extends AudioWorkletProcessor {
   constructor({ processorOptions }) {
@@ -13,6 +17,8 @@ class Playback extends AudioWorkletProcessor {
     this.dropped = 0;
     this.gaps = 0;
     this.blocks = 0;
+    this.least = Infinity;
+    this.skip = 0;
     this.port.onmessage = ({ data }) => this.take(data);
   }
 
@@ -33,19 +39,28 @@ class Playback extends AudioWorkletProcessor {
     if (this.running) {
       const mask = this.ring.length - 1;
       const count = Math.min(held, output.length);
+      const skip = held >= this.skip + output.length ? this.skip : 0;
+      this.skip = 0;
       let peak = 0;
       for (let i = 0; i < count; i++) {
         output[i] = this.ring[(this.read + i) & mask];
+        if (skip) output[i] += (i / count) * (this.ring[(this.read + skip + i) & mask] - output[i]);
         peak = Math.max(peak, Math.abs(output[i]));
       }
-      this.read += count;
+      this.read += count + skip;
+      this.dropped += skip;
       if (count < output.length) {
         this.running = false;
         this.gaps += 1;
       }
       this.peak = Math.max(this.peak ?? 0, peak);
     }
-    if (++this.blocks % 8 === 0) {
+    this.least = Math.min(this.least, held);
+    if (++this.blocks % PATIENCE === 0) {
+      if (this.running && this.least > 2 * this.prime) this.skip = this.least - this.prime;
+      this.least = Infinity;
+    }
+    if (this.blocks % 8 === 0) {
       this.port.postMessage({ held, peak: this.peak ?? 0, dropped: this.dropped, gaps: this.gaps, played: this.read });
       this.peak = 0;
     }
