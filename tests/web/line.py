@@ -10,14 +10,18 @@ PIECE = 1 << 16
 
 
 class Line:
-    """Hands on every connection to a server until it is cut."""
+    """Hands on every connection to a server until it is cut.
 
-    def __init__(self, url: str) -> None:
+    path: below which the server lies here, as below a reverse proxy's.
+    """
+
+    def __init__(self, url: str, path: str = "") -> None:
         parts = urlsplit(url)
+        self._path = path.encode()
         self._there = parts.hostname or "", parts.port or 80
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._ends: list[socket.socket] = []
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}{path}"
         threading.Thread(target=self._accept, daemon=True).start()
 
     def __enter__(self) -> "Line":
@@ -46,13 +50,13 @@ class Line:
                 here, _ = self._listener.accept()
                 there = socket.create_connection(self._there)
                 self._ends += [here, there]
-                for pair in ((here, there), (there, here)):
+                for pair in ((here, there, self._path), (there, here, b"")):
                     threading.Thread(target=_hand_on, args=pair, daemon=True).start()
 
 
-def _hand_on(giver: socket.socket, taker: socket.socket) -> None:
+def _hand_on(giver: socket.socket, taker: socket.socket, path: bytes) -> None:
     with suppress(OSError):
         while data := giver.recv(PIECE):
-            taker.sendall(data)
+            taker.sendall(data.replace(b" " + path + b"/", b" /", 1) if path else data)
     with suppress(OSError):
         taker.shutdown(socket.SHUT_WR)

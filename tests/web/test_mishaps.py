@@ -83,6 +83,140 @@ def test_a_voice_chosen_while_the_line_is_down_is_heard_after_it(page: Page, sha
         expect(page.locator("#live-start")).to_have_text("Start talking")
 
 
+def test_an_end_while_the_line_is_down_reaches_the_server(page: Page, server):
+    started = server()
+    with Line(started.url) as line:
+        page.add_init_script(LINES)
+        page.goto(f"{line.url}/#key={started.api_key}")
+        page.get_by_role("tab", name="Live").click()
+        page.get_by_role("button", name="Start talking").click()
+        until(page, "window.events.some((event) => event.type === 'stats')")
+        line.cut()
+        page.get_by_role("button", name="Stop").click()
+        until(page, "window.events.some((event) => event.type === 'ended')")
+    (item,) = started.client.get("/v1/history").json()["history"]
+    assert item["character_count_change_to"] > 0
+
+
+def test_a_change_that_is_refused_leaves_the_stream_and_the_picker(page: Page, server):
+    started = server()
+    cloned = started.client.post(
+        "/v1/voices/add", data={"name": "Gone soon"}, files={"files": SPEECH.read_bytes()}
+    ).json()["voice_id"]
+    page.add_init_script(LINES)
+    open_page(page, started)
+    page.get_by_role("tab", name="Live").click()
+    page.get_by_role("button", name="Start talking").click()
+    until(page, "window.events.some((event) => event.type === 'started')")
+    pressed = page.locator("[data-picker=live] .choose[aria-pressed=true] strong")
+    before = pressed.inner_text()
+    started.client.delete(f"/v1/voices/{cloned}")
+    page.locator("[data-picker=live] .choose", has_text="Gone soon").click()
+    expect(page.locator("#notice")).to_contain_text("was not found")
+    expect(pressed).to_have_text(before)
+    until(page, "window.events.filter((event) => event.type === 'stats').length > 2")
+    page.get_by_role("button", name="Stop").click()
+    until(page, "window.events.some((event) => event.type === 'ended')")
+
+
+def test_the_page_works_below_a_path(page: Page, shared_server):
+    with Line(shared_server.url, "/voice") as line:
+        page.add_init_script(LINES)
+        page.goto(f"{line.url}/#key={shared_server.api_key}")
+        expect(page.locator("#room-convert .voice-list li").first).to_be_visible()
+        convert(page)
+        page.locator("#room-convert [data-preview]").first.click()
+        expect(page.locator("#room-convert [data-preview][aria-pressed=true]")).to_have_count(1)
+        page.get_by_role("tab", name="Live").click()
+        page.get_by_role("button", name="Start talking").click()
+        until(page, "window.events.some((event) => event.type === 'stats')")
+        page.get_by_role("button", name="Stop").click()
+        expect(page.locator("#notice")).to_be_hidden()
+
+
+def test_the_printed_link_works_in_an_open_page(page: Page, shared_server):
+    page.goto(shared_server.url)
+    expect(page.locator("#gate")).to_be_visible()
+    expect(page.get_by_role("tab", name="History")).to_be_hidden()
+    page.evaluate(f"location.hash = 'key={shared_server.api_key}'")
+    expect(page.locator("#rooms")).to_be_visible()
+    assert shared_server.api_key not in page.url
+
+
+def test_a_key_is_made_once_however_often_it_is_clicked(page: Page, server):
+    started = server()
+    open_page(page, started)
+    page.get_by_role("tab", name="Account").click()
+    page.locator("#key-name").fill("only one")
+    page.locator("#key-create button").dblclick()
+    expect(page.locator("#key-made code")).to_contain_text("sk_")
+    account = started.client.get("/v1/service-accounts").json()["service-accounts"][0]
+    assert [key["name"] for key in account["api-keys"]].count("only one") == 1
+    page.get_by_role("tab", name="Convert").click()
+    page.get_by_role("tab", name="Account").click()
+    expect(page.locator("#key-made")).to_be_hidden()
+
+
+def test_male_finds_no_women(page: Page, shared_server):
+    open_page(page, shared_server)
+    page.locator("[data-picker=convert]").get_by_label("Search").fill("male")
+    shown = page.locator("[data-picker=convert] .voice-list")
+    expect(shown).not_to_contain_text("female")
+    expect(shown).to_contain_text("male")
+
+
+def test_a_browser_that_keeps_nothing_shows_the_page(page: Page, shared_server):
+    page.add_init_script(
+        "for (const area of ['localStorage', 'sessionStorage'])"
+        "  Object.defineProperty(window, area, {"
+        "    get() { throw new DOMException('', 'SecurityError'); } });"
+    )
+    open_page(page, shared_server)
+
+
+# Playback on a clock of its own: after a hiccup of 0.2 s its ring is as short as before.
+HICCUP = """
+async () => {
+  const audio = new OfflineAudioContext(1, 24000 * 12, 24000);
+  await audio.audioWorklet.addModule("static/worklets/playback.js");
+  const node = new AudioWorkletNode(audio, "playback", {
+    numberOfInputs: 0, outputChannelCount: [1], processorOptions: { prime: 480, limit: 7200 },
+  });
+  node.connect(audio.destination);
+  const held = [];
+  node.port.onmessage = ({ data }) => held.push(data.held);
+  let sent = 0;
+  const give = (until) => {
+    const count = Math.round(until * 24000) - sent;
+    if (count > 0) node.port.postMessage(new Float32Array(count).fill(0.1));
+    sent += Math.max(0, count);
+  };
+  for (let at = 0; at < 11.9; at += 0.02) {
+    audio.suspend(Math.round(at * 24000 / 128) * 128 / 24000).then(async () => {
+      give(at + (at > 1 ? 0.25 : 0.05));
+      await new Promise((resolve) => setTimeout(resolve));
+      audio.resume();
+    });
+  }
+  const heard = (await audio.startRendering()).getChannelData(0);
+  const late = heard.subarray(24000 * 2, 24000 * 11.5);
+  const lowest = late.reduce((least, sample) => Math.min(least, sample));
+  const highest = late.reduce((most, sample) => Math.max(most, sample));
+  return { most: Math.max(...held), last: held.at(-1), lowest, highest };
+}
+"""
+
+
+def test_the_delay_of_a_hiccup_does_not_stay(page: Page, shared_server):
+    page.goto(shared_server.url)
+    found = page.evaluate(HICCUP)
+    assert found["most"] > 4_000
+    assert found["last"] < 1_500
+    # What is skipped leaves neither a gap nor a click.
+    assert found["lowest"] > 0.099
+    assert found["highest"] < 0.101
+
+
 @pytest.mark.parametrize("habit", ["", OWN_RATE], ids=["any-rate", "own-rate"])
 def test_live_is_open_to_the_lowest_tier(page: Page, server, habit):
     page.add_init_script(LISTEN + habit)
