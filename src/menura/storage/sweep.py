@@ -41,9 +41,8 @@ async def settle_owner(database: Database, objects: Objects, owner: str | None) 
         raise ForeignStoreError(f"it belongs to another database; {_WAYS_OUT}")
     async with database.reading() as session:
         known = set(await session.scalars(select(StoredObject.key)))
-    async for found in objects.own():
-        if found.key in known:
-            break
+    held = {found.key async for found in objects.own()}
+    if held and not held & known:
         raise ForeignStoreError(f"this database knows nothing of what it holds; {_WAYS_OUT}")
     if owner is not None:
         await objects.claim(owner)
