@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 from tests.conftest import RunningServer
 
 from menura.services import CannotOpenError, open_services
 from menura.settings import DEFAULT_TIERS, Settings
 from menura.storage.objects import new_key
-from menura.storage.tables import StoredObject
+from menura.storage.tables import LeaseRow, StoredObject
 
 
 def test_the_first_key_is_told_once(tmp_path: Path) -> None:
@@ -188,3 +188,31 @@ def test_a_tier_is_added_or_changed_beside_the_built_in_ones(
     assert settings.tiers["free"].credits == 7
     assert settings.tiers["free"].concurrency == DEFAULT_TIERS["free"].concurrency
     assert settings.tiers["enterprise"] == DEFAULT_TIERS["enterprise"]
+
+
+def test_a_start_beside_a_machine_on_the_same_store_takes_nothing_from_it(tmp_path: Path) -> None:
+    shared = {
+        "database_url": f"sqlite:///{tmp_path / 'shared.db'}",
+        "objects_url": f"file://{tmp_path / 'store'}",
+    }
+
+    async def work() -> None:
+        async with open_services(Settings(data=tmp_path / "one", **shared), sweeping=True) as one:
+            recording = one.history.begin()
+            recording.write(b"half")
+            key = new_key("history")
+            await one.objects.put(key, b"no row yet")
+            account_id = (await one.accounts.local_account()).account_id
+            made = await one.accounts.keys.create(account_id, "new")
+            caller = await one.accounts.keys.authenticate(made.secret)
+            async with one.accounts.leases.acquire(caller):
+                async with open_services(Settings(data=tmp_path / "two", **shared), sweeping=True):
+                    pass
+                async with one.database.reading() as session:
+                    leases = await session.scalar(select(func.count()).select_from(LeaseRow))
+                assert leases == 1
+            assert await one.objects.size(key) == 10
+            assert recording.writer.path.exists()
+            recording.abandon()
+
+    asyncio.run(work())

@@ -14,7 +14,7 @@ from menura.accounts import Charge, Principal, credits_for
 from menura.accounts.credits import month_of, next_reset
 from menura.errors import InsufficientCredits
 from menura.settings import Tier
-from menura.storage.tables import LeaseRow, UsageRecord
+from menura.storage.tables import CountedCredits, LeaseRow, UsageRecord
 
 POOR = {"enterprise": Tier(concurrency=64), "poor": Tier(concurrency=64, credits=60)}
 
@@ -232,5 +232,21 @@ def test_who_cannot_pay_is_told_so_even_by_a_busy_server(tmp_path: Path) -> None
                 with pytest.raises(InsufficientCredits):
                     async with leases.acquire(caller, 41):
                         pass
+
+    asyncio.run(work())
+
+
+def test_what_was_used_in_an_earlier_month_does_not_count(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with house(tmp_path, tiers=SMALL_TIERS) as opened:
+            caller = await opened.caller_of_tier("small")
+            counters = opened.accounts.credits
+            async with opened.database.writing() as session:
+                for owner_id in (caller.account_id, caller.key_id):
+                    session.add(CountedCredits(owner_id=owner_id, month="2020-01", used=1000))
+            assert await counters.used(caller.account_id) == 0
+            await counters.check(caller, 1000)
+            charged = await counters.charge(charge(caller, "one", 10))
+            assert (charged.before, charged.after) == (0, 10)
 
     asyncio.run(work())

@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection, event
 from tests.accounts.house import house
 
 from menura.accounts.keys import fingerprint
@@ -156,3 +157,48 @@ def test_the_local_account_follows_the_settings(tmp_path: Path) -> None:
 
     assert asyncio.run(tier()) == Settings(data=tmp_path).default_tier
     assert asyncio.run(tier(default_tier="free")) == "free"
+
+
+def test_another_account_reaches_no_key_and_no_holder(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with house(tmp_path) as opened:
+            keys = opened.accounts.keys
+            account_id = (await opened.accounts.local_account()).account_id
+            stranger = (await opened.caller_of_tier("free")).account_id
+            holder = (await keys.create_service_account(account_id, "robot")).service_account_id
+            made = await keys.create(account_id, "theirs", service_account_id=holder)
+            for attempt in (
+                lambda: keys.update(stranger, holder, made.key_id, {"disabled": True}),
+                lambda: keys.revoke(stranger, made.key_id),
+                lambda: keys.list_of(stranger, holder),
+                lambda: keys.create(stranger, "mine", service_account_id=holder),
+                # Nor is it reached under another holder of its own account.
+                lambda: keys.update(account_id, None, made.key_id, {"disabled": True}),
+            ):
+                with pytest.raises(NotFound):
+                    await attempt()
+            assert {key.account_id for key in await keys.list(stranger)} == {stranger}
+            assert await keys.service_accounts(stranger) == []
+            await keys.authenticate(made.secret)
+
+    asyncio.run(work())
+
+
+def test_what_takes_a_key_away_waits_for_the_disk(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with house(tmp_path) as opened:
+            keys, tokens = opened.accounts.keys, opened.accounts.tokens
+            caller = await opened.caller()
+            token = await tokens.create(caller, "speech_to_speech_live")
+            levels: list[int] = []
+
+            def look(connection: Connection) -> None:
+                levels.append(int(str(connection.exec_driver_sql("PRAGMA synchronous").scalar())))
+
+            event.listen(opened.database._engine.sync_engine, "commit", look)
+            await tokens.redeem(token)
+            await keys.update(caller.account_id, None, caller.key_id, {"disabled": True})
+            await keys.revoke(caller.account_id, caller.key_id)
+            assert levels == [2, 2, 2]
+
+    asyncio.run(work())

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import func, select, update
 from tests.accounts.house import SMALL_TIERS, House, house
 
+from menura.accounts import leases as leases_module
 from menura.accounts.leases import LIFETIME
 from menura.errors import ConcurrencyExceeded, SystemBusy
 from menura.settings import Tier
@@ -218,5 +219,48 @@ def test_a_cancelled_request_gives_its_place_back(tmp_path: Path) -> None:
                     break
                 await asyncio.sleep(0.02)
             assert await held(opened) == 0
+
+    asyncio.run(work())
+
+
+def test_a_process_that_ends_gives_its_places_up_at_once(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with house(tmp_path) as one:
+            caller = await one.caller()
+            async with house(tmp_path, alone=False) as other:
+                async with other.database.writing() as session:
+                    session.add(
+                        LeaseRow(
+                            lease_id="running",
+                            account_id=caller.account_id,
+                            key_id=caller.key_id,
+                            process_id=other.accounts.leases._process_id,
+                            expires_at=time.time() + LIFETIME,
+                        )
+                    )
+                assert await held(one) == 1
+            assert await held(one) == 0
+
+    asyncio.run(work())
+
+
+def test_a_long_request_keeps_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases_module, "HEARTBEAT", 0.02)
+
+    async def expiry(opened: House) -> float:
+        async with opened.database.reading() as session:
+            return float(await session.scalar(select(LeaseRow.expires_at)) or 0.0)
+
+    async def work() -> None:
+        async with house(tmp_path) as opened:
+            caller = await opened.caller()
+            async with opened.accounts.leases.acquire(caller):
+                async with opened.database.writing() as session:
+                    await session.execute(update(LeaseRow).values(expires_at=time.time() + 5))
+                for _ in range(500):
+                    if await expiry(opened) > time.time() + 20:
+                        break
+                    await asyncio.sleep(0.01)
+                assert await expiry(opened) > time.time() + 20
 
     asyncio.run(work())

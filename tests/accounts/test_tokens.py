@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import func, select, update
 from tests.accounts.house import house
 
 from menura.errors import InvalidApiKey, MissingPermissions
@@ -73,5 +73,39 @@ def test_a_token_gives_no_more_than_its_key(tmp_path: Path) -> None:
             reader = await opened.caller(permissions=["voices_read"])
             with pytest.raises(MissingPermissions):
                 await opened.accounts.tokens.create(reader, "speech_to_speech_live")
+
+    asyncio.run(work())
+
+
+def test_a_token_is_bound_to_the_addresses_of_its_key(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with house(tmp_path) as opened:
+            keys, tokens = opened.accounts.keys, opened.accounts.tokens
+            account_id = (await opened.accounts.local_account()).account_id
+            made = await keys.create(account_id, "home", allowed_ips=["10.0.0.0/24"])
+            caller = await keys.authenticate(made.secret, "10.0.0.7")
+            used = await tokens.redeem(
+                await tokens.create(caller, "speech_to_speech_live"), "10.0.0.8"
+            )
+            assert used.client_host == "10.0.0.8"
+            with pytest.raises(InvalidApiKey, match="address"):
+                await tokens.redeem(
+                    await tokens.create(caller, "speech_to_speech_live"), "10.0.1.7"
+                )
+
+    asyncio.run(work())
+
+
+def test_expired_tokens_are_removed_when_one_is_made(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with house(tmp_path) as opened:
+            caller = await opened.caller()
+            await opened.accounts.tokens.create(caller, "speech_to_speech_live")
+            async with opened.database.writing() as session:
+                await session.execute(update(SingleUseToken).values(expires_at=1))
+            await opened.accounts.tokens.create(caller, "speech_to_speech_live")
+            async with opened.database.reading() as session:
+                left = await session.scalar(select(func.count()).select_from(SingleUseToken))
+            assert left == 1
 
     asyncio.run(work())

@@ -223,3 +223,16 @@ def test_voices_of_one_name_are_told_apart_and_a_renamed_one_is_one(tmp_path: Pa
             assert found.usage == wanted
 
     asyncio.run(work())
+
+
+def test_another_account_sees_none_of_it(folder: Path) -> None:
+    async def work() -> None:
+        async with house(folder) as opened:
+            stranger = await opened.caller_of_tier("free")
+            for breakdown in ("none", "voice", "api_keys"):
+                found = await opened.accounts.usage.statistics(
+                    stranger, START, END, interval="cumulative", breakdown=breakdown
+                )
+                assert sum(map(sum, found.usage.values())) == 0, breakdown
+
+    asyncio.run(work())

@@ -1,5 +1,6 @@
 """Audio isolation over HTTP: less noise, the same speech, and the contract's answers."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -105,3 +106,17 @@ def test_a_page_of_no_size_is_refused(shared_server: RunningServer, page_size: i
     refused = shared_server.client.get(f"/v1/audio-isolation/history?page_size={page_size}")
     assert refused.status_code == 400
     assert refused.json()["detail"]["code"] == "invalid_page_size"
+
+
+def test_isolation_has_limits_of_its_own(server: Callable[..., RunningServer]) -> None:
+    running = server(
+        max_upload_bytes=1_000,
+        max_seconds=0.2,
+        max_isolation_upload_bytes=100_000,
+        max_isolation_seconds=1.5,
+    )
+    for path in PATHS:
+        assert running.client.post(path, files={"audio": noisy(1.0)}).status_code == 200
+        for seconds, code in ((2.0, "audio_too_long"), (5.0, "request_too_large")):
+            refused = running.client.post(path, files={"audio": noisy(seconds)})
+            assert refused.json()["detail"]["code"] == code

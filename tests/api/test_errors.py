@@ -7,6 +7,10 @@ from tests.conftest import RunningServer
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from menura.api import bounded
+
+from .wire import Wire
+
 
 def test_an_unknown_path_gets_the_frameworks_words(shared_server: RunningServer) -> None:
     answer = shared_server.client.get("/v1/nothing")
@@ -131,3 +135,17 @@ def test_odd_request_lines_do_not_disturb_the_server(shared_server: RunningServe
         {"content-length": "0"},
     ):
         assert client.get("/v1/user", headers=headers).status_code == 200
+
+
+def test_a_json_body_that_does_not_come_is_given_up(
+    shared_server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounded, "MAX_SECONDS", 0.2)
+    with Wire(shared_server.url, "", timeout=10) as wire:
+        wire.send(
+            f"POST /v1/history/download HTTP/1.1\r\nHost: x\r\nxi-api-key: {shared_server.api_key}"
+            "\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{".encode()
+        )
+        reply = wire.reply()
+    assert reply.status == 400
+    assert "did not arrive" in reply.json()["detail"]["message"]

@@ -24,7 +24,11 @@ def check(answer: httpx.Response) -> None:
     for name, value in CORS.items():
         assert headers[name] == value
     exposed = {name.strip() for name in headers["access-control-expose-headers"].split(",")}
-    assert {"request-id", "history-item-id", "character-cost"} <= exposed
+    assert exposed >= {
+        "request-id", "x-request-id", "x-trace-id", "history-item-id", "character-cost",
+        "x-character-count", "current-concurrent-requests", "maximum-concurrent-requests",
+        "tts-latency-ms", "x-region", "retry-after",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -123,3 +127,16 @@ def test_metrics_count_by_route_and_never_by_path(shared_server: RunningServer) 
     assert 'route="/v1/history/{history_item_id}",status="404"' in text
     assert 'route="page",status="200"' in text
     assert "secret-name" not in text
+
+
+@pytest.mark.parametrize("path", ["/", "/static/style.css"])
+def test_the_page_may_talk_to_this_server_alone(shared_server: RunningServer, path: str) -> None:
+    with shared_server.anonymous() as client:
+        headers = client.get(path).headers
+    rules = headers["content-security-policy"].split(";")
+    policy = dict(rule.strip().split(" ", 1) for rule in rules)
+    assert policy["default-src"] == "'self'"
+    assert policy["connect-src"] == "'self'"
+    assert policy["object-src"] == policy["base-uri"] == policy["frame-ancestors"] == "'none'"
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"

@@ -15,10 +15,13 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from menura.api.live_connection import Connection
 from menura.settings import Tier
+from menura.storage.tables import Account
 
 SPEECH = Path(__file__).parents[1] / "speech" / "male_librispeech_1235.flac"
 VOICE = "21m00Tcm4TlvDq8ikWAM"
+QUIET_VOICE = "XB0fDUnXU5powFXDhCwa"
 OTHER_VOICE = "pqHfZKP75CvOlQylNhV4"
 FILE_PACE = {"drop_late_ms": None, "seed": 7}
 
@@ -416,13 +419,6 @@ def test_who_is_lost_keeps_the_place(server):
         assert client.until("error")["detail"]["code"] == "concurrent_limit_exceeded"
 
 
-def test_another_account_cannot_resume_and_an_unknown_session_is_refused(shared_server):
-    with Client(shared_server) as client:
-        client.tell(type="resume", session_id="x" * 20, received=0)
-        assert client.until("error")["detail"]["code"] == "not_found"
-        assert client.until_closed() == 1008
-
-
 def test_silence_stays_silence(shared_server):
     _, audio = converted(shared_server, bytes(2 * 24000), 960)
     level = np.abs(np.frombuffer(audio, "<i2")).max()
@@ -739,3 +735,218 @@ def test_media_before_start_and_bad_payloads_are_refused(shared_server):
     with call(shared_server, {"xi-api-key": shared_server.api_key}) as client:
         client.tell(event="media", streamSid="MZ1", media={"payload": "not base64!"})
         assert client.until("error")["detail"]["code"] == "invalid_audio"
+
+
+def key_of(server, account_id=None, **limits):
+    keys = server.services.accounts.keys
+    account_id = account_id or server.run(server.services.accounts.local_account()).account_id
+    return server.run(keys.create(account_id, "some", **limits)).secret
+
+
+async def another_account(database):
+    async with database.writing() as session:
+        session.add(
+            Account(
+                account_id="stranger",
+                workspace_id="elsewhere",
+                name="stranger",
+                tier=None,
+                created_at=int(time.time()) + 1,
+            )
+        )
+
+
+def started(server, **start):
+    with Client(server) as client:
+        client.tell(type="start", **start)
+        return client.until("started")
+
+
+def test_another_account_cannot_resume(shared_server):
+    shared_server.run(another_account(shared_server.services.database))
+    foreign = key_of(shared_server, "stranger")
+    weak = key_of(shared_server, permissions=["voices_read"])
+    own = Client(shared_server)
+    own.tell(type="start", **FILE_PACE)
+    session_id = own.until("started")["session_id"]
+    own.socket.send(s16(speech(seconds=0.5)))
+    own.socket.socket.close()
+    for key, code in ((foreign, "not_found"), (weak, "missing_permissions")):
+        with Client(shared_server, key=key) as other:
+            other.tell(type="resume", session_id=session_id, received=0)
+            assert other.until("error", timeout=5)["detail"]["code"] == code
+            assert other.until_closed() == 1008
+            assert other.audio == b""
+    with Client(shared_server) as again:
+        again.tell(type="resume", session_id=session_id, received=0)
+        again.until("resumed")
+
+
+def test_an_unknown_session_is_refused(shared_server):
+    with Client(shared_server) as client:
+        client.tell(type="resume", session_id="x" * 20, received=0)
+        assert client.until("error")["detail"]["code"] == "not_found"
+        assert client.until_closed() == 1008
+
+
+def test_a_start_without_the_permission_is_refused(shared_server):
+    with Client(shared_server, key=key_of(shared_server, permissions=["voices_read"])) as client:
+        client.tell(type="start")
+        assert client.until("error", timeout=3)["detail"]["code"] == "missing_permissions"
+    made = shared_server.client.post("/v1/single-use-token/tts_websocket").json()
+    query = f"?single_use_token={made['token']}"
+    with Client(shared_server, key=False, query=query) as client:
+        client.tell(type="start")
+        assert client.until("error", timeout=3)["detail"]["code"] == "missing_permissions"
+
+
+@pytest.mark.parametrize(
+    ("start", "code"),
+    [
+        ({"enable_logging": False}, "feature_not_available"),
+        ({"output_format": "pcm_44100"}, "output_format_not_allowed"),
+    ],
+)
+def test_the_tier_decides_what_a_stream_may_ask(server, start, code):
+    with Client(server(default_tier="free")) as client:
+        client.tell(type="start", **start)
+        assert client.until("error", timeout=5)["detail"]["code"] == code
+        assert client.until_closed() == 1008
+
+
+def test_zero_retention_leaves_no_usage_record(shared_server):
+    def requests():
+        query = {"start_unix": 0, "end_unix": 4 * 10**12, "aggregation_interval": "cumulative"}
+        path = "/v1/usage/character-stats"
+        found = shared_server.client.get(path, params=query | {"metric": "request_count"})
+        return found.json()["usage"]["All"]
+
+    before = requests()
+    ended, _ = converted(shared_server, s16(speech(seconds=0.5)), 9600, enable_logging=False)
+    assert ended["character_cost"] == 9
+    assert requests() == before
+
+
+def test_noise_is_removed_when_asked_and_the_stated_delay_grows(shared_server):
+    noise = (np.random.default_rng(1).standard_normal(3 * 24000) * 0.02).astype(np.float32)
+    clean, plain = (
+        np.frombuffer(
+            converted(shared_server, s16(noise), 9600, remove_background_noise=asked)[1], "<i2"
+        ).astype(float)
+        for asked in (True, False)
+    )
+    assert clean.size == plain.size == noise.size
+    assert np.std(clean[24000:]) < 0.7 * np.std(plain[24000:])
+    plain, denoised = (
+        started(shared_server, remove_background_noise=asked)["delay_ms"] for asked in (False, True)
+    )
+    assert 100 < denoised - plain < 160
+
+
+@pytest.mark.parametrize(("level", "least", "most"), [(0, 500, 1250), (1, 200, 500), (3, 0, 62)])
+def test_the_level_decides_the_delay(shared_server, level, least, most):
+    told = started(shared_server, optimize_streaming_latency=level)
+    assert least < told["delay_ms"] < most
+
+
+def test_a_voice_s_own_settings_hold_but_for_its_speed(shared_server):
+    data = s16(speech(seconds=1.0))
+
+    def heard_in(voice, **start):
+        with Client(shared_server, voice=voice) as client:
+            client.tell(type="start", **FILE_PACE, **start)
+            client.socket.send(data)
+            client.tell(type="end")
+            client.until("ended")
+        return client.audio
+
+    weak = {"voice_settings": {"similarity_boost": 0}}
+    plain, expected = heard_in(QUIET_VOICE), heard_in(QUIET_VOICE, **weak)
+    assert plain != expected
+    edit = f"/v1/voices/{QUIET_VOICE}/settings/edit"
+    shared_server.client.post(edit, json={"similarity_boost": 0, "speed": 1.2})
+    assert heard_in(QUIET_VOICE) == expected
+    assert heard_in(QUIET_VOICE, voice_settings={"similarity_boost": 0.75}) == plain
+
+
+def test_who_never_comes_back_gives_the_place_up(server, monkeypatch):
+    monkeypatch.setattr("menura.live.service.GRACE", 0.3)
+    running = server()
+    account_id = running.run(running.services.accounts.local_account()).account_id
+    leases, live = running.services.accounts.leases, running.services.live
+    client = Client(running)
+    client.tell(type="start")
+    client.until("started")
+    client.socket.send(s16(speech(seconds=0.5)))
+    client.socket.socket.close()
+    deadline = time.monotonic() + 10
+    while (leases.running(account_id) or live._sessions) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert leases.running(account_id) == 0
+    assert not live._sessions
+
+
+def test_a_server_that_stops_keeps_and_charges_what_was_said(server, tmp_path):
+    running = server(data=tmp_path / "house")
+    data = s16(speech(seconds=1.0))
+    client = Client(running)
+    client.tell(type="start", **FILE_PACE)
+    request_id = client.until("started")["request_id"]
+    client.socket.send(data)
+    while client.until("stats")["seconds_in"] < 1.0:
+        pass
+    running.stop()
+    client.socket.socket.close()
+    again = server(data=tmp_path / "house")
+    (item,) = again.client.get("/v1/history").json()["history"]
+    assert item["request_id"] == request_id
+    assert item["character_count_change_to"] - item["character_count_change_from"] == 17
+    stored = again.client.get(f"/v1/history/{item['history_item_id']}/audio").content
+    assert len(stored) == len(data)
+
+
+def test_a_message_of_more_than_a_mebibyte_closes_the_connection(shared_server):
+    with Client(shared_server) as client:
+        client.tell(type="start", **FILE_PACE)
+        client.socket.send(bytes((1 << 20) + 1))
+        assert client.until_closed() == 1009
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("model_id", "nothing", "'nothing'"),
+        ("voice_settings", '{"stability": 3}', "stability"),
+        ("seed", "-1", "seed"),
+        ("optimize_streaming_latency", "9", "level"),
+        ("remove_background_noise", "perhaps", "'perhaps'"),
+    ],
+)
+def test_a_parameter_of_a_phone_call_is_heard(shared_server, name, value, told):
+    with call(shared_server, {"xi-api-key": shared_server.api_key, name: value}) as client:
+        assert told in str(client.until("error", timeout=5)["detail"])
+
+
+def test_clear_empties_what_has_not_been_sent(shared_server, monkeypatch):
+    tell = Connection.tell
+    cleared = asyncio.Event()
+
+    async def over_a_slow_line(self, **event):
+        if event.get("event") == "clear":
+            cleared.set()
+        if event.get("event") == "media":
+            await cleared.wait()
+        await tell(self, **event)
+
+    monkeypatch.setattr(Connection, "tell", over_a_slow_line)
+    sessions = shared_server.services.live._sessions
+    before = set(sessions)
+    with call(shared_server, {"xi-api-key": shared_server.api_key}) as client:
+        sent = phone(client)
+        while not any(sessions[each].produced > 0.8 * sent for each in set(sessions) - before):
+            time.sleep(0.01)
+        client.tell(event="clear", streamSid="MZ1")
+        client.tell(event="stop", streamSid="MZ1", stop={"callSid": "CA1"})
+        audio, others = heard(client)
+    assert {"event": "clear", "streamSid": "MZ1"} in others
+    assert len(audio) < 0.3 * sent

@@ -225,3 +225,33 @@ def test_an_unknown_holder_is_not_found(shared_server: RunningServer, method: st
     answer = shared_server.client.request(method, path, json=body)
     assert answer.status_code == 404
     assert "nobody" in answer.json()["detail"]["message"]
+
+
+def test_no_key_makes_itself_or_another_stronger(shared_server: RunningServer, holder: str) -> None:
+    weak = make(shared_server, holder, permissions=["workspace_write"]).json()
+    other = make(shared_server, holder, permissions=["voices_read"]).json()
+    path = f"/v1/service-accounts/{holder}/api-keys"
+    with shared_server.anonymous(headers={"xi-api-key": weak["xi-api-key"]}) as client:
+        for key_id in (weak["key_id"], other["key_id"]):
+            for permissions in ("all", ["user_read"]):
+                answer = client.patch(f"{path}/{key_id}", json={"permissions": permissions})
+                assert answer.status_code == 401
+                assert answer.json()["detail"]["code"] == "missing_permissions"
+        same = {"permissions": ["workspace_write"]}
+        assert client.patch(f"{path}/{weak['key_id']}", json=same).status_code == 200
+    for key in (weak, other):
+        assert works(shared_server, key["xi-api-key"]) == 401
+
+
+@pytest.mark.parametrize(
+    "changes", [{"name": " "}, {"allowed_ips": ["home"]}, {"expires_at_unix": 1}]
+)
+def test_a_change_to_what_cannot_be_is_refused(
+    shared_server: RunningServer,
+    holder: str,
+    changes: dict[str, Any],
+) -> None:
+    made = make(shared_server, holder).json()
+    path = f"/v1/service-accounts/{holder}/api-keys/{made['key_id']}"
+    assert shared_server.client.patch(path, json=changes).status_code == 400
+    assert works(shared_server, made["xi-api-key"]) == 200

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -332,26 +333,6 @@ def test_the_tier_limits_the_number_of_clones(server: Callable[..., RunningServe
     assert (subscription["voice_slots_used"], subscription["voice_limit"]) == (1, 1)
 
 
-def test_an_upload_that_breaks_off_leaves_nothing(shared_server: RunningServer) -> None:
-    before = shared_server.client.get("/v1/voices").json()
-    parts = urlsplit(shared_server.url)
-    head = (
-        f"POST /v1/voices/add HTTP/1.1\r\nhost: x\r\nxi-api-key: {shared_server.api_key}\r\n"
-        "content-type: multipart/form-data; boundary=b\r\ncontent-length: 100000\r\n\r\n"
-        '--b\r\ncontent-disposition: form-data; name="name"\r\n\r\nGone\r\n'
-        '--b\r\ncontent-disposition: form-data; name="files"; filename="a.wav"\r\n\r\n'
-    )
-    with socket.create_connection((parts.hostname or "", parts.port or 0)) as connection:
-        connection.sendall(head.encode() + RECORDING[:5000])
-    incoming = shared_server.settings.data / "incoming"
-    for _ in range(500):
-        if not list(incoming.iterdir()):
-            break
-        shared_server.client.get("/health")
-    assert list(incoming.iterdir()) == []
-    assert shared_server.client.get("/v1/voices").json() == before
-
-
 def test_there_is_no_library(shared_server: RunningServer) -> None:
     library = shared_server.client.get("/v1/shared-voices").json()
     assert library["voices"] == []
@@ -418,3 +399,46 @@ def test_an_edit_that_changes_nothing_stores_nothing(shared_server: RunningServe
     assert client.post(f"{path}/settings/edit", json={"style": None}).is_success
     assert client.get(path).json()["settings"] is None
     client.delete(path)
+
+
+def test_links_are_of_the_public_address(server: Callable[..., RunningServer]) -> None:
+    running = server(base_url="https://voice.example.org/menura/")
+    for voice in running.client.get("/v1/voices").json()["voices"]:
+        assert voice["preview_url"].startswith("https://voice.example.org/menura/static/previews/")
+
+
+def test_consent_is_kept_and_a_sample_is_no_page(shared_server: RunningServer) -> None:
+    client, voices = shared_server.client, shared_server.services.voices
+    made = add(client, text("name", "Mine"), text("consent", " It is me. "), file()).json()
+    account = shared_server.run(shared_server.services.accounts.local_account())
+    kept = shared_server.run(voices.get(account.account_id, made["voice_id"]))
+    assert kept.consent == "It is me."
+    (sample,) = kept.samples
+    audio = client.get(f"/v1/voices/{kept.voice_id}/samples/{sample.sample_id}/audio")
+    assert audio.content == RECORDING
+    assert audio.headers["x-content-type-options"] == "nosniff"
+    client.delete(f"/v1/voices/{kept.voice_id}")
+
+
+def test_an_upload_that_breaks_off_leaves_nothing(shared_server: RunningServer) -> None:
+    before = shared_server.client.get("/v1/voices").json()
+    incoming = shared_server.settings.data / "incoming"
+
+    def wait_until(there: bool) -> None:
+        deadline = time.monotonic() + 20
+        while bool(list(incoming.iterdir())) is not there:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    parts = urlsplit(shared_server.url)
+    head = (
+        f"POST /v1/voices/add HTTP/1.1\r\nhost: x\r\nxi-api-key: {shared_server.api_key}\r\n"
+        "content-type: multipart/form-data; boundary=b\r\ncontent-length: 100000\r\n\r\n"
+        '--b\r\ncontent-disposition: form-data; name="name"\r\n\r\nGone\r\n'
+        '--b\r\ncontent-disposition: form-data; name="files"; filename="a.wav"\r\n\r\n'
+    )
+    with socket.create_connection((parts.hostname or "", parts.port or 0)) as connection:
+        connection.sendall(head.encode() + RECORDING[:5000])
+        wait_until(there=True)
+    wait_until(there=False)
+    assert shared_server.client.get("/v1/voices").json() == before

@@ -1,5 +1,7 @@
 """The command line as a newcomer types it, in processes of its own."""
 
+import asyncio
+import json
 import os
 import re
 import shutil
@@ -17,6 +19,10 @@ import av
 import httpx
 import numpy as np
 import pytest
+
+from menura.services import open_services
+from menura.settings import Settings
+from menura.voices.settings import VoiceSettings
 
 ROOT = Path(__file__).parents[2]
 SPEECH = ROOT / "tests" / "speech" / "male_librispeech_1235.flac"
@@ -604,3 +610,89 @@ def test_the_doctor_tells_what_is_wrong(tmp_path, broken):
     assert report.returncode == 1
     assert "bad" in report.stdout
     assert "Traceback" not in report.stderr
+
+
+def test_every_flag_of_a_conversion_is_heard(data, tmp_path):
+    def converted(*flags):
+        target = tmp_path / "out.wav"
+        words = ("convert", SPEECH, "--voice", "Wren", "--seed", 5, "-o", target)
+        done = menura(*words, *flags, data=data)
+        assert done.returncode == 0, done.stderr
+        return target.read_bytes()
+
+    plain = converted()
+    for flags in (
+        ["--similarity", 0.1],
+        ["--stability", 1],
+        ["--style", 1],
+        ["--no-boost"],
+        ["--denoise"],
+        ["--model", "menura_source_filter_v1"],
+    ):
+        assert converted(*flags) != plain, flags
+    slow = (len(converted("--speed", 0.8)) - 44) / (len(plain) - 44)
+    assert slow == pytest.approx(1 / 0.8, rel=1e-3)
+
+
+def test_a_voices_own_settings_hold_without_a_server(data, tmp_path):
+    async def store(settings):
+        async with open_services(Settings(data=data)) as services:
+            account = (await services.accounts.local_account()).account_id
+            voice = await services.voices.find(account, "Wren")
+            await services.voices.edit_settings(account, voice.voice_id, settings)
+
+    asyncio.run(store(VoiceSettings(speed=0.8)))
+    target = tmp_path / "out.wav"
+    try:
+        assert menura("convert", SPEECH, "--voice", "Wren", "-o", target, data=data).returncode == 0
+    finally:
+        asyncio.run(store(VoiceSettings(speed=1.0)))
+    assert decoded_seconds(target) == pytest.approx(decoded_seconds(SPEECH) / 0.8, rel=1e-3)
+
+
+def test_a_key_has_the_limits_that_it_was_made_with(tmp_path):
+    words = ("--credits", 7, "--days", 2, "--permission", "voices_read")
+    assert menura("keys", "create", "small", *words, data=tmp_path).returncode == 0
+    with sqlite3.connect(tmp_path / "menura.db") as database:
+        columns = "character_limit, expires_at, permissions"
+        rows = database.execute(f"SELECT {columns} FROM api_keys WHERE name = 'small'")
+        ((limit, expires_at, permissions),) = rows.fetchall()
+    assert limit == 7
+    assert abs(expires_at - time.time() - 2 * 86_400) < 120
+    assert json.loads(permissions) == ["voices_read"]
+
+
+def test_a_voice_has_what_was_said_of_it(tmp_path):
+    words = ("--consent", "--description", "At home.", "--denoise", "--label", "age=old")
+    added = menura("voices", "add", "Mine", SPEECH, *words, data=tmp_path)
+    assert added.returncode == 0, added.stderr
+    shown = menura("voices", "show", "Mine", data=tmp_path).stdout
+    assert "At home." in shown
+    assert re.search(r"age\s+│ old", shown)
+    with sqlite3.connect(tmp_path / "menura.db") as database:
+        rows = database.execute("SELECT remove_background_noise FROM voice_samples")
+        assert rows.fetchall() == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("flag", "wrong", "right"),
+    [
+        ("--port", 65536, None),
+        ("--base-url", "nonsense", "https://voice.example.org"),
+        ("--max-seconds", -1, "5"),
+        ("--max-upload-bytes", -1, "5"),
+        ("--cores", 0, "1"),
+        ("--default-tier", "zzz", "free"),
+    ],
+)
+def test_a_flag_of_the_server_goes_before_the_environment(tmp_path, flag, wrong, right):
+    name = flag.removeprefix("--").replace("-", "_")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        # Should the flag not be read, the server ends for another reason.
+        variables = {"MENURA_PORT": str(taken.getsockname()[1])}
+        if right is not None:
+            variables[f"MENURA_{name.upper()}"] = right
+        refused = menura("serve", flag, wrong, data=tmp_path, **variables)
+    assert refused.returncode == 2, refused.stderr
+    assert name in refused.stderr
+    assert str(wrong) in refused.stderr

@@ -353,3 +353,23 @@ def test_a_future_is_settled_even_if_nobody_waits() -> None:
     assert isinstance(job.done, Future)
     assert job.done.done()
     assert threading.active_count() < 50
+
+
+def test_no_more_streams_compute_at_once_than_the_settings_say(tmp_path: Path) -> None:
+    service = ConversionService(Settings(data=tmp_path, cores=2))
+    service.cores.acquire()
+    service.cores.acquire()
+    try:
+        job = service.start(plain_request().source)
+        job.upload.append(wav(tone(0.5)))
+        job.upload.finish()
+        job.commit(plain_request())
+        deadline = time.monotonic() + 5
+        while not service.cores.waiting and time.monotonic() < deadline:
+            time.sleep(0.001)
+        assert service.cores.waiting == 1
+        assert not job.measured.done()
+        service.cores.release()
+        assert job.measured.result(WAIT).seconds == 0.5
+    finally:
+        service.close()

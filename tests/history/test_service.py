@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select, update
-from tests.history.rooms import Room, room
+from tests.history.rooms import Room, room, tone
 
 from menura.accounts import Charge
+from menura.audio.formats import find_format
 from menura.errors import (
     HistoryItemNotFound,
     InvalidCursor,
@@ -276,3 +277,22 @@ def test_identifiers_sort_by_time() -> None:
     made = [new_item_id(moment) for moment in moments]
     assert made == sorted(made)
     assert all(len(one) == LENGTH and is_item_id(one) for one in made)
+
+
+def test_several_items_come_as_wav_when_asked(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with room(tmp_path) as opened:
+            names = ("mp3_44100_128", "ulaw_8000")
+            items = [
+                await opened.add(tone(made_as), output_format=made_as.name)
+                for made_as in map(find_format, names)
+                if made_as is not None
+            ]
+            wanted = [item.history_item_id for item in items]
+            account_id = opened.caller_.account_id
+            found = await opened.history.download(account_id, wanted, as_wav=True)
+            with zipfile.ZipFile(io.BytesIO(await collect(found.content))) as archive:
+                assert archive.namelist() == [f"{name}.wav" for name in wanted]
+                assert all(archive.read(name)[:4] == b"RIFF" for name in archive.namelist())
+
+    asyncio.run(work())

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import os
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -150,3 +151,22 @@ def test_a_folder_can_be_named_by_url(tmp_path: Path) -> None:
     objects = Objects.of(Settings(data=tmp_path / "data", objects_url=f"file://{tmp_path}/store"))
     asyncio.run(objects.put("a/b", DATA))
     assert (tmp_path / "store" / "objects" / "a" / "b").read_bytes() == DATA
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders are synced on POSIX alone")
+def test_an_object_and_its_name_are_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: set[int] = set()
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        fsync(descriptor)
+        synced.add(os.fstat(descriptor).st_ino)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    objects = Objects(tmp_path / "incoming", folder=tmp_path / "objects")
+    key = new_key("history")
+    asyncio.run(objects.put(key, b"x" * 256_000))
+    path = tmp_path / "objects" / key
+    assert {each.stat().st_ino for each in (path, path.parent, path.parent.parent)} <= synced

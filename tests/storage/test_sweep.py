@@ -1,7 +1,9 @@
 """What a killed process left behind is gone after the next start, and nothing else."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -62,3 +64,27 @@ def test_a_row_whose_object_is_gone_is_told(tmp_path: Path) -> None:
         return await sweep(database, objects, alone=True)
 
     assert asyncio.run(prepared(tmp_path, work)).missing == (OWNED,)
+
+
+def test_beside_another_process_the_old_go(tmp_path: Path) -> None:
+    async def work() -> Swept:
+        database = Database(f"sqlite+aiosqlite:///{tmp_path / 'a.db'}")
+        await database.open()
+        objects = Objects(tmp_path / "incoming", folder=tmp_path / "objects")
+        old, young = new_key("history"), new_key("history")
+        for key in (old, young):
+            await objects.put(key, b"audio")
+        for age, path in (
+            (timedelta(hours=2), tmp_path / "objects" / old),
+            (timedelta(days=8), tmp_path / "incoming" / "incoming-old"),
+        ):
+            path.touch()
+            then = (datetime.now(UTC) - age).timestamp()
+            os.utime(path, (then, then))
+        swept = await sweep(database, objects, alone=False)
+        assert [found.key async for found in objects.own()] == [young]
+        await database.close()
+        return swept
+
+    assert asyncio.run(work()) == Swept(1, 1, ())
+    assert list((tmp_path / "incoming").iterdir()) == []

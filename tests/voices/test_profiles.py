@@ -10,7 +10,9 @@ from tests.voices.house import FEMALE, GEORGE, House, inside
 
 from menura.conversion.cores import Cores
 from menura.engine.registry import engine_for
-from menura.errors import VoiceNotFound
+from menura.errors import AudioTooLong, Conflict, VoiceNotFound
+from menura.services import open_services
+from menura.voices import profiles
 from menura.voices.card import Card
 from menura.voices.store import VoiceStore
 
@@ -119,3 +121,64 @@ def test_measuring_keeps_to_the_cores(tmp_path: Path) -> None:
         assert (cores.most, cores.held) == (1, 0)
 
     inside(tmp_path, act, cores=2)
+
+
+def test_the_longest_recordings_are_a_setting(tmp_path: Path) -> None:
+    async def act(house: House) -> None:
+        with pytest.raises(AudioTooLong, match="3 seconds"):
+            await house.clone()
+        assert await house.keys() == set()
+
+    inside(tmp_path, act, max_voice_seconds=3)
+
+
+def test_a_clones_preview_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def act(house: House) -> None:
+        voice_id = await house.clone()
+        preview = await house.voices.preview(house.account_id, voice_id)
+        assert len(await house.keys()) == 3
+        monkeypatch.setattr(profiles, "make_preview", None)
+        assert await house.voices.preview(house.account_id, voice_id) == preview
+
+    inside(tmp_path, act)
+
+
+def test_noise_is_removed_from_a_clones_recordings_when_asked(tmp_path: Path) -> None:
+    async def act(house: House) -> None:
+        made = [
+            await house.voices.create(
+                house.maker, Card("Mine"), [house.upload()], remove_background_noise=asked
+            )
+            for asked in (False, True)
+        ]
+        flags = [sample.remove_background_noise for voice in made for sample in voice.samples or ()]
+        assert flags == [False, True]
+        plain, clean = [
+            (await house.voices.profile(voice.voice_id, engine_for())).to_bytes() for voice in made
+        ]
+        assert plain != clean
+
+    inside(tmp_path, act)
+
+
+def test_recordings_that_another_process_changes_meanwhile_are_a_conflict(tmp_path: Path) -> None:
+    async def act(house: House) -> None:
+        uploads = [house.upload(), house.upload(FEMALE)]
+        voice = await house.voices.create(house.maker, Card("Mine"), uploads)
+        voice_id, samples = voice.voice_id, voice.samples or ()
+        cores = house.services.conversion.cores
+        cores.acquire()
+        working = asyncio.create_task(
+            house.voices.edit(house.maker, voice_id, Card("Late"), [house.upload(FEMALE)])
+        )
+        await asyncio.to_thread(until_somebody_waits, cores)
+        async with open_services(house.services.settings) as other:
+            await other.voices.delete_sample(house.account_id, voice_id, samples[1].sample_id)
+        cores.release()
+        with pytest.raises(Conflict):
+            await working
+        left = await house.voices.get(house.account_id, voice_id)
+        assert left.name == "Mine"
+        assert [sample.sample_id for sample in left.samples or ()] == [samples[0].sample_id]
+
+    inside(tmp_path, act, cores=1)

@@ -1,9 +1,16 @@
 """The voice store over a real database, object store and engine."""
 
 import asyncio
+import hashlib
+import io
+import time
+import wave
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
+from sqlalchemy import update
 from tests.voices.house import FEMALE, GEORGE, MALE, House, inside
 
 from menura.engine.interface import ConversionSettings
@@ -18,6 +25,7 @@ from menura.errors import (
     VoiceLimitReached,
     VoiceNotFound,
 )
+from menura.storage.tables import Account, VoiceRow
 from menura.voices import rows
 from menura.voices.card import Card
 from menura.voices.search import VoiceQuery
@@ -251,5 +259,63 @@ def test_edits_at_the_same_time_both_count(tmp_path: Path) -> None:
         voice = await house.voices.get(house.account_id, voice_id)
         assert len(voice.samples or ()) == 3
         assert len(await house.keys()) == 4
+
+    inside(tmp_path, act)
+
+
+def test_every_account_has_its_own_number_of_clones(tmp_path: Path) -> None:
+    async def act(house: House) -> None:
+        async with house.services.database.writing() as session:
+            session.add(
+                Account(
+                    account_id="stranger",
+                    workspace_id="elsewhere",
+                    name="stranger",
+                    tier=None,
+                    created_at=int(time.time()) + 1,
+                )
+            )
+        theirs = Maker("stranger", None, 1)
+        await house.voices.create(theirs, Card("Theirs"), [house.upload()])
+        assert await house.voices.count(house.account_id) == 0
+        assert await house.services.accounts.voices_used(house.account_id) == 0
+        only = Maker(house.account_id, None, 1)
+        await house.voices.create(only, Card("Mine"), [house.upload()])
+
+    inside(tmp_path, act)
+
+
+def test_recordings_added_to_a_poor_clone_make_it_better(tmp_path: Path) -> None:
+    def short() -> bytes:
+        with av.open(str(FEMALE)) as container:
+            frames = [frame.to_ndarray()[0] for frame in container.decode(audio=0)]
+            rate = container.streams.audio[0].rate
+        out = io.BytesIO()
+        with wave.open(out, "wb") as file:
+            file.setparams((1, 2, rate, 0, "NONE", ""))
+            file.writeframes(np.concatenate(frames)[: 3 * rate].astype("<i2").tobytes())
+        return out.getvalue()
+
+    async def act(house: House) -> None:
+        made = await house.voices.create(house.maker, Card("Mine"), [house.upload(FEMALE, short())])
+        assert made.recording_quality_reason is not None
+        assert "short" in made.recording_quality_reason
+        await house.voices.edit(house.maker, made.voice_id, Card("Mine"), [house.upload(FEMALE)])
+        better = await house.voices.get(house.account_id, made.voice_id)
+        assert "short" not in (better.recording_quality_reason or "")
+
+    inside(tmp_path, act)
+
+
+def test_clones_are_listed_newest_first_and_samples_have_their_hash(tmp_path: Path) -> None:
+    async def act(house: House) -> None:
+        old, new = await house.clone("Old"), await house.clone("New")
+        async with house.services.database.writing() as session:
+            aged = update(VoiceRow).where(VoiceRow.voice_id == old).values(created_at=1)
+            await session.execute(aged)
+        listed = await house.voices.all(house.account_id)
+        assert [voice.voice_id for voice in listed[:2]] == [new, old]
+        (sample,) = listed[0].samples or ()
+        assert sample.sha256 == hashlib.sha256(MALE.read_bytes()).hexdigest()
 
     inside(tmp_path, act)
