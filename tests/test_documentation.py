@@ -125,9 +125,11 @@ def test_the_readmes_javascript_works(shared_server, tmp_path):
     assert seconds(tmp_path / "out.mp3") > 2
 
 
-@pytest.mark.parametrize("path", DOCUMENTS[1:], ids=lambda path: path.name)
-def test_the_documents_curl_lines_work(path, shared_server, tmp_path):
-    lines = [line for line in commands(path) if re.search(r"\bcurl\b", line)]
+def test_the_documents_curl_lines_work(shared_server, tmp_path):
+    lines = [
+        line for path in DOCUMENTS[1:] for line in commands(path) if re.search(r"\bcurl\b", line)
+    ]
+    assert lines
     for line in lines:
         # No microphone and no loudspeaker here: recordings take their place in the pipe.
         command = re.sub(r"^.*?\|\s*curl", "cat examples/speech_male.wav | curl", line)

@@ -160,11 +160,6 @@ def test_a_newer_database_is_said_to_be_newer(tmp_path: Path) -> None:
     asyncio.run(work())
 
 
-def test_settings_that_contradict_each_other_stop_the_start(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="golden"):
-        Settings(data=tmp_path, default_tier="golden")
-
-
 def test_the_settings_file_may_lie_in_the_home_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,6 +47,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """A server as strict as the default one."""
     started = start_server(tmp_path_factory.mktemp("bad") / "data", max_isolation_seconds=600)
     yield started
+    settled(started)
+    assert started.client.get("/health").status_code == 200
     started.stop()
 
 
@@ -320,11 +322,6 @@ def test_damaged_files(
         return
     if reply.status_code != 200:
         refusal(reply)
-
-
-def test_nothing_runs_after_all_that(server: RunningServer) -> None:
-    settled(server)
-    assert server.client.get("/health").status_code == 200
 
 
 @cache

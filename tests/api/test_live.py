@@ -561,11 +561,6 @@ def test_a_broken_opus_packet_is_an_audio_error(shared_server):
         assert client.until("error")["detail"]["code"] == "invalid_audio"
 
 
-def test_no_key_no_stream(shared_server):
-    with pytest.raises((InvalidStatus, ConnectionClosed)):
-        Client(shared_server, key=False)
-
-
 def test_a_single_use_token_opens_one_stream(shared_server):
     made = shared_server.client.post("/v1/single-use-token/speech_to_speech_live").json()
     query = f"?single_use_token={made['token']}"

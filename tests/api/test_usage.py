@@ -9,10 +9,12 @@ from elevenlabs.types import UsageCharactersResponseModel
 from tests.conftest import RunningServer
 
 from menura.accounts import Charge
-from menura.accounts.usage import Breakdown, Interval, Metric
+from menura.accounts.usage import Metric
 
-NOW = int(time.time() * 1000)
-SPAN = {"start_unix": NOW - 3 * 86_400_000, "end_unix": NOW + 3_600_000}
+
+def span() -> dict[str, int]:
+    now = int(time.time() * 1000)
+    return {"start_unix": now - 3 * 86_400_000, "end_unix": now + 3_600_000}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -34,16 +36,17 @@ def used(shared_server: RunningServer) -> None:
 
 
 def ask(server: RunningServer, **query: Any) -> dict[str, Any]:
-    answer = server.client.get("/v1/usage/character-stats", params=SPAN | query)
+    answer = server.client.get("/v1/usage/character-stats", params=span() | query)
     assert answer.status_code == 200, answer.text
     UsageCharactersResponseModel.model_validate(answer.json())
     body: dict[str, Any] = answer.json()
     return body
 
 
-@pytest.mark.parametrize("interval", get_args(Interval))
-@pytest.mark.parametrize("breakdown", get_args(Breakdown))
-def test_all_of_them_add_up(shared_server: RunningServer, interval: str, breakdown: str) -> None:
+@pytest.mark.parametrize(
+    ("interval", "breakdown"), [("hour", "voice"), ("cumulative", "none"), ("day", "user")]
+)
+def test_they_add_up(shared_server: RunningServer, interval: str, breakdown: str) -> None:
     body = ask(
         shared_server,
         aggregation_interval=interval,

@@ -1,6 +1,6 @@
 """Voices over HTTP, against a running server."""
 
-import json
+import io
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import av
 import httpx
+import numpy as np
 import pytest
+
+from menura.voices.settings import RANGES
 
 from ..conftest import RunningServer
 
@@ -289,9 +293,9 @@ def test_previews(shared_server: RunningServer, clone: str) -> None:
     assert shared_server.client.get(f"/v1/voices/{GEORGE}/preview").content == public.content
     heard = shared_server.client.get(mine)
     assert heard.headers["content-type"] == "audio/mpeg"
-    assert (
-        heard.content[:3] in {b"ID3", b"\xff\xfb\x90", b"\xff\xfb\x50"} or heard.content[0] == 255
-    )
+    with av.open(io.BytesIO(heard.content)) as container:
+        loud = [np.abs(frame.to_ndarray()).max() > 0.01 for frame in container.decode(audio=0)]
+    assert sum(loud) * 1152 / 44_100 > 1.0
 
 
 @pytest.mark.parametrize(
@@ -333,12 +337,6 @@ def test_the_tier_limits_the_number_of_clones(server: Callable[..., RunningServe
     assert (subscription["voice_slots_used"], subscription["voice_limit"]) == (1, 1)
 
 
-def test_there_is_no_library(shared_server: RunningServer) -> None:
-    library = shared_server.client.get("/v1/shared-voices").json()
-    assert library["voices"] == []
-    assert library["has_more"] is False
-
-
 def test_permissions(shared_server: RunningServer) -> None:
     def key(*permissions: str) -> dict[str, str]:
         made = shared_server.run(
@@ -370,7 +368,9 @@ def test_the_document_describes_the_form(shared_server: RunningServer) -> None:
     schema = operation["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert set(schema["required"]) == {"name", "files"}
     assert "labels" in schema["properties"]
-    assert json.dumps(document["paths"]["/v1/voices/{voice_id}/settings/edit"])
+    edit = document["paths"]["/v1/voices/{voice_id}/settings/edit"]["post"]["requestBody"]
+    properties = edit["content"]["application/json"]["schema"]["properties"]
+    assert {*RANGES, "use_speaker_boost"} == properties.keys()
 
 
 @pytest.mark.parametrize("media_type", ["application/x-www-form-urlencoded", "text/plain"])

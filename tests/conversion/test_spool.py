@@ -3,6 +3,7 @@
 import io
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -69,13 +70,17 @@ def test_abort_wakes_readers_wherever_they_wait() -> None:
         except SpoolAborted:
             outcomes.append(action)
 
-    threads = [threading.Thread(target=attempt, args=(name,)) for name in ("seek", "drop")]
+    threads = [
+        threading.Thread(target=attempt, args=(name,), daemon=True)
+        for name in ("read", "seek", "drop")
+    ]
     for thread in threads:
         thread.start()
+    time.sleep(0.2)
     spool.abort()
     for thread in threads:
         thread.join(5)
-    assert sorted(outcomes) == ["drop", "seek"]
+    assert sorted(outcomes) == ["drop", "read", "seek"]
     with pytest.raises(SpoolAborted):
         spool.reader().read(1)
 

@@ -160,4 +160,7 @@ def test_the_document_names_every_voice_and_alias() -> None:
 def test_example_clips_hold_speech() -> None:
     for gender in ("male", "female", "neutral", None):
         decoder = open_decoder(io.BytesIO(example_clip(gender).read_bytes()))
-        assert np.abs(decoder.read()).size > 0
+        loudest = 0.0
+        while loudest < 0.05 and (block := decoder.read()).size:
+            loudest = max(loudest, float(np.abs(block).max()))
+        assert loudest >= 0.05
