@@ -61,7 +61,8 @@ def test_abort_wakes_readers_wherever_they_wait() -> None:
         reader = spool.reader()
         try:
             if action == "read":
-                reader.read(1)
+                while reader.read(1):
+                    pass
             elif action == "seek":
                 reader.seek(0, io.SEEK_END)
             else:
