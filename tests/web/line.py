@@ -21,6 +21,7 @@ class Line:
         self._there = parts.hostname or "", parts.port or 80
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._ends: list[socket.socket] = []
+        self._dead = False
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}{path}"
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -44,10 +45,22 @@ class Line:
                 end.shutdown(socket.SHUT_RDWR)
             end.close()
 
+    def die(self) -> None:
+        """Break every connection, and every new one until it is mended."""
+        self._dead = True
+        self.cut()
+
+    def mend(self) -> None:
+        """Take new connections again."""
+        self._dead = False
+
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
                 here, _ = self._listener.accept()
+                if self._dead:
+                    here.close()
+                    continue
                 there = socket.create_connection(self._there)
                 self._ends += [here, there]
                 for pair in ((here, there, self._path), (there, here, b"")):

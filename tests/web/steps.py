@@ -4,7 +4,7 @@ import time
 
 from playwright.sync_api import Page, expect
 
-from .conftest import PATIENCE
+from .conftest import PATIENCE, SPEECH
 
 # Keeps every sample that live playback is given, so that the test can judge what is heard.
 LISTEN = """
@@ -29,6 +29,14 @@ def until(page: Page, expression: str) -> None:
     while not page.evaluate(expression):
         assert time.monotonic() < deadline, expression
         page.wait_for_timeout(100)
+
+
+def convert(page: Page) -> None:
+    page.set_input_files("#file", SPEECH)
+    expect(page.locator("#source-name")).to_contain_text("0:0")
+    page.locator("#convert").click()
+    expect(page.locator("#cancel")).to_be_hidden()
+    expect(page.locator("#player")).to_be_visible()
 
 
 def choose(page: Page, room: str, gender: str) -> str:

@@ -51,7 +51,18 @@ const ADVICE = {
   system_busy: "The server is working at its limit; try again in a few seconds.",
 };
 
-export const UNREACHABLE = "The server does not answer. Check that “menura serve” is running, then try again.";
+const KEY_REFUSED = new Set(["missing_api_key", "invalid_api_key"]);
+
+export const unreachable = () => new Refused("The server does not answer. Check that “menura serve” is running, then try again.", 0);
+
+// A connection that fails, at the first byte or at a later one, is a TypeError in every browser.
+export async function reading(promise) {
+  try {
+    return await promise;
+  } catch (error) {
+    throw error instanceof TypeError ? unreachable() : error;
+  }
+}
 
 // What the server says of a refusal, with what helps.
 export const advised = ({ message, code }) => `${message} ${ADVICE[code] ?? ""}`.trim();
@@ -82,15 +93,11 @@ export async function call(path, { method = "GET", body, json, signal, headers =
   } else if (body !== undefined) {
     request.body = body;
   }
-  let response;
-  try {
-    response = await fetch(here(path), request);
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Refused(UNREACHABLE, 0);
-  }
-  if (!response.ok) throw await refusal(response);
-  return response;
+  const response = await reading(fetch(here(path), request));
+  if (response.ok) return response;
+  const error = await refusal(response);
+  if (KEY_REFUSED.has(error.code)) document.dispatchEvent(new CustomEvent("menura:key-refused"));
+  throw error;
 }
 
 // What another tab has deleted is as gone as it should be.
@@ -98,8 +105,8 @@ export function unlessGone(error) {
   if (error.status !== 404) throw error;
 }
 
-export const getJson = async (path, options) => (await call(path, options)).json();
-export const getBlob = async (path, options) => (await call(path, options)).blob();
+export const getJson = async (path, options) => reading((await call(path, options)).json());
+export const getBlob = async (path, options) => reading((await call(path, options)).blob());
 
 export async function liveSocket(voiceId) {
   const { token } = await getJson("/v1/single-use-token/speech_to_speech_live", { method: "POST" });

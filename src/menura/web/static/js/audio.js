@@ -1,8 +1,9 @@
 // Sound in the browser: one audio context, decoding, recording, playing while it arrives, A/B.
 
-import { UNREACHABLE, here } from "./api.js";
+import { here, unreachable } from "./api.js";
 
 export const RATE = 24000;
+export const LEAD = 0.02; // seconds between asking for sound and hearing it
 let shared;
 
 export function context() {
@@ -72,14 +73,18 @@ export async function openMicrophone(deviceId, { raw = true } = {}) {
 }
 
 const loaded = new WeakMap();
+let failures = 0;
 
 export function addWorklet(audio, name) {
   const modules = loaded.get(audio) ?? new Map();
   loaded.set(audio, modules);
   if (!modules.has(name)) {
-    modules.set(name, audio.audioWorklet.addModule(here(`/static/worklets/${name}.js`)).catch(() => {
-      modules.delete(name); // so that it is tried again
-      throw new Error(UNREACHABLE);
+    // A browser does not ask again for an address that failed once, so each trial has its own.
+    const address = here(`/static/worklets/${name}.js${failures ? `?${failures}` : ""}`);
+    modules.set(name, audio.audioWorklet.addModule(address).catch(() => {
+      failures += 1;
+      modules.delete(name);
+      throw unreachable();
     }));
   }
   return modules.get(name);
@@ -144,8 +149,8 @@ export class Arriving {
     this.next += buffer.duration;
   }
 
-  stop() {
-    this.gain.disconnect();
+  stop(at = this.audio.currentTime) {
+    this.gain.gain.setValueAtTime(0, at);
   }
 
   get left() {
@@ -191,7 +196,7 @@ export class Comparison {
     this.halt();
     context();
     this.offset = from >= this.duration ? 0 : from;
-    this.started = this.audio.currentTime + 0.02;
+    this.started = this.audio.currentTime + LEAD;
     for (const parts of Object.values(this.sides)) {
       if (!parts || this.offset >= parts.buffer.duration) continue;
       parts.node = this.audio.createBufferSource();

@@ -1,7 +1,7 @@
 // Make a voice from files or from a guided recording, with the level checked and consent asked.
 
 import { call } from "./api.js";
-import { RATE, Recorder, decode } from "./audio.js";
+import { Recorder, decode } from "./audio.js";
 import { $, notice, onClick, press, quiet, showLevel, status } from "./page.js";
 import { loadVoices } from "./voices.js";
 
@@ -25,8 +25,6 @@ export function open(onMade) {
       notice("Give the voice a name.");
       return;
     }
-    const seconds = await heard(files);
-    if (seconds < ENOUGH && !confirm(`There are ${seconds.toFixed(1)} seconds of sound; ${ENOUGH} to 60 make a truer voice. Make the voice all the same?`)) return;
     const body = new FormData();
     body.append("name", name);
     if ($("clone-description").value) body.append("description", $("clone-description").value);
@@ -35,8 +33,10 @@ export function open(onMade) {
     for (const file of files) body.append("files", file, file.name);
     const button = event.submitter;
     button.disabled = true;
-    $("clone-status").textContent = "Measuring the voice …";
     try {
+      const seconds = await heard(files);
+      if (seconds < ENOUGH && !confirm(`There are ${seconds.toFixed(1)} seconds of sound; ${ENOUGH} to 60 make a truer voice. Make the voice all the same?`)) return;
+      $("clone-status").textContent = "Measuring the voice …";
       const made = await (await call("/v1/voices/add", { method: "POST", body })).json();
       await loadVoices();
       $("clone-status").textContent = "The voice is ready.";
@@ -56,14 +56,13 @@ export function open(onMade) {
 
 // Seconds of sound in all; what this browser cannot read counts as enough.
 async function heard(files) {
-  const lengths = await Promise.all(files.map(async (file) => {
-    try {
-      return (await decode(file)).length / RATE;
-    } catch {
-      return ENOUGH;
-    }
-  }));
-  return lengths.reduce((sum, length) => sum + length, 0);
+  let seconds = 0;
+  try {
+    for (const file of files) if (seconds < ENOUGH) seconds += (await decode(file, 8000)).length / 8000;
+  } catch {
+    return ENOUGH;
+  }
+  return seconds;
 }
 
 function verdict(peak, seconds) {
@@ -76,22 +75,27 @@ function verdict(peak, seconds) {
 
 function openRecorder() {
   let recorder = null;
+  const finish = () => {
+    const seconds = recorder.seconds();
+    const peak = recorder.peak;
+    const blob = recorder.stop();
+    recorder = null;
+    press($("clone-record"), false);
+    $("clone-record").textContent = "● Record again";
+    showLevel($("clone-meter"), 0);
+    const good = seconds >= ENOUGH && peak < 0.95 && peak > 0.03;
+    recorded = good ? new File([blob], "guided-recording.wav", { type: "audio/wav" }) : null;
+    $("clone-level").textContent = `${verdict(peak, seconds)} ${good ? "It will be used." : "It is not used."}`;
+  };
   onClick($("clone-record"), async () => {
-    if (recorder) {
-      const seconds = recorder.seconds();
-      const peak = recorder.peak;
-      const blob = recorder.stop();
-      recorder = null;
-      press($("clone-record"), false);
-      $("clone-record").textContent = "● Record again";
-      const good = seconds >= ENOUGH && peak < 0.95 && peak > 0.03;
-      recorded = good ? new File([blob], "guided-recording.wav", { type: "audio/wav" }) : null;
-      $("clone-level").textContent = `${verdict(peak, seconds)} ${good ? "It will be used." : "It is not used."}`;
-      return;
-    }
+    if (recorder) return finish();
     const opened = new Recorder((peak, seconds) => {
       showLevel($("clone-meter"), peak);
       $("clone-clock").textContent = `${seconds.toFixed(1)} s`;
+    }, () => {
+      if (recorder !== opened) return;
+      finish();
+      notice("The microphone is gone. Plug it in or choose another one, then record again.");
     });
     await opened.start();
     recorder = opened;

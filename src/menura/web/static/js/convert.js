@@ -1,7 +1,7 @@
 // The room where a recording becomes another voice, heard while it streams.
 
-import { UNREACHABLE, call, getJson } from "./api.js";
-import { Arriving, Comparison, RATE, Recorder, decode, joined, toFloat, toInt16, wav } from "./audio.js";
+import { call, getBlob, getJson, reading } from "./api.js";
+import { Arriving, Comparison, LEAD, RATE, Recorder, decode, joined, toFloat, toInt16, wav } from "./audio.js";
 import { $, clock, make, notice, onClick, press, quiet, save, showLevel, status } from "./page.js";
 import { compare } from "./plots.js";
 import { VoiceChoice } from "./voices.js";
@@ -27,9 +27,10 @@ let moveLine = () => {};
 let working = null;
 let recorder = null;
 let arriving = null; // plays the result while it arrives
+let choice;
 
 export function open() {
-  const choice = new VoiceChoice("convert");
+  choice = new VoiceChoice("convert");
   document.addEventListener("menura:voice", ({ detail }) => choice.choose(detail));
   $("download-format").append(...FORMATS.map(([value, label]) => make("option", { value }, label)));
   fillModels();
@@ -37,7 +38,7 @@ export function open() {
     offer($("file").files[0]);
     $("file").value = ""; // so that the same file can be chosen again
   });
-  $("convert").addEventListener("click", () => convert(choice));
+  $("convert").addEventListener("click", convert);
   $("cancel").addEventListener("click", () => working?.abort());
   onClick($("download"), download);
   $("download-format").addEventListener("change", showCost);
@@ -49,6 +50,8 @@ export function open() {
     if (comparison) moveLine = await compare($("plots"), comparison.source, comparison.result);
   });
 }
+
+export const enter = () => choice.reveal();
 
 function hush() {
   arriving?.stop();
@@ -78,7 +81,11 @@ async function fillModels() {
 function openDrop() {
   const drop = $("drop");
   // Beside the box the browser would open the file in the page's place.
-  for (const name of ["dragover", "drop"]) document.body.addEventListener(name, (event) => event.preventDefault());
+  for (const name of ["dragover", "drop"]) {
+    document.body.addEventListener(name, (event) => {
+      if (!event.target.closest("input, textarea")) event.preventDefault();
+    });
+  }
   for (const name of ["dragenter", "dragover"]) {
     drop.addEventListener(name, (event) => {
       event.preventDefault();
@@ -113,7 +120,6 @@ function openRecorder() {
     });
     await opened.start();
     recorder = opened;
-    quiet();
     press($("record"), true);
     $("record").textContent = "■ Stop";
     $("record-meter").hidden = false;
@@ -152,7 +158,7 @@ function form(seed, settings) {
   return body;
 }
 
-async function convert(choice) {
+async function convert() {
   if (!choice.id) {
     notice("Choose a voice first.");
     return;
@@ -185,7 +191,7 @@ async function convert(choice) {
   } catch (error) {
     player.stop();
     if (error.code === "feature_not_available") alwaysKeep();
-    notice(error);
+    if (!working.signal.aborted) notice(error);
   } finally {
     working = null;
     $("convert").disabled = false;
@@ -200,9 +206,7 @@ async function listen(response, player, asked, { samples }) {
   let spare = new Uint8Array(0);
   let count = 0;
   for (;;) {
-    const { done, value } = await reader.read().catch((error) => {
-      throw error.name === "AbortError" ? error : new Error(UNREACHABLE);
-    });
+    const { done, value } = await reading(reader.read());
     if (done) break;
     if (!pieces.length) $("timing").textContent = `First sound after ${Math.round(performance.now() - asked)} ms`;
     const bytes = new Uint8Array(spare.length + value.length);
@@ -221,20 +225,25 @@ async function listen(response, player, asked, { samples }) {
 
 async function showResult(samples, result, player) {
   comparison = new Comparison(samples, result);
-  showPlaying();
+  $("seek").max = comparison.duration;
+  takeOver(player, result.length / RATE);
   showSide();
   $("player").hidden = false;
-  $("seek").max = comparison.duration;
   $("hear-source").disabled = !samples;
   $("plots").hidden = false;
   moveLine = await compare($("plots"), samples, result);
   $("plots").dataset.seconds = (result.length / RATE).toFixed(3);
-  // From here on one player is in charge, where the other has come to.
-  const { left } = player;
-  player.stop();
-  if (arriving !== player) return;
+}
+
+// From the moment that there are controls, one player is in charge, from where the other has come to.
+function takeOver(player, seconds) {
+  if (arriving !== player || player.left <= LEAD) {
+    showPosition(0);
+    return showPlaying();
+  }
   arriving = null;
-  if (left > 0) play(result.length / RATE - left);
+  play(seconds - player.left + LEAD);
+  player.stop(comparison.started);
 }
 
 function showPosition(position) {
@@ -314,5 +323,5 @@ async function rewrite(codec, rate) {
 async function again(format) {
   const query = new URLSearchParams(last.query);
   query.set("output_format", format);
-  return (await call(`${last.path}?${query}`, { method: "POST", body: last.body })).blob();
+  return getBlob(`${last.path}?${query}`, { method: "POST", body: last.body });
 }

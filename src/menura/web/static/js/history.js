@@ -1,7 +1,7 @@
 // What was converted: replay, download, delete.
 
 import { call, getBlob, getJson, unlessGone } from "./api.js";
-import { $, make, missing, onClick, quiet, save, status } from "./page.js";
+import { $, make, missing, onClick, save, status } from "./page.js";
 
 const ENDINGS = { "audio/mpeg": "mp3", "audio/wav": "wav", "audio/ogg": "ogg", "audio/basic": "ulaw", "audio/x-alaw-basic": "alaw", "audio/pcm": "pcm" };
 const RAW = /^(pcm|ulaw|alaw)/;
@@ -32,6 +32,11 @@ function release(player) {
   URL.revokeObjectURL(player.src);
 }
 
+// By the next one that is asked for, before this one could begin.
+function unlessPaused(error) {
+  if (error.name !== "AbortError") throw error;
+}
+
 function allowZip() {
   $("history-zip").disabled = !chosen.size;
 }
@@ -43,10 +48,11 @@ async function load(after) {
     if (after) query.set("start_after_history_item_id", after);
     const page = await getJson(`/v1/history?${query}`);
     if (mine !== asked) return; // Another request was made since, whose rows are the ones to show.
-    rows.append(...page.history.map(row));
+    const added = page.history.map(row);
+    rows.append(...added);
     if (!rows.children.length) rows.append(make("tr", {}, make("td", { colspan: 7 }, "Nothing yet. What you convert appears here.")));
     lastId = page.last_history_item_id;
-    if (!page.has_more && document.activeElement === $("history-more")) rows.lastElementChild.querySelector("button").focus();
+    if (!page.has_more && document.activeElement === $("history-more")) added[0]?.querySelector("button").focus();
     $("history-more").hidden = !page.has_more;
   } catch (error) {
     missing(error, $("history-list"));
@@ -77,7 +83,7 @@ function row(item) {
     });
     listen.replaceWith(player);
     player.focus();
-    await player.play();
+    await player.play().catch(unlessPaused);
   });
   const act = (label, work) => {
     const button = make("button", { type: "button", "aria-label": `${label} ${name}` }, label);
@@ -86,7 +92,6 @@ function row(item) {
   };
   const remove = act("Delete", async () => {
     if (!confirm(`Delete ${name}? Its audio is deleted with it.`)) return;
-    quiet();
     await call(`/v1/history/${item.history_item_id}`, { method: "DELETE" }).catch(unlessGone);
     line.querySelectorAll("audio").forEach(release);
     const next = (line.nextElementSibling ?? line.previousElementSibling)?.querySelector(".delete") ?? $("history-refresh");
@@ -99,7 +104,7 @@ function row(item) {
   });
   remove.classList.add("delete");
   line.append(
-    make("td", {}, pick), make("td", {}, when), make("td", { class: "long" }, item.voice_name ?? item.voice_id ?? ""), make("td", { class: "spare" }, item.output_format ?? item.content_type),
+    make("td", {}, pick), make("td", {}, when), make("td", {}, item.voice_name ?? item.voice_id ?? ""), make("td", { class: "spare" }, item.output_format ?? item.content_type),
     make("td", { class: "spare" }, String(item.character_count_change_to - item.character_count_change_from)), make("td", {}, listen),
     make("td", { class: "row" },
       act("Download", async () => save(await getBlob(`/v1/history/${item.history_item_id}/audio`), `${item.history_item_id}.${ENDINGS[item.content_type] ?? "bin"}`)),

@@ -92,8 +92,9 @@ export class LiveSession extends EventTarget {
     await new Promise((resolve) => setTimeout(resolve, 500));
     try {
       await this.open();
-    } catch {
-      this.closed();
+    } catch (error) {
+      if (error.status === 401) this.tell("error", { detail: { message: error.message } });
+      else this.closed();
     }
   }
 

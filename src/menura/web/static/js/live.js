@@ -12,6 +12,7 @@ const SHOWN = 8; // seconds of pitch on the plot
 const BLOCK = 0.01; // seconds; half a chunk of the server, which waits for whole ones
 let choice;
 let running = null;
+let drawn = null; // whose pitch is on the plot
 
 export function open() {
   choice = new VoiceChoice("live");
@@ -26,7 +27,10 @@ export function open() {
   $("speaker").addEventListener("change", () => running?.route());
   navigator.mediaDevices?.addEventListener("devicechange", listDevices);
   listDevices();
+  document.addEventListener("menura:theme", () => drawn?.draw());
 }
+
+export const enter = () => choice.reveal();
 
 async function listDevices() {
   const devices = (await navigator.mediaDevices?.enumerateDevices()) ?? [];
@@ -128,6 +132,7 @@ class Running {
       this.session.push(toInt16(sound).buffer);
     };
     this.playback.port.onmessage = ({ data: { held, peak, played, dropped } }) => {
+      if (this.left) return;
       showLevel($("meter-out"), peak);
       $("fact-buffer").textContent = `${Math.round((held / RATE) * 1000)} ms`;
       if (!played || first === null) return;
@@ -157,11 +162,15 @@ class Running {
     this.pitches[side] = this.pitches[side].slice(-SHOWN * 100);
     this.drawing ??= requestAnimationFrame(() => {
       this.drawing = undefined;
-      drawContours($("live-pitch"), [
-        { values: this.pitches.source, tone: colour("source") },
-        { values: this.pitches.result, tone: colour("result") },
-      ], SHOWN);
+      this.draw();
     });
+  }
+
+  draw() {
+    drawContours($("live-pitch"), [
+      { values: this.pitches.source, tone: colour("source") },
+      { values: this.pitches.result, tone: colour("result") },
+    ], SHOWN);
   }
 
   facts({ processing_ms: processing, queue_ms: queue, rtf, dropped_ms: dropped }) {
@@ -194,13 +203,12 @@ class Running {
 }
 
 async function start() {
-  quiet();
   document.dispatchEvent(new CustomEvent("menura:live"));
   const attempt = new Running();
   try {
     if (!choice.id) throw new Error("Choose a voice first.");
     await attempt.open();
-    running = attempt;
+    running = drawn = attempt;
     show(true);
   } catch (error) {
     attempt.close();

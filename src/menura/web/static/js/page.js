@@ -14,7 +14,6 @@ export function make(tag, attributes = {}, ...children) {
 }
 
 export function notice(error) {
-  if (error?.name === "AbortError") return;
   $("notice").hidden = false;
   $("notice").querySelector("p").textContent = error?.message ?? String(error);
 }
@@ -38,6 +37,7 @@ export function onClick(button, work) {
   button.addEventListener("click", async () => {
     if (button.ariaDisabled) return;
     button.ariaDisabled = "true";
+    quiet(); // What stands there is about an earlier click.
     try {
       await work();
     } catch (error) {

@@ -28,12 +28,6 @@ function sound(id) {
   for (const button of document.querySelectorAll("[data-preview]")) press(button, button.dataset.preview === id);
 }
 
-// A preview lies on this server, under whatever name the server has for itself.
-function previewPath({ voice_id: id, preview_url: url }) {
-  const path = url ? new URL(url, document.baseURI).pathname : "";
-  return path.slice(Math.max(0, path.search(/\/(v1|static)\//))) || `/v1/voices/${id}/preview`;
-}
-
 async function toggle(voice) {
   const id = voice.voice_id;
   preview.pause();
@@ -43,14 +37,15 @@ async function toggle(voice) {
   }
   sound(id);
   try {
-    const blob = await getBlob(previewPath(voice));
+    const blob = await getBlob(`/v1/voices/${id}/preview`);
     if (sounding !== id) return;
     URL.revokeObjectURL(preview.src);
     preview.src = URL.createObjectURL(blob);
     preview.onended = () => sound(null);
     await preview.play();
   } catch (error) {
-    if (sounding !== id) return;
+    // Another one, or this one anew, was asked for meanwhile.
+    if (sounding !== id || error.name === "AbortError") return;
     sound(null);
     notice(error);
   }
@@ -115,10 +110,16 @@ function voiceList(place, { chosen, onChoose, tools }) {
     if (chosen) for (const button of items.querySelectorAll(".choose")) press(button, button.dataset.voice === chosen());
   }
 
+  // The list scrolls alone: the page stays where it is.
+  function reveal() {
+    const line = items.querySelector(".choose[aria-pressed=true]")?.parentElement;
+    if (line) items.scrollTop = line.offsetTop - items.offsetTop - (items.clientHeight - line.clientHeight) / 2;
+  }
+
   for (const control of [search, gender, age, category]) control.addEventListener("input", filter);
   lists.add(draw);
   draw();
-  return mark;
+  return { mark, reveal };
 }
 
 // The settings of one room: sliders that start from the voice's stored settings.
@@ -159,7 +160,8 @@ export class VoiceChoice {
   constructor(room) {
     this.store = `menura-voice-${room}`;
     this.settings = new SettingsPanel(document.querySelector(`[data-settings="${room}"]`), room);
-    this.mark = voiceList(document.querySelector(`[data-picker="${room}"]`), { chosen: () => this.id, onChoose: (voice) => this.choose(voice) });
+    const list = voiceList(document.querySelector(`[data-picker="${room}"]`), { chosen: () => this.id, onChoose: (voice) => this.choose(voice) });
+    Object.assign(this, list);
     lists.add(() => this.keep());
     this.keep();
   }

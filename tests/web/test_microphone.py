@@ -1,0 +1,118 @@
+"""The microphone and what records from it, when something is in the way."""
+
+from dataclasses import replace
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from .conftest import SPEECH
+from .line import Line
+from .steps import open_page, until
+
+TRACKS = """
+window.tracks = [];
+const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+navigator.mediaDevices.getUserMedia = async (wish) => {
+  const stream = await ask(wish);
+  window.tracks.push(...stream.getTracks());
+  return stream;
+};
+"""
+
+# Chromium ends no fake microphone by itself; a track says so in this way when its device is pulled.
+UNPLUG = """
+for (const track of window.tracks) {
+  track.stop();
+  track.dispatchEvent(new Event("ended"));
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("room", "button", "at_work"),
+    [
+        ("convert", "record", "■ Stop"),
+        ("voices", "clone-record", "■ Stop"),
+        ("live", "live-start", "Stop"),
+    ],
+)
+def test_a_server_that_is_away_for_a_moment_is_said_and_forgotten(
+    page: Page, shared_server, room, button, at_work
+):
+    with Line(shared_server.url) as line:
+        open_page(page, replace(shared_server, url=line.url))
+        page.locator(f"#tab-{room}").click()
+        page.wait_for_timeout(500)
+        line.die()
+        page.locator(f"#{button}").click()
+        expect(page.locator("#notice")).to_contain_text("The server does not answer")
+        line.mend()
+        page.locator(f"#{button}").click()
+        expect(page.locator(f"#{button}")).to_have_text(at_work)
+        expect(page.locator("#notice")).to_be_hidden()
+        page.locator(f"#{button}").click()
+
+
+def test_a_recording_outlives_its_microphone(page: Page, shared_server):
+    page.add_init_script(TRACKS)
+    open_page(page, shared_server)
+    page.locator("#record").click()
+    expect(page.locator("#source-name")).to_contain_text("0:01")
+    page.evaluate(UNPLUG)
+    expect(page.locator("#notice")).to_contain_text("What was recorded is kept")
+    expect(page.locator("#source-name")).to_contain_text("recording.wav, 0:01")
+    expect(page.locator("#record")).to_have_text("● Record")
+
+
+def test_live_and_the_guided_recording_end_with_their_microphone(page: Page, shared_server):
+    page.add_init_script(TRACKS)
+    open_page(page, shared_server)
+    page.get_by_role("tab", name="Live").click()
+    page.locator("#live-start").click()
+    until(page, "Number(document.querySelector('#delay').textContent) > 20")
+    page.evaluate(UNPLUG)
+    expect(page.locator("#notice")).to_contain_text("The microphone is gone")
+    expect(page.locator("#live-start")).to_have_text("Start talking")
+    for meter in ("meter-in", "meter-out"):
+        expect(page.locator(f"#{meter}")).to_have_attribute("aria-valuenow", "-60")
+    page.get_by_role("tab", name="Voices").click()
+    page.locator("#clone-record").click()
+    expect(page.locator("#clone-clock")).not_to_have_text("0.0 s")
+    page.evaluate(UNPLUG)
+    expect(page.locator("#notice")).to_contain_text("The microphone is gone")
+    expect(page.locator("#clone-record")).to_have_text("● Record again")
+    expect(page.locator("#clone-level")).to_contain_text("It is not used")
+
+
+def test_a_voice_of_too_little_speech_is_asked_about_first(page: Page, server):
+    started = server()
+    open_page(page, started)
+    page.get_by_role("tab", name="Voices").click()
+    page.set_input_files("#clone-files", SPEECH)
+    page.locator("#clone-consent").check()
+    page.locator("#clone-name").fill("   ")
+    make = page.get_by_role("button", name="Make the voice")
+    make.click()
+    expect(page.locator("#notice")).to_contain_text("Give the voice a name")
+
+    asked: list[str] = []
+
+    def names() -> list[str]:
+        return [voice["name"] for voice in started.client.get("/v1/voices").json()["voices"]]
+
+    def answer(dialog) -> None:
+        asked.append(dialog.message)
+        dialog.accept() if len(asked) > 1 else dialog.dismiss()
+
+    page.on("dialog", answer)
+    page.locator("#clone-name").fill("In a hurry")
+    make.click()
+    expect(make).to_be_enabled()
+    page.wait_for_timeout(300)
+    assert "In a hurry" not in names()
+    make.dblclick()
+    chosen = page.locator("[data-picker=convert] .choose[aria-pressed=true]")
+    expect(chosen).to_contain_text("In a hurry")
+    assert names().count("In a hurry") == 1
+    assert len(asked) == 2
+    assert "seconds of sound" in asked[0]
