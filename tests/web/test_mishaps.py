@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from .conftest import SPEECH
 from .line import Line
-from .steps import LISTEN, open_page, until
+from .steps import LISTEN, convert, open_page, until
 
 # The sockets of the page, and what it hears over them.
 LINES = """
@@ -47,14 +47,6 @@ navigator.mediaDevices.getUserMedia = async (wish) => {
 """
 
 
-def convert(page: Page) -> None:
-    page.set_input_files("#file", SPEECH)
-    expect(page.locator("#source-name")).to_contain_text("0:0")
-    page.locator("#convert").click()
-    expect(page.locator("#cancel")).to_be_hidden()
-    expect(page.locator("#player")).to_be_visible()
-
-
 def limited_key(server, *permissions: str) -> str:
     accounts = server.client.get("/v1/service-accounts").json()["service-accounts"]
     made = server.client.post(
@@ -62,6 +54,14 @@ def limited_key(server, *permissions: str) -> str:
         json={"name": "limited", "permissions": list(permissions)},
     )
     return made.json()["xi-api-key"]
+
+
+def revoke_limited_keys(server) -> None:
+    accounts = server.client.get("/v1/service-accounts").json()["service-accounts"]
+    path = f"/v1/service-accounts/{accounts[0]['service_account_user_id']}/api-keys"
+    for made in server.client.get(path).json()["api-keys"]:
+        if made["name"] == "limited":
+            server.client.delete(f"{path}/{made['key_id']}").raise_for_status()
 
 
 def test_a_voice_chosen_while_the_line_is_down_is_heard_after_it(page: Page, shared_server):
@@ -323,14 +323,150 @@ def test_a_file_does_not_replace_a_recording_under_way(page: Page, shared_server
     expect(page.locator("#source-name")).to_contain_text(SPEECH.name)
 
 
+def test_one_player_is_in_charge_of_a_result(page: Page, shared_server):
+    open_page(page, shared_server)
+    page.locator("#convert-speed").fill("1.2")
+    convert(page)
+    play = page.locator("#play")
+    expect(play).to_have_attribute("aria-label", "Pause")
+    until(page, "document.querySelector('#seek').value > 0.2")
+    play.click()
+    at = float(page.locator("#seek").input_value())
+    page.wait_for_timeout(300)
+    assert float(page.locator("#seek").input_value()) == at
+    play.click()
+    until(page, f"document.querySelector('#seek').value > {at}")
+    page.get_by_role("tab", name="Live").click()
+    page.locator("#live-start").click()
+    expect(play).to_have_attribute("aria-label", "Play")
+    page.locator("#live-start").click()
+
+
+def test_what_another_tab_has_deleted_goes_away(page: Page, server):
+    started = server()
+    cloned = started.client.post(
+        "/v1/voices/add", data={"name": "Twice"}, files={"files": SPEECH.read_bytes()}
+    ).json()["voice_id"]
+    started.client.post(
+        f"/v1/speech-to-speech/{cloned}", files={"audio": SPEECH.read_bytes()}
+    ).raise_for_status()
+    open_page(page, started)
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("tab", name="History").click()
+    row = page.locator("#history-list tbody tr[data-id]")
+    expect(row).to_have_count(1)
+    started.client.delete(f"/v1/history/{row.get_attribute('data-id')}").raise_for_status()
+    row.get_by_role("button", name="Delete").click()
+    expect(row).to_have_count(0)
+    page.get_by_role("tab", name="Voices").click()
+    page.wait_for_timeout(500)
+    started.client.delete(f"/v1/voices/{cloned}").raise_for_status()
+    page.get_by_role("button", name="Delete Twice").click()
+    expect(page.locator("#voice-library").get_by_text("Twice")).to_have_count(0)
+    expect(page.locator("#notice")).to_be_hidden()
+
+
+def test_a_key_that_is_revoked_brings_the_gate_back_and_the_next_one_goes_on(
+    page: Page, shared_server
+):
+    key = limited_key(shared_server, "speech_to_speech", "voices_read", "user_read")
+    open_page(page, replace(shared_server, api_key=key))
+    convert(page)
+    revoke_limited_keys(shared_server)
+    page.get_by_role("tab", name="History").click()
+    expect(page.locator("#gate")).to_be_visible()
+    expect(page.locator("#rooms")).to_be_hidden()
+    page.locator("#key").fill(shared_server.api_key)
+    page.get_by_role("button", name="Open").click()
+    expect(page.locator("#room-history")).to_be_visible()
+    expect(page.locator("#gate")).to_be_hidden()
+    page.get_by_role("tab", name="Convert").click()
+    expect(page.locator("#player")).to_be_visible()
+
+
+def test_a_key_that_is_revoked_while_the_line_is_down_ends_live_when_it_is_back(
+    page: Page, shared_server
+):
+    key = limited_key(shared_server, "speech_to_speech", "voices_read", "user_read")
+    page.add_init_script(LINES)
+    with Line(shared_server.url) as line:
+        open_page(page, replace(shared_server, url=line.url, api_key=key))
+        page.get_by_role("tab", name="Live").click()
+        page.locator("#live-start").click()
+        until(page, "window.events.some(({ type }) => type === 'stats')")
+        line.die()
+        expect(page.locator("#notice")).to_contain_text("The connection dropped")
+        revoke_limited_keys(shared_server)
+        line.mend()
+        expect(page.locator("#gate")).to_be_visible()
+        expect(page.locator("#live-start")).to_have_text("Start talking")
+        expect(page.locator("#notice")).to_contain_text("menura keys create")
+
+
+def test_a_new_key_is_copied(page: Page, server):
+    page.context.grant_permissions(["clipboard-read", "clipboard-write", "microphone"])
+    open_page(page, server())
+    page.get_by_role("tab", name="Account").click()
+    page.locator("#key-name").fill("to copy")
+    page.locator("#key-create button").click()
+    page.get_by_role("button", name="Copy").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied == page.locator("#key-made code").inner_text()
+
+
+def drop(page: Page, x: float, y: float) -> None:
+    session = page.context.new_cdp_session(page)
+    for kind in ("dragEnter", "dragOver", "drop"):
+        session.send(
+            "Input.dispatchDragEvent",
+            {
+                "type": kind,
+                "x": x,
+                "y": y,
+                "data": {"items": [], "files": [str(SPEECH)], "dragOperationsMask": 1},
+            },
+        )
+
+
+def test_a_file_is_taken_where_it_may_be_dropped_and_opened_nowhere(page: Page, shared_server):
+    open_page(page, shared_server)
+    drop(page, 640, 20)
+    box = page.locator("#drop").bounding_box()
+    drop(page, box["x"] + 20, box["y"] + 20)
+    expect(page.locator("#source-name")).to_contain_text(SPEECH.name)
+    page.get_by_role("tab", name="Voices").click()
+    box = page.locator("#clone-files").bounding_box()
+    drop(page, box["x"] + 20, box["y"] + box["height"] / 2)
+    until(page, "document.querySelector('#clone-files').files.length === 1")
+    assert page.url.startswith(shared_server.url)
+
+
+def test_a_server_that_dies_while_it_converts_is_said_to_be_away(
+    page: Page, shared_server, microphone, tmp_path
+):
+    long = tmp_path / "long.wav"
+    with wave.open(str(microphone)) as short, wave.open(str(long), "wb") as file:
+        file.setparams(short.getparams())
+        file.writeframes(short.readframes(short.getnframes()) * 10)
+    with Line(shared_server.url) as line:
+        open_page(page, replace(shared_server, url=line.url))
+        page.set_input_files("#file", long)
+        page.locator("#convert").click()
+        expect(page.locator("#timing")).to_contain_text("First sound")
+        line.die()
+        expect(page.locator("#notice")).to_contain_text("The server does not answer")
+        expect(page.locator("#convert")).to_be_enabled()
+
+
 def test_the_player_starts_anew_with_a_new_result(page: Page, shared_server):
     open_page(page, shared_server)
     convert(page)
     page.locator("#play").click()
     page.locator("#hear-source").click()
     page.locator("#convert").click()
-    expect(page.locator("#cancel")).to_be_hidden()
-    expect(page.locator("#play")).to_have_attribute("aria-label", "Play")
+    expect(page.locator("#player")).to_be_hidden()
+    expect(page.locator("#player")).to_be_visible()
     expect(page.locator("#hear-result")).to_have_attribute("aria-pressed", "true")
     expect(page.locator("#hear-source")).to_have_attribute("aria-pressed", "false")
 

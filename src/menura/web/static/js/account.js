@@ -1,14 +1,23 @@
 // Usage, limits, and the keys of this account.
 
-import { call, forgetKey, getJson } from "./api.js";
+import { call, forgetKey, getJson, unlessGone } from "./api.js";
 import { $, make, missing, notice, onClick, quiet, status } from "./page.js";
 import { colour } from "./plots.js";
 
 const DAY = 86400000;
 const UNLIMITED = 2147483647;
 const number = (value) => (value >= UNLIMITED ? "no limit" : value.toLocaleString());
+let perDay = []; // credits used
 
 export function open() {
+  document.addEventListener("menura:theme", bars);
+  // A browser has a clipboard only for pages on localhost or https.
+  $("key-copy").hidden = !navigator.clipboard;
+  onClick($("key-copy"), async () => {
+    await navigator.clipboard.writeText($("key-made").querySelector("code").textContent);
+    status("The key is copied");
+    $("key-copy").textContent = "Copied";
+  });
   $("forget").addEventListener("click", () => {
     forgetKey();
     location.reload();
@@ -17,16 +26,22 @@ export function open() {
     event.preventDefault();
     quiet();
     const name = $("key-name").value.trim();
+    if (!name) {
+      notice("Give the key a name.");
+      return;
+    }
     const button = event.submitter;
     button.disabled = true;
     try {
       const account = await serviceAccount();
       const made = await (await call(`/v1/service-accounts/${account}/api-keys`, { method: "POST", json: { name, permissions: "all" } })).json();
       $("key-made").hidden = false;
+      $("key-copy").textContent = "Copy";
       $("key-made").dataset.id = made.key_id;
       $("key-made").querySelector("code").textContent = made["xi-api-key"];
       $("key-create").reset();
       await keys();
+      $("key-copy").focus();
     } catch (error) {
       notice(error);
     } finally {
@@ -61,17 +76,18 @@ async function usage() {
   $("usage-facts").replaceChildren(...facts.flatMap(([term, value]) => [make("dt", {}, term), make("dd", {}, value)]));
   const end = (Math.floor(Date.now() / DAY) + 1) * DAY - 1;
   const stats = await getJson(`/v1/usage/character-stats?start_unix=${end + 1 - 30 * DAY}&end_unix=${end}`);
-  bars(Object.values(stats.usage)[0] ?? []);
+  perDay = Object.values(stats.usage)[0] ?? [];
+  bars();
 }
 
-function bars(values) {
+function bars() {
   const canvas = $("usage-plot");
   const pen = canvas.getContext("2d");
-  const most = Math.max(1, ...values);
-  const width = canvas.width / Math.max(1, values.length);
+  const most = Math.max(1, ...perDay);
+  const width = canvas.width / Math.max(1, perDay.length);
   pen.clearRect(0, 0, canvas.width, canvas.height);
   pen.fillStyle = colour("accent");
-  values.forEach((value, i) => {
+  perDay.forEach((value, i) => {
     const height = (value / most) * (canvas.height - 20);
     pen.fillRect(i * width + 1, canvas.height - height, width - 2, height);
   });
@@ -94,7 +110,7 @@ async function keys() {
       const revoke = make("button", { type: "button", "aria-label": `Revoke ${key.name}` }, "Revoke");
       onClick(revoke, async () => {
         if (!confirm(`Revoke the key ${key.name}? Programs that use it stop working.`)) return;
-        await call(`/v1/service-accounts/${account}/api-keys/${key.key_id}`, { method: "DELETE" });
+        await call(`/v1/service-accounts/${account}/api-keys/${key.key_id}`, { method: "DELETE" }).catch(unlessGone);
         if ($("key-made").dataset.id === key.key_id) hideSecret();
         await keys();
         $("key-name").focus();

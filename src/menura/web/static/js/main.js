@@ -11,7 +11,13 @@ import { local } from "./store.js";
 import { allVoices, loadVoices, openLibrary } from "./voices.js";
 
 const ROOMS = ["convert", "live", "voices", "history", "account"];
-const ENTER = { voices: () => loadVoices().catch(notice), history: history.refresh, account: account.refresh };
+const ENTER = {
+  convert: convert.enter,
+  live: live.enter,
+  voices: () => loadVoices().catch(unlessForbidden).catch(notice),
+  history: history.refresh,
+  account: account.refresh,
+};
 
 function show(room, focus = false) {
   for (const name of ROOMS) {
@@ -64,19 +70,32 @@ async function enter(remember) {
   } catch (error) {
     if (error.status !== 0) $("gate").hidden = false;
     notice(error);
-    return false;
+    return;
+  } finally {
+    $("loading").hidden = true;
   }
+  if (!opened) openRooms();
+  opened = true;
   $("gate").hidden = true;
+  $("rooms").hidden = $("tabs").hidden = false;
+  const asked = location.hash.slice(1);
+  show(ROOMS.includes(asked) ? asked : "convert");
+}
+
+function openRooms() {
   convert.open();
   live.open();
   openLibrary(useVoice);
   clone.open((voiceId) => useVoice(allVoices().find(({ voice_id }) => voice_id === voiceId)));
   history.open();
   account.open();
-  $("rooms").hidden = $("tabs").hidden = false;
-  const asked = location.hash.slice(1);
-  show(ROOMS.includes(asked) ? asked : "convert");
-  return true;
+}
+
+// The rooms stay as they are for the next key.
+function lock() {
+  $("rooms").hidden = $("tabs").hidden = true;
+  $("gate").hidden = false;
+  $("key").focus();
 }
 
 // A key may be good and yet not be allowed everything.
@@ -101,13 +120,17 @@ window.addEventListener("hashchange", () => {
 openTabs();
 openTheme();
 $("notice").querySelector("button").addEventListener("click", quiet);
+document.addEventListener("menura:key-refused", lock);
+let opened = false;
 let entering = false;
 $("key-form").addEventListener("submit", async (event) => {
   event.preventDefault();
   if (entering) return;
   useKey($("key").value);
   entering = true;
-  entering = await enter($("key-remember").checked);
+  await enter($("key-remember").checked);
+  entering = false;
 });
+$("loading").hidden = !hasKey();
+$("gate").hidden = hasKey();
 if (hasKey()) enter(given ? true : undefined);
-else $("gate").hidden = false;

@@ -1,0 +1,80 @@
+"""Where things stand on the page: what a person needs is on the screen and is seen to be meant."""
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from .conftest import SPEECH
+from .steps import convert, open_page, until
+
+OUTLINE = "element => getComputedStyle(element).outlineStyle"
+
+
+@pytest.mark.parametrize("width", [320, 360])
+def test_a_narrow_screen_shows_what_can_be_done_with_an_item(page: Page, shared_server, width):
+    with SPEECH.open("rb") as file:
+        shared_server.client.post(
+            "/v1/speech-to-speech/21m00Tcm4TlvDq8ikWAM", files={"audio": file}
+        ).raise_for_status()
+    page.set_viewport_size({"width": width, "height": 700})
+    open_page(page, shared_server)
+    page.get_by_role("tab", name="History").click()
+    row = page.locator("#history-list tbody tr[data-id]").first
+    row.get_by_role("button", name="Play").click()
+    for control in (
+        row.get_by_role("checkbox"),
+        row.locator("audio"),
+        row.get_by_role("button", name="Download"),
+        row.get_by_role("button", name="Delete"),
+    ):
+        expect(control).to_be_visible()
+        box = control.bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
+
+
+def test_a_long_name_leaves_room_for_its_buttons(page: Page, server):
+    started = server()
+    started.client.post(
+        "/v1/voices/add", data={"name": "W" * 90}, files={"files": SPEECH.read_bytes()}
+    ).raise_for_status()
+    open_page(page, started)
+    page.get_by_role("tab", name="Voices").click()
+    card = page.locator("#voice-library").bounding_box()
+    expect(page.get_by_role("button", name="Delete W")).to_be_visible()
+    page.wait_for_load_state("networkidle")
+    delete = page.get_by_role("button", name="Delete W").bounding_box()
+    assert delete["x"] + delete["width"] <= card["x"] + card["width"]
+
+
+def test_the_keyboard_sees_where_it_is(page: Page, shared_server):
+    open_page(page, shared_server)
+    page.locator("#tab-convert").focus()
+    until(page, "document.activeElement.id === 'tab-convert'")
+    for _ in range(9):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.id") == "file":
+            break
+    assert page.locator("label[for=file]").evaluate(OUTLINE) == "solid"
+    assert page.locator("#record").evaluate(OUTLINE) == "none"
+
+
+def test_pictures_follow_the_theme(page: Page, shared_server):
+    page.emulate_media(color_scheme="light")
+    open_page(page, shared_server)
+    convert(page)
+    expect(page.locator("#plots canvas")).to_have_count(5)
+    wave = "document.querySelector('#plots canvas').toDataURL()"
+    page.evaluate(f"window.before = {wave}")
+    page.locator("#theme").click()
+    until(page, f"document.querySelector('#plots canvas') && {wave} !== window.before")
+
+
+def test_the_chosen_voice_is_in_sight(page: Page, shared_server):
+    open_page(page, shared_server)
+    page.get_by_role("tab", name="Voices").click()
+    last = page.locator("#voice-library .choose").last
+    last.click()
+    chosen = page.locator("[data-picker=convert] .choose[aria-pressed=true]").bounding_box()
+    frame = page.locator("[data-picker=convert] .voice-list").bounding_box()
+    assert frame["y"] <= chosen["y"]
+    assert chosen["y"] + chosen["height"] <= frame["y"] + frame["height"]
