@@ -81,8 +81,8 @@ def test_a_person_talks_live_and_is_heard_in_another_voice(page: Page, shared_se
     rate = 24000
     heard = np.array(page.evaluate("window.heard"), np.float32)
     assert heard.size > 3 * rate
-    # All but the first second, in which a stream learns how high its speaker is; a single phrase may
-    # end low in any voice.
+    # All but the first second, in which a stream learns how high its speaker is; a single phrase
+    # may end low in any voice.
     pitch = median_f0(heard[rate:], rate)
     assert pitch > 145
     # No hole in the sound: the recording's own pauses are never exactly silent for long.
