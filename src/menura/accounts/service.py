@@ -22,6 +22,8 @@ from menura.storage.tables import Account, VoiceRow
 KEY_FILE = "api_key"
 """In the data folder: the first key, readable by its owner only."""
 
+_FIRST = select(Account).order_by(Account.created_at, Account.account_id).limit(1)
+
 
 class Accounts:
     """Keys, credits, concurrency leases, single-use tokens and usage statistics.
@@ -58,18 +60,13 @@ class Accounts:
     async def first_account(self) -> str | None:
         """Return the id of the account made at the first start, null before that."""
         async with self._database.reading() as session:
-            found: str | None = await session.scalar(
-                select(Account.account_id).order_by(Account.created_at, Account.account_id).limit(1)
-            )
-        return found
+            found = await session.scalar(_FIRST)
+        return None if found is None else found.account_id
 
     async def local_account(self) -> Account:
         """Return the account made at the first start; the command line acts for it."""
         async with self._database.reading() as session:
-            rows = await session.scalars(
-                select(Account).order_by(Account.created_at, Account.account_id).limit(1)
-            )
-            return rows.one()
+            return (await session.scalars(_FIRST)).one()
 
     async def key_file_works(self) -> bool:
         """Return whether the data folder's key file holds a key that still admits its holder."""

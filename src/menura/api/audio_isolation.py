@@ -22,7 +22,7 @@ from menura.audio.decode import FILE_FORMATS
 from menura.audio.formats import DEFAULT_FORMAT, find_format
 from menura.conversion.passthrough import PassThrough, SameVoice
 from menura.conversion.request import ConversionRequest, DurationLimits, SourcePlan
-from menura.errors import HistoryItemNotFound
+from menura.history import unknown_item
 from menura.history.service import MAX_PAGE, check_page_size
 
 PRODUCT = "audio_isolation"
@@ -174,6 +174,4 @@ async def list_isolations(
 )
 async def delete_isolation(history_item_id: str, caller: Caller) -> None:
     """Refuse: results are not kept."""
-    raise HistoryItemNotFound(
-        f"There is no history item {history_item_id[:64]!r}.", param="history_item_id"
-    )
+    raise unknown_item(history_item_id)

@@ -389,13 +389,6 @@ async def delete_sample(
     return Done()
 
 
-@router.head(
-    "/static/previews/{voice_id}.mp3",
-    summary="How long a premade voice's preview is, without a key",
-    operation_id="head_public_preview",
-    response_class=Response,
-    responses={404: refusals(404)[404]},
-)
 @router.get(
     "/static/previews/{voice_id}.mp3",
     summary="Hear a premade voice, without a key",

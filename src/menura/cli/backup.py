@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 from rich.progress import Progress
-from sqlalchemy import select
 
 from menura.accounts.service import KEY_FILE
 from menura.cli.options import (
@@ -25,7 +24,7 @@ from menura.services import Services, open_services
 from menura.settings import Settings
 from menura.storage.database import SQLITE_FILE
 from menura.storage.objects import ObjectMissing, Objects
-from menura.storage.tables import StoredObject
+from menura.storage.sweep import known_keys
 
 
 def backup(
@@ -72,8 +71,7 @@ async def _copy(settings: Settings, folder: Path) -> int:
 
 async def _objects(services: Services, aside: Path, progress: Progress) -> int:
     """Copy what is not copied yet of all that rows refer to; return how many there are."""
-    async with services.database.reading() as session:
-        keys = list(await session.scalars(select(StoredObject.key)))
+    keys = await known_keys(services.database)
     count = 0
     for key in progress.track(keys, description="Audio and voices"):
         target = aside / "objects" / key

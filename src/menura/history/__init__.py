@@ -1,5 +1,13 @@
 """History: what was converted, and its audio."""
 
-from menura.history.service import Direction, History, NewItem, Page, Query, Recording
+from menura.history.service import (
+    Direction,
+    History,
+    NewItem,
+    Page,
+    Query,
+    Recording,
+    unknown_item,
+)
 
-__all__ = ["Direction", "History", "NewItem", "Page", "Query", "Recording"]
+__all__ = ["Direction", "History", "NewItem", "Page", "Query", "Recording", "unknown_item"]

@@ -179,16 +179,16 @@ class History:
                 row = await session.get(HistoryItem, history_item_id)
             if row is not None and row.account_id == account_id:
                 return row
-        raise _unknown(history_item_id)
+        raise unknown_item(history_item_id)
 
     async def delete(self, account_id: str, history_item_id: str) -> None:
         """Remove an item, its audio at once. Raises HistoryItemNotFound."""
         if not is_acceptable(history_item_id):
-            raise _unknown(history_item_id)
+            raise unknown_item(history_item_id)
         async with self._database.writing(durable=True) as session:
             row = await session.get(HistoryItem, history_item_id)
             if row is None or row.account_id != account_id:
-                raise _unknown(history_item_id)
+                raise unknown_item(history_item_id)
             await session.delete(row)
             await session.flush()
             await session.execute(delete(StoredObject).where(StoredObject.key == row.object_key))
@@ -200,7 +200,7 @@ class History:
             return await self._objects.size(item.object_key)
         except ObjectMissing:
             # Deleted since the row was read.
-            raise _unknown(item.history_item_id) from None
+            raise unknown_item(item.history_item_id) from None
 
     def audio(
         self, item: HistoryItem, start: int = 0, end: int | None = None
@@ -256,7 +256,8 @@ def _storable(moment: int) -> int:
     return max(-MAX_TIME, min(MAX_TIME, moment))
 
 
-def _unknown(history_item_id: str) -> HistoryItemNotFound:
+def unknown_item(history_item_id: str) -> HistoryItemNotFound:
+    """Return the refusal of an id that is no item's, or no item's that the caller may see."""
     return HistoryItemNotFound(
         f"There is no history item {history_item_id[:64]!r}.", param="history_item_id"
     )

@@ -23,6 +23,12 @@ _WAYS_OUT = "name that database, or give this one a store of its own"
 log = logging.getLogger("menura.storage")
 
 
+async def known_keys(database: Database) -> set[str]:
+    """Return the keys of all objects that a row refers to."""
+    async with database.reading() as session:
+        return set(await session.scalars(select(StoredObject.key)))
+
+
 class ForeignStoreError(ValueError):
     """The object store belongs to another database."""
 
@@ -39,8 +45,7 @@ async def settle_owner(database: Database, objects: Objects, owner: str | None) 
         if marked == owner:
             return
         raise ForeignStoreError(f"it belongs to another database; {_WAYS_OUT}")
-    async with database.reading() as session:
-        known = set(await session.scalars(select(StoredObject.key)))
+    known = await known_keys(database)
     held = {found.key async for found in objects.own()}
     if held and not held & known:
         raise ForeignStoreError(f"this database knows nothing of what it holds; {_WAYS_OUT}")
@@ -59,8 +64,7 @@ class Swept:
 
 async def missing(database: Database, objects: Objects) -> tuple[str, ...]:
     """Return the keys of rows whose object is gone; nothing while only this program was at it."""
-    async with database.reading() as session:
-        known = set(await session.scalars(select(StoredObject.key)))
+    known = await known_keys(database)
     return tuple(sorted(known - {found.key async for found in objects.own()}))
 
 
@@ -74,8 +78,7 @@ async def sweep(database: Database, objects: Objects, *, alone: bool) -> Swept:
     # Objects first, rows second: an object gets its row after it was stored, so that one with a
     # row by now can have been listed without, but not the other way round.
     listed = {found.key: found.modified async for found in objects.own()}
-    async with database.reading() as session:
-        known = set(await session.scalars(select(StoredObject.key)))
+    known = await known_keys(database)
     orphans = [
         key for key, modified in listed.items() if key not in known and (alone or modified < newest)
     ]
