@@ -270,3 +270,27 @@ def test_every_route_asks_for_its_permission_and_no_other(shared_server: Running
             for each in enough:
                 allowed = client.request(method, filled(path), headers=key(each))
                 assert allowed.status_code not in {401, 500}, (method, path, allowed.text)
+
+
+@pytest.mark.parametrize("body", [b"{", b"x" * 1_048_577])
+def test_a_body_is_not_read_for_who_must_not_send_it(
+    shared_server: RunningServer, body: bytes
+) -> None:
+    accounts = shared_server.services.accounts
+    account_id = shared_server.run(accounts.local_account()).account_id
+    made = accounts.keys.create(account_id, "little", permissions=["models_read"])
+    headers = {
+        "xi-api-key": shared_server.run(made).secret,
+        "content-type": "application/json",
+    }
+    with shared_server.anonymous() as client:
+        for method, path in (
+            ("POST", "/v1/history/download"),
+            ("POST", filled("/v1/voices/{voice_id}/settings/edit")),
+            ("POST", "/v1/service-accounts"),
+            ("POST", filled(KEYS)),
+            ("PATCH", filled(KEYS + "/{key_id}")),
+        ):
+            refused = client.request(method, path, headers=headers, content=body)
+            assert refused.status_code == 401, (path, refused.text)
+            assert refused.json()["detail"]["code"] == "missing_permissions"

@@ -15,6 +15,7 @@ Twilio can send neither: its WebSocket is let in and does nothing before a key h
 first message (`api/twilio.py`).
 """
 
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -56,16 +57,28 @@ def principal_of(scope: Scope) -> Principal:
     return principal
 
 
-def permitted(permission: str | None = None) -> Any:
-    """Return a dependency that gives the caller, who must have the permission."""
+@dataclass(frozen=True)
+class Permitted:
+    """A dependency that gives the caller, who must have the permission."""
 
-    async def dependency(request: Request, _: str | None = Security(API_KEY_SCHEME)) -> Principal:
-        principal = principal_of(request.scope)
-        if permission is not None:
-            principal.require(permission)
+    permission: str | None
+
+    async def __call__(
+        self, request: Request, _: str | None = Security(API_KEY_SCHEME)
+    ) -> Principal:
+        return self.check(request.scope)
+
+    def check(self, scope: Scope) -> Principal:
+        """Return the caller. Raises MissingPermissions."""
+        principal = principal_of(scope)
+        if self.permission is not None:
+            principal.require(self.permission)
         return principal
 
-    return Security(dependency)
+
+def permitted(permission: str | None = None) -> Any:
+    """Return what a parameter of a route is annotated with to be the caller."""
+    return Security(Permitted(permission))
 
 
 class Authentication:

@@ -8,6 +8,7 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.types import Message
 
+from menura.api.auth import Permitted
 from menura.errors import BadRequest, RequestTooLarge
 
 MAX_BODY = 1_048_576
@@ -26,7 +27,12 @@ class BoundedRoute(APIRoute):
         if self.body_field is None:
             return handle
 
+        doors = [one.call for one in self.dependant.dependencies if isinstance(one.call, Permitted)]
+
         async def bounded(request: Request) -> Response:
+            # The framework reads the body first, and would tell of that whoever must not send it.
+            for door in doors:
+                door.check(request.scope)
             body = await read_small_body(request)
             return await handle(Request(request.scope, _replay(request, body)))
 
