@@ -122,6 +122,13 @@ def test_a_bearer_token_is_as_good(shared_server: RunningServer) -> None:
             assert client.get("/v1/user", headers=headers).status_code == 200
 
 
+def test_an_empty_token_is_none(shared_server: RunningServer) -> None:
+    path = filled("/v1/speech-to-speech/{voice_id}/live?single_use_token=&token=%20")
+    with pytest.raises(InvalidStatus) as refused:
+        connect(shared_server.url.replace("http", "ws") + path)
+    assert json.loads(refused.value.response.body)["detail"]["code"] == "missing_api_key"
+
+
 def test_a_key_in_the_query_is_no_key(shared_server: RunningServer) -> None:
     with shared_server.anonymous() as client:
         answer = client.get("/v1/user", params={"xi-api-key": shared_server.api_key})

@@ -115,8 +115,8 @@ class Authentication:
             return await accounts.keys.authenticate(key, host)
         if scope["type"] == "websocket":
             for parameter in TOKEN_PARAMETERS:
-                if parameter in secrets:
-                    return await accounts.tokens.redeem(secrets[parameter], host)
+                if token := secrets.get(parameter, "").strip():
+                    return await accounts.tokens.redeem(token, host)
         raise MissingApiKey("No API key was sent: it belongs in the header xi-api-key.")
 
 
