@@ -173,7 +173,19 @@ def test_labels_of_the_python_sdk(shared_server: RunningServer) -> None:
     [
         ([file()], 422, ["body", "name"]),
         ([text("name", ""), file()], 422, ["body", "name"]),
+        ([text("name", "  "), file()], 422, ["body", "name"]),
         ([text("name", "x")], 422, ["body", "files"]),
+        ([text("name", "x"), text("labels", "[1]")], 422, ["body", "files"]),
+        (
+            [
+                text("name", "x"),
+                text("labels", "[1]"),
+                text("remove_background_noise", "?"),
+                file(),
+            ],
+            422,
+            ["body", "remove_background_noise"],
+        ),
         ([text("name", "x"), ("files", ("", b"", "application/octet-stream"))], 422, None),
         ([text("name", "x"), text("remove_background_noise", "maybe"), file()], 422, None),
         ([text("name", "x"), text("name", "y"), file()], 422, ["body", "name"]),

@@ -78,15 +78,15 @@ class VoiceForm:
         """Return what the form says of the voice. Raises SchemaViolation, InvalidParameters."""
         return Card(
             name=self.required("name"),
-            description=self.texts.get("description") or None,
+            description=self.texts.get("description", "").strip() or None,
             labels=parse_labels(self.texts.get("labels", "")),
             consent=self.texts.get("consent", "").strip() or None,
         )
 
     def required(self, name: str) -> str:
-        """Return a text field. Raises SchemaViolation when it is missing or empty."""
+        """Return a text field. Raises SchemaViolation when it is missing or blank."""
         text = self.texts.get(name, "")
-        if not text:
+        if not text.strip():
             raise SchemaViolation(("body", name), "Field required", "missing")
         return text
 

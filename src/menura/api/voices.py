@@ -228,12 +228,11 @@ async def add(request: Request, caller: Anyone) -> Made:
     services = services_of(request.scope)
     form = await read_voice_form(request, services.settings, services.voices)
     try:
-        card = form.card()
         clean = form.flag("remove_background_noise")
         if not form.uploads:
             raise SchemaViolation(("body", "files"), "Field required", "missing")
         voice = await services.voices.create(
-            _maker(caller), card, form.uploads, remove_background_noise=clean
+            _maker(caller), form.card(), form.uploads, remove_background_noise=clean
         )
     finally:
         form.abandon()
@@ -283,12 +282,9 @@ async def edit_voice(request: Request, caller: Writer, voice_id: VoiceId) -> Don
     services = services_of(request.scope)
     form = await read_voice_form(request, services.settings, services.voices)
     try:
+        clean = form.flag("remove_background_noise")
         await services.voices.edit(
-            _maker(caller),
-            voice_id,
-            form.card(),
-            form.uploads,
-            remove_background_noise=form.flag("remove_background_noise"),
+            _maker(caller), voice_id, form.card(), form.uploads, remove_background_noise=clean
         )
     finally:
         form.abandon()
