@@ -60,17 +60,19 @@ _DESCRIPTIONS = {
     416: "The part that was asked for lies behind the end.",
     422: "The request does not fit its schema.",
     429: "Too many requests.",
+    503: "The server cannot answer just now.",
 }
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the `responses` of a route that may answer with these statuses, and 401."""
+    """Return the `responses` of a route that may answer with these statuses, with 401, and with 503
+    while the database is away."""
     return {
         status: {
             "model": ValidationBody if status == 422 else ErrorBody,
             "description": _DESCRIPTIONS[status],
         }
-        for status in (401, *statuses)
+        for status in (401, *statuses, 503)
     }
 
 
