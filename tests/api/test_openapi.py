@@ -98,3 +98,12 @@ def test_every_operation_is_described(shared_server: RunningServer) -> None:
                 assert {"401", "503"} <= operation["responses"].keys(), where
             names.append(operation["operationId"])
     assert len(names) == len(set(names))
+
+
+def test_no_operation_names_a_refusal_that_it_never_gives(shared_server: RunningServer) -> None:
+    document = shared_server.client.get("/openapi.json").json()
+    assert "422" not in document["paths"]["/v1/history/{history_item_id}"]["get"]["responses"]
+    named = document["paths"]["/v1/single-use-token/{token_type}"]["post"]["responses"]["422"]
+    schema = named["content"]["application/json"]["schema"]
+    assert schema == {"$ref": "#/components/schemas/ValidationBody"}
+    assert "HTTPValidationError" not in document["components"]["schemas"]
