@@ -1,5 +1,6 @@
 """Every answer, whatever its kind, carries the contract's headers."""
 
+import mimetypes
 import re
 from collections.abc import Callable
 
@@ -127,6 +128,19 @@ def test_metrics_count_by_route_and_never_by_path(shared_server: RunningServer) 
     assert 'route="/v1/history/{history_item_id}",status="404"' in text
     assert 'route="page",status="200"' in text
     assert "secret-name" not in text
+
+
+def test_what_the_system_calls_a_script_does_not_matter(shared_server: RunningServer) -> None:
+    script = "/static/js/main.js"
+    # As the registry of many a Windows has it; with nosniff no browser would run it.
+    mimetypes.add_type("text/plain", ".js")
+    try:
+        answer = shared_server.client.get(script)
+    finally:
+        mimetypes.init()
+    assert answer.headers["content-type"].startswith("text/javascript")
+    etag = {"if-none-match": answer.headers["etag"]}
+    assert shared_server.client.get(script, headers=etag).status_code == 304
 
 
 @pytest.mark.parametrize("path", ["/", "/static/style.css"])

@@ -10,6 +10,9 @@ from starlette.types import Scope
 
 STATIC = Path(__file__).parent / "static"
 
+MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+"""Windows' registry often calls a script plain text, which no browser would run."""
+
 HEADERS = {
     "content-security-policy": (
         "default-src 'self'; img-src 'self' data:; media-src 'self' blob:; style-src 'self' "
@@ -30,12 +33,15 @@ class PageFiles(StaticFiles):
         """Return the file at `path`, relative to the static folder."""
         response = await super().get_response(path, scope)
         response.headers.update(HEADERS)
+        kind = MEDIA_TYPES.get(Path(path).suffix)
+        if kind is not None and "content-type" in response.headers:
+            response.headers["content-type"] = kind
         return response
 
 
 async def index(_: Request) -> Response:
     """Return the page itself."""
-    return FileResponse(STATIC / "index.html", headers=HEADERS)
+    return FileResponse(STATIC / "index.html", headers=HEADERS, media_type="text/html")
 
 
 def page_routes() -> list[BaseRoute]:
