@@ -115,6 +115,22 @@ def test_deleting_removes_the_audio_at_once(tmp_path: Path) -> None:
     asyncio.run(work())
 
 
+def test_an_item_is_deleted_though_its_audio_cannot_be_now(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def work() -> None:
+        async with room(tmp_path) as opened:
+            item = await opened.add()
+            async with opened.objects.local(item.object_key) as path:
+                path.unlink()
+            (path / "in the way").mkdir(parents=True)
+            await opened.history.delete(opened.caller_.account_id, item.history_item_id)
+            assert await rows_of(opened) == (0, 0)
+
+    asyncio.run(work())
+    assert "cannot be removed now" in caplog.text
+
+
 @pytest.mark.parametrize("wanted", ["", "x", "../../etc/passwd", "a" * 200, "\x00", "é"])
 def test_ids_that_name_nothing_are_not_found(tmp_path: Path, wanted: str) -> None:
     async def work() -> None:

@@ -192,7 +192,7 @@ class History:
             await session.delete(row)
             await session.flush()
             await session.execute(delete(StoredObject).where(StoredObject.key == row.object_key))
-        await self._objects.delete(row.object_key)
+        await self._objects.discard([row.object_key])
 
     async def size(self, item: HistoryItem) -> int:
         """Return the number of bytes of an item's audio. Raises HistoryItemNotFound."""

@@ -15,11 +15,12 @@ database it belongs to: another one knows none of its objects, and would take al
 
 import asyncio
 import hashlib
+import logging
 import os
 import re
 import secrets
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -45,6 +46,9 @@ KINDS = ("history", "samples", "models", "previews")
 
 _OWN_KEY = re.compile(rf"(?:{'|'.join(KINDS)})/[0-9a-f]{{2}}/[0-9a-f]{{32}}")
 _OWNER_KEY = "owner"
+
+
+log = logging.getLogger("menura.storage")
 
 
 class ObjectMissing(KeyError):
@@ -215,6 +219,16 @@ class Objects:
         with suppress(ObstoreNotFound, FileNotFoundError):
             await obstore.delete_async(self._store, key)
 
+    async def discard(self, keys: Sequence[str]) -> None:
+        """Remove objects whose rows are gone, as far as that is possible now: the others are
+        orphans and swept at the next start."""
+        for key in keys:
+            try:
+                await self.delete(key)
+            except Exception as error:
+                # The store may be away; Windows removes nothing that somebody is reading.
+                log.warning("The object %s cannot be removed now: %s", key, error)
+
     async def list(self, prefix: str | None = None) -> AsyncIterator[ObjectInfo]:
         """Yield the objects whose key begins with the folder `prefix`, or all."""
         async for batch in obstore.list(self._store, prefix=prefix, chunk_size=500):
@@ -246,7 +260,7 @@ class Objects:
         """
         removed = 0
         for path in self._incoming.iterdir():
-            with suppress(FileNotFoundError):
+            with suppress(FileNotFoundError, PermissionError):
                 if path.is_file() and path.stat().st_mtime < modified_before:
                     path.unlink()
                     removed += 1

@@ -82,8 +82,7 @@ async def sweep(database: Database, objects: Objects, *, alone: bool) -> Swept:
     orphans = [
         key for key, modified in listed.items() if key not in known and (alone or modified < newest)
     ]
-    for key in orphans:
-        await objects.delete(key)
+    await objects.discard(orphans)
     gone = tuple(sorted(known - listed.keys())) if alone else ()
     if unfinished or orphans:
         log.warning("Removed %d unfinished files and %d orphans.", unfinished, len(orphans))

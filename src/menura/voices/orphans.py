@@ -8,7 +8,6 @@ async with Unowned(database, objects) as unowned:
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 
 from sqlalchemy import select
 
@@ -69,12 +68,4 @@ class Unowned:
                     select(StoredObject.key).where(StoredObject.key.in_(self._keys))
                 )
             )
-        await remove(self._objects, [key for key in self._keys if key not in owned])
-
-
-async def remove(objects: Objects, keys: Sequence[str]) -> None:
-    """Remove objects whose rows are gone, as far as that is possible now."""
-    for key in keys:
-        # What cannot be removed now is an orphan and swept at the next start.
-        with suppress(Exception):
-            await objects.delete(key)
+        await self._objects.discard([key for key in self._keys if key not in owned])

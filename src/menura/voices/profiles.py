@@ -16,7 +16,7 @@ from menura.storage.database import Database
 from menura.storage.objects import ObjectMissing, Objects
 from menura.storage.tables import VoiceModelRow, VoiceRow
 from menura.voices import rows
-from menura.voices.orphans import Unowned, remove
+from menura.voices.orphans import Unowned
 from menura.voices.premade import Premade, find_premade, measured_premade, premade_file
 from menura.voices.preview import PREVIEW_FORMAT, Preview, make_preview
 from menura.voices.references import Measured, Reference, measure
@@ -177,7 +177,7 @@ class Profiles:
                 await session.flush()
                 freed = await rows.replace_models(session, row, engine=engine.name)
             unowned.hand_over()
-        await remove(self._objects, freed)
+        await self._objects.discard(freed)
         return row
 
     async def _model(self, voice_id: str, engine: Engine) -> VoiceModelRow | None:

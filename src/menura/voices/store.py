@@ -33,7 +33,7 @@ from menura.storage.objects import Objects, ObjectWriter
 from menura.storage.tables import StoredObject, VoiceRow, VoiceSampleRow, VoiceSettingsRow
 from menura.voices import rows
 from menura.voices.card import Card, clean_file_name
-from menura.voices.orphans import Unowned, remove
+from menura.voices.orphans import Unowned
 from menura.voices.premade import find_premade, premade_voices
 from menura.voices.preview import Preview
 from menura.voices.profiles import Permits, Profiles
@@ -272,7 +272,7 @@ class VoiceStore:
                     session.add_all(rows.sample_rows(voice_id, added, heard, first=len(before)))
                     freed = await _replace_measurement(session, row, engine, measured, model)
             unowned.hand_over()
-        await remove(self._objects, freed)
+        await self._objects.discard(freed)
 
     async def delete(self, account_id: str, voice_id: str) -> None:
         """Delete a clone with its recordings."""
@@ -289,7 +289,7 @@ class VoiceStore:
             await session.delete(row)
             await session.flush()
             await session.execute(delete(StoredObject).where(StoredObject.key.in_(keys)))
-        await remove(self._objects, keys)
+        await self._objects.discard(keys)
 
     async def delete_sample(self, account_id: str, voice_id: str, sample_id: str) -> None:
         """Delete one recording of a clone and measure the voice from the others.
@@ -331,7 +331,7 @@ class VoiceStore:
                 )
                 freed = await _replace_measurement(session, row, engine, measured, model)
             unowned.hand_over()
-        await remove(self._objects, [gone.object_key, *freed])
+        await self._objects.discard([gone.object_key, *freed])
 
     async def edit_settings(
         self, account_id: str, voice_id: str, changes: VoiceSettings
