@@ -97,16 +97,17 @@ def test_opening_twice_at_once_is_harmless(tmp_path: Path) -> None:
 
 
 def test_sqlite_is_set_up_for_many_readers_and_one_writer(tmp_path: Path) -> None:
-    async def look() -> tuple[str, int, int]:
+    async def look() -> tuple[str, int, int, int]:
         async with opened(tmp_path / "a.db") as database, database.reading() as session:
             return (
                 str(await session.scalar(text("PRAGMA journal_mode"))),
                 int(str(await session.scalar(text("PRAGMA foreign_keys")))),
+                int(str(await session.scalar(text("PRAGMA fullfsync")))),
                 int(str(await session.scalar(text("PRAGMA busy_timeout")))),
             )
 
-    mode, foreign_keys, timeout = asyncio.run(look())
-    assert (mode, foreign_keys) == ("wal", 1)
+    mode, foreign_keys, to_the_disk, timeout = asyncio.run(look())
+    assert (mode, foreign_keys, to_the_disk) == ("wal", 1, 1)
     assert timeout >= 1000
 
 

@@ -218,6 +218,8 @@ def _prepare_sqlite(connection: Any, _: object) -> None:
     cursor = connection.cursor()
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.execute("PRAGMA synchronous=NORMAL")
+    # Without it macOS leaves in the drive's cache what it was told to write.
+    cursor.execute("PRAGMA fullfsync=ON")
     cursor.close()
 
 
