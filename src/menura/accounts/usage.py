@@ -242,11 +242,11 @@ def points(start: int, end: int, interval: Interval, bucket_seconds: int | None)
 
 
 def _calendar(start: int, end: int, interval: Interval) -> Iterable[int]:
-    day = datetime.fromtimestamp(start / 1000, UTC).replace(
-        hour=0, minute=0, second=0, microsecond=0
-    )
+    # Windows tells no date of a second beyond the year 3000.
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    day = epoch + timedelta(days=start // 86_400_000)
     if interval == "week":
-        day -= timedelta(days=min(day.weekday(), (day - datetime(1970, 1, 1, tzinfo=UTC)).days))
+        day -= timedelta(days=min(day.weekday(), (day - epoch).days))
     elif interval == "month":
         day = day.replace(day=1)
     moment = int(day.timestamp()) * 1000

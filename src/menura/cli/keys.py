@@ -15,8 +15,8 @@ from menura.services import open_services
 app = typer.Typer(no_args_is_help=True, help="API keys of the local account.")
 
 
-LAST_DAY = 253_402_300_799
-"""The last second of the year 9999."""
+LAST_DAY = 32_503_679_999
+"""The last second of the year 2999; Windows knows hardly any beyond."""
 
 
 def _day(second: int) -> str:
