@@ -28,11 +28,11 @@ ROOT = Path(__file__).parents[2]
 SPEECH = ROOT / "tests" / "speech" / "male_librispeech_1235.flac"
 
 
-def menura(*arguments, data, **options):
+def menura(*arguments, data, program=("-m", "menura.cli"), **options):
     environment = {**os.environ, "MENURA_DATA": str(data), "COLUMNS": "200", **options}
     environment = {name: value for name, value in environment.items() if value is not None}
     return subprocess.run(
-        [sys.executable, "-m", "menura.cli", *map(str, arguments)],
+        [sys.executable, *program, *map(str, arguments)],
         env=environment,
         capture_output=True,
         text=True,
@@ -128,6 +128,36 @@ def test_an_interrupted_conversion_stops_and_keeps_the_old_file(data, tmp_path):
         assert "Traceback" not in told
         assert target.read_bytes() == b"precious"
         assert sorted(path.name for path in tmp_path.iterdir()) == ["long.wav", "out.mp3"]
+
+
+WINDOWS = """
+import os, sys
+def rule(event, arguments):
+    if event in ("os.rename", "os.remove"):
+        named = [place for place in arguments[:2] if isinstance(place, (str, os.PathLike))]
+        places = [os.path.realpath(place) for place in named]
+        for number in os.listdir("/proc/self/fd"):
+            if os.path.realpath(f"/proc/self/fd/{number}") in places:
+                raise PermissionError(13, "a file that is open", *places[-1:])
+sys.addaudithook(rule)
+from menura.cli.main import app
+app()
+"""
+"""Windows moves and removes no file that is open."""
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="asks which files are open")
+def test_a_recording_may_be_replaced_by_its_conversion_on_windows_too(data, tmp_path):
+    recording = tmp_path / "own.wav"
+    first = menura("convert", SPEECH, "--voice", "Wren", "-o", recording, data=data)
+    assert first.returncode == 0, first.stderr
+    before = recording.read_bytes()
+    words = ("convert", recording, "--voice", "Avocet", "-o", recording)
+    replaced = menura(*words, data=data, program=("-c", WINDOWS))
+    assert replaced.returncode == 0, replaced.stderr
+    assert decoded_seconds(recording) == pytest.approx(decoded_seconds(SPEECH), abs=1e-3)
+    assert recording.read_bytes() != before
+    assert list(tmp_path.iterdir()) == [recording]
 
 
 def test_what_the_output_is_stays_what_it_is(data, tmp_path):

@@ -114,8 +114,9 @@ async def _convert(
                 transient=True,
                 disable=not complaints.is_terminal,
             ) as progress,
-            source.open("rb") as reader,
             written(output) as writer,
+            # Closed before the output takes its place, which may be the same.
+            source.open("rb") as reader,
         ):
             task = progress.add_task(f"{source.name} → {voice.name}", total=None)
             work = asyncio.create_task(
