@@ -524,6 +524,16 @@ def test_names_are_not_markup(data, tmp_path):
     assert "[/b] team" in menura("keys", "list", data=data).stdout
 
 
+def test_names_are_shown_where_their_letters_are_unknown(tmp_path):
+    words = ("voices", "add", "Жаворонок", SPEECH, "--consent")
+    made = menura(*words, data=tmp_path, PYTHONIOENCODING="cp1252")
+    assert made.returncode == 0, made.stderr
+    listed = menura("voices", "list", data=tmp_path, PYTHONIOENCODING="cp1252")
+    assert listed.returncode == 0, listed.stderr
+    assert "\\u0416" in listed.stdout
+    assert "Жаворонок" in menura("voices", "list", data=tmp_path).stdout
+
+
 def test_ids_and_names_are_shown_whole_on_a_narrow_terminal_and_in_a_pipe(data):
     for group in ("keys", "voices"):
         shown = menura(group, "list", data=data, COLUMNS="80").stdout

@@ -1,5 +1,7 @@
 """The command `menura`."""
 
+import io
+import sys
 from typing import Annotated
 
 import typer
@@ -36,3 +38,6 @@ def main(
     ] = False,
 ) -> None:
     """Menura, a self-hosted streaming voice changer."""
+    # Names hold letters that a pipe of Windows, or of few languages, has not.
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
