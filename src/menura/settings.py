@@ -8,6 +8,7 @@ import ipaddress
 import os
 import tomllib
 from collections.abc import Mapping
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -27,13 +28,34 @@ UNLIMITED = 2_147_483_647
 
 
 def default_data_folder() -> Path:
-    """Return the folder used when none is named: `$XDG_DATA_HOME/menura` or its like."""
+    """Return the folder used when none is named: `$XDG_DATA_HOME/menura` or its like.
+
+    Raises UnreadableSettingsError.
+    """
     base = os.environ.get("XDG_DATA_HOME")
-    return Path(base) / "menura" if base else Path.home() / ".local" / "share" / "menura"
+    return Path(base) / "menura" if base else of_home(Path("~/.local/share/menura"))
 
 
 class UnreadableSettingsError(ValueError):
     """The settings file is not there or not what it should be; the text says why, plainly."""
+
+
+def of_home(path: Path) -> Path:
+    """Return a path with the home folder in the place of `~`. Raises UnreadableSettingsError."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise UnreadableSettingsError(
+            f"There is no home folder to look for {str(path)!r} in: name a whole path, for example "
+            "in MENURA_DATA."
+        ) from None
+
+
+class SettingsFile(TomlConfigSettingsSource):
+    """The settings file, with or without the mark that editors of Windows begin a text with."""
+
+    def _read_file(self, file_path: Path | Traversable) -> dict[str, Any]:
+        return tomllib.loads(file_path.read_text(encoding="utf-8-sig"))
 
 
 class Tier(BaseModel):
@@ -172,7 +194,7 @@ class Settings(BaseSettings):
     @field_validator("data", "ssl_certfile", "ssl_keyfile")
     @classmethod
     def _of_home(cls, given: Path | None) -> Path | None:
-        return given and given.expanduser()
+        return given and of_home(given)
 
     @field_validator("base_url")
     @classmethod
@@ -226,11 +248,11 @@ class Settings(BaseSettings):
         named = os.environ.get("MENURA_CONFIG")
         given = init_settings().get("data")
         folder = Path(given or os.environ.get("MENURA_DATA") or default_data_folder())
-        path = (Path(named) if named else folder / "menura.toml").expanduser()
+        path = of_home(Path(named) if named else folder / "menura.toml")
         if named and not path.is_file():
             raise UnreadableSettingsError(f"MENURA_CONFIG names {named!r}, which is no file.")
         try:
-            held = TomlConfigSettingsSource(settings_cls, toml_file=path)
+            held = SettingsFile(settings_cls, toml_file=path)
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise UnreadableSettingsError(f"{path} cannot be read: {error}.") from None
         unknown = sorted(set(held.toml_data) - set(cls.model_fields))

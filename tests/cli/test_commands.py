@@ -571,6 +571,12 @@ def test_the_settings_file_of_a_folder_that_a_flag_names(tmp_path, data):
     assert "77 s" in shown.stdout
 
 
+def test_the_settings_file_may_begin_with_a_mark(data, tmp_path):
+    file = tmp_path / "menura.toml"
+    file.write_bytes("max_seconds = 77\r\nregion = 'ж'\r\n".encode("utf-8-sig"))
+    assert "77 s" in menura("doctor", data=data, MENURA_CONFIG=str(file)).stdout
+
+
 @pytest.mark.parametrize(
     ("toml", "environment", "complaint"),
     [
@@ -586,6 +592,8 @@ def test_the_settings_file_of_a_folder_that_a_flag_names(tmp_path, data):
         ("", {"MENURA_BASE_URL": "nonsense"}, "base_url = 'nonsense'"),
         ("[tiers.free]\nformats_denied = ['pcm48000']", {}, "no output format 'pcm48000'"),
         ("", {"MENURA_MAX_SECONDS": "inf"}, "max_seconds = "),
+        ("", {"MENURA_SSL_CERTFILE": "~nobody-here/x"}, "no home folder"),
+        ("", {"MENURA_DATA": "~nobody-here/x"}, "no home folder"),
     ],
 )
 def test_wrong_settings_are_said_in_one_line(tmp_path, toml, environment, complaint):
