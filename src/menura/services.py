@@ -82,7 +82,9 @@ async def open_services(settings: Settings, *, sweeping: bool = False) -> AsyncI
             await settle_owner(database, objects, await accounts.first_account())
             if sweeping:
                 await sweep(database, objects, alone=alone)
-        first_key = await accounts.open(alone=alone)
+        kept_in = "data folder" if settings.database_url is None else "database"
+        with _named(kept_in, settings.database_url or str(settings.data)):
+            first_key = await accounts.open(alone=alone)
         stack.push_async_callback(accounts.close)
         if first_key is not None:
             await settle_owner(database, objects, await accounts.first_account())

@@ -646,6 +646,18 @@ def test_what_cannot_be_opened_is_said_in_one_line(tmp_path, environment, named)
         assert "hidden" not in told
 
 
+@pytest.mark.parametrize("held", [None, "sk_x".encode("utf-16")])
+def test_a_key_file_that_cannot_be_used_is_said_in_one_line(tmp_path, held):
+    file = tmp_path / "api_key"
+    file.mkdir() if held is None else file.write_bytes(held)
+    for words in (("serve", "--port", "0"), ("voices", "list")):
+        refused = menura(*words, data=tmp_path)
+        assert refused.returncode in {1, 3}
+        told = " ".join((refused.stdout + refused.stderr).split())
+        assert f"The data folder '{tmp_path}' cannot be opened: " in told
+        assert "Traceback" not in told
+
+
 @pytest.mark.parametrize("broken", ["not a database", None])
 def test_the_doctor_tells_what_is_wrong(tmp_path, broken):
     folder = tmp_path / "data"
