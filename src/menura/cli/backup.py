@@ -41,7 +41,7 @@ def backup(
         complain(f"{str(folder)!r} exists already.")
         raise typer.Exit(1)
     count = run(_copy(settings, folder))
-    say(f"{folder}: {count} objects. To use it: menura serve --data '{folder}'")
+    say(f'{folder}: {count} objects. To use it: menura serve --data "{folder}"')
 
 
 async def _copy(settings: Settings, folder: Path) -> int:

@@ -102,7 +102,7 @@ async def _stoppable(work: Coroutine[Any, Any, T], stopped: list[int]) -> T:
         stopped.append(number)
         task.cancel()
 
-    for name in ("SIGTERM", "SIGHUP"):
+    for name in ("SIGTERM", "SIGHUP", "SIGBREAK"):
         number = getattr(signal, name, None)
         if number is None or signal.getsignal(number) == signal.SIG_IGN:
             continue
