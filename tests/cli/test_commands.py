@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import wave
+from contextlib import ExitStack
 from pathlib import Path
 
 import av
@@ -425,9 +426,9 @@ def test_a_proxy_that_is_no_address_is_refused(tmp_path):
     assert "'proxy.local'" in refused.stderr
 
 
-def _serve(data, *flags, **environment):
+def _serve(data, *flags, under=(), **environment):
     return subprocess.Popen(
-        [sys.executable, "-m", "menura.cli", "serve", "--port", "0", *flags],
+        [*under, sys.executable, "-m", "menura.cli", "serve", "--port", "0", *flags],
         env={**os.environ, "MENURA_DATA": str(data), "COLUMNS": "80", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -479,6 +480,20 @@ def test_told_to_end_the_server_ends_and_charges_what_was_heard(tmp_path):
         server.kill()
     with sqlite3.connect(tmp_path / "menura.db") as database:
         assert database.execute("SELECT sum(credits) FROM usage_records").fetchone()[0] > 0
+
+
+def test_more_clients_are_served_than_files_may_be_open_at_first(tmp_path):
+    server = _serve(tmp_path, under=("sh", "-c", 'ulimit -Sn 64; exec "$@"', "sh"))
+    try:
+        found = re.search(r"listens on http://(\S+):(\d+)", _until_curl(server))
+        address = found.group(1), int(found.group(2))
+        with ExitStack() as clients:
+            for _ in range(100):
+                clients.enter_context(socket.create_connection(address, 30))
+            assert httpx.get("http://{}:{}/health".format(*address), timeout=30).status_code == 200
+        _stop(server)
+    finally:
+        server.kill()
 
 
 def test_a_backup_of_a_running_server_can_be_served(server, tmp_path):

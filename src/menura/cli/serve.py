@@ -20,6 +20,9 @@ OWN_ADDRESSES = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 """Where a server is found that listens on every address; on `::` it has no IPv4."""
 
 
+MANY_FILES = 10_240
+
+
 class AnnouncingServer(uvicorn.Server):
     """A server that says where it is once it is ready."""
 
@@ -60,6 +63,19 @@ def refuse_taken(host: str, port: int) -> None:
     except OSError as error:
         complain(f"Cannot listen on {address_in_url(host, port)}: {error.strerror or error}.")
         raise typer.Exit(1) from None
+
+
+def open_many_files() -> None:
+    """Let the process have more files open than a system allows at first, where it allows more: a
+    stream takes four, and macOS begins with 256."""
+    with suppress(ImportError, OSError, ValueError):
+        import resource  # noqa: PLC0415  Windows has neither the module nor the limit
+
+        now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        # macOS names no end, and refuses more than this.
+        wanted = MANY_FILES if most == resource.RLIM_INFINITY else min(most, MANY_FILES)
+        if now != resource.RLIM_INFINITY and now < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 async def announce(services: Services, port: int) -> None:
@@ -194,6 +210,7 @@ def serve(
         raise typer.Exit(2) from None
     logging.getLogger("uvicorn.error").addFilter(_is_news)
     refuse_taken(settings.host, settings.port)
+    open_many_files()
     server = AnnouncingServer(config, lambda port: announce(opened[0], port))
     with suppress(KeyboardInterrupt):
         server.run()
