@@ -18,7 +18,8 @@
     │   ├── InvalidContentType      invalid_content_type
     │   ├── MalformedJson           malformed_json
     │   ├── VoiceLimitReached       voice_limit_reached
-    │   └── BadRequest              bad_request
+    │   ├── BadRequest              bad_request
+    │   └── RangeNotSatisfiable     range_not_satisfiable, 416
     ├── SchemaViolation         422 (validation list)
     ├── NotAuthenticated        401 authentication_error
     │   ├── MissingApiKey           missing_api_key

@@ -2,7 +2,7 @@
 
 A key comes in the header `xi-api-key` or as `Authorization: Bearer`. A WebSocket, to which a
 browser cannot add headers, may bring a single-use token as the query parameter
-`single_use_token`. Public are `/health`, the page with its static files
+`single_use_token`. Public are `/health`, `/ready`, the page with its static files
 (previews of premade voices are among them) and CORS preflights.
 
 A route gets its caller and names the permission it needs by a dependency:

@@ -32,7 +32,7 @@ VOICE_FORM: dict[str, Any] = {
     "files": {
         "type": "array",
         "items": {"type": "string", "format": "binary"},
-        "description": "Recordings of the voice; one or two minutes in all are enough.",
+        "description": "Recordings of the voice; 10 to 60 seconds of speech in all, best 30 to 60.",
     },
     "remove_background_noise": {
         "type": "boolean",
