@@ -20,7 +20,7 @@ from menura.engine.source_filter.rendering import SourceFilterRendering
 
 EQUALISER_PRIOR = 350.0
 """Loud frames that the equaliser takes to half of its way: the envelopes it finds are the voice's
-already, and what it does to single sounds costs naturalness (measured, docs/training.md)."""
+already, and what it does to single sounds costs naturalness (measured, docs/training-log.md)."""
 
 
 class NeuralEngine:

@@ -27,14 +27,14 @@ from menura.engine.source_filter.statistics import LTAS_BANDS, spread_over_bins
 
 UNCARRIED = 0.4
 """Share of what is formed that is formed from the code alone, without seeing the source's envelope:
-more takes the source's timbre away and costs phones (measured, docs/training.md)."""
+more takes the source's timbre away and costs phones (measured, docs/training-log.md)."""
 KEPT = 0.3
 """Share of the envelope that is the source's, at the voice's tract length and mean: words are lost
 in how sounds glide, which codes hardly say. More makes fewer results nearer to the voice
-(measured, docs/training.md)."""
+(measured, docs/training-log.md)."""
 LIVELY = 1.15
 """Factor by which what is formed is moved away from the voice's mean: it varies less over time than
-natural speech (measured, docs/training.md)."""
+natural speech (measured, docs/training-log.md)."""
 _LIMIT = 6.0
 """Largest change of a band in nepers of power (26 dB): less leaves formants of the source."""
 _LTAS_TO_BANDS = (spread_over_bins(np.eye(LTAS_BANDS, dtype=np.float32)) @ bands.BANK).astype(
