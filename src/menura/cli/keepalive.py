@@ -31,6 +31,10 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
         """Called when the client sends."""
         self._moved = True
         super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.handshake_initiated:
+            # A head that is refused before it is read whole: uvicorn would never send the refusal.
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.transport.close()
 
     def resume_writing(self) -> None:
         """Called when the client has read enough for more to be sent."""

@@ -2,12 +2,15 @@
 
 from typing import Any
 
+from menura.cli.deadlines import PunctualHTTP
 from menura.cli.keepalive import PatientWebSocket
 
 SERVING: dict[str, Any] = {
     # uvicorn's own lines hold whole addresses, and a token may be in one.
     "log_level": "warning",
     "access_log": False,
+    # Never another that happens to be installed: of httptools a head may be of any length.
+    "http": PunctualHTTP,
     "ws": PatientWebSocket,
     "ws_ping_interval": 20,
     "ws_ping_timeout": 20,

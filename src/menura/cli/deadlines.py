@@ -1,0 +1,107 @@
+"""The HTTP of the server, which waits for nobody for ever.
+
+uvicorn has a limit of time only for connections on which nothing at all comes after an answer.
+Whoever opens a connection and sends half a head, or a byte of a refused upload now and then, would
+keep it without a key, and a system has so many connections and no more.
+"""
+
+import asyncio
+from asyncio.transports import BaseTransport
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+
+class PunctualHTTP(H11Protocol):
+    """HTTP/1.1 with a deadline for everything that a client owes. What a request takes, once its
+    head is there and until it is answered, is left to its route."""
+
+    head_seconds = 30.0
+    """For the whole head of a request, from the connection's beginning or the last answer on."""
+    rest_seconds = 300.0
+    """For the rest of an upload that has been answered already: many clients read no answer, a
+    refusal included, before they have sent everything."""
+    stall_seconds = 600.0
+    """For taking anything of an answer, once the upload is complete; routes that stream have a
+    shorter one of their own. Also for what is left to be taken when a connection is closed."""
+
+    _deadline: asyncio.TimerHandle | None = None
+    _owes_rest = False
+    _stall: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        """Called when a connection is made."""
+        super().connection_made(transport)  # type: ignore[arg-type]
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called when a connection is lost."""
+        self._unset_deadline()
+        self._unset_stall()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Called when the client sends."""
+        super().data_received(data)
+        self._watch()
+
+    def on_response_complete(self) -> None:
+        """Called when a request has been answered."""
+        super().on_response_complete()
+        self._watch()
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Called when the connection becomes a WebSocket, which has deadlines of its own."""
+        self._unset_stall()
+        super().handle_websocket_upgrade(event)
+
+    def pause_writing(self) -> None:
+        """Called when the client takes less than it is sent."""
+        super().pause_writing()
+        self._unset_stall()
+        self._stall = self.loop.call_later(self.stall_seconds, self._stalled)
+
+    def resume_writing(self) -> None:
+        """Called when the client has taken enough for more to be sent."""
+        super().resume_writing()
+        self._unset_stall()
+        self._watch()
+
+    def _watch(self) -> None:
+        """Set the deadline for what the client owes now, and leave the one that is set already."""
+        answering = self.cycle is not None and not self.cycle.response_complete
+        closing = self.transport.is_closing()
+        if closing and self._stall is None:
+            # To close is to wait until what was written has been read.
+            self._stall = self.loop.call_later(self.stall_seconds, self.transport.abort)
+        if answering or closing or self.transport.get_protocol() is not self:
+            self._unset_deadline()
+            return
+        owes_rest = self.conn.their_state is h11.SEND_BODY
+        if self._deadline is not None and owes_rest == self._owes_rest:
+            return
+        self._unset_deadline()
+        self._owes_rest = owes_rest
+        seconds = self.rest_seconds if owes_rest else self.head_seconds
+        self._deadline = self.loop.call_later(seconds, self._overdue)
+
+    def _overdue(self) -> None:
+        self.transport.close()
+        self._watch()
+
+    def _stalled(self) -> None:
+        if self.conn.their_state is h11.SEND_BODY and not self.transport.is_closing():
+            # While it still sends, a client has every right not to read.
+            self._stall = self.loop.call_later(self.stall_seconds, self._stalled)
+            return
+        self.transport.abort()
+
+    def _unset_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _unset_stall(self) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None

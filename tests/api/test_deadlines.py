@@ -1,0 +1,147 @@
+"""Who owes the server something for too long loses the connection, with a key or without."""
+
+import json
+import socket
+import time
+
+import pytest
+from websockets.sync.client import connect
+
+from menura.cli.deadlines import PunctualHTTP
+
+from ..conftest import start_server
+from .wire import CONVERT, VOICE
+
+WAIT = 30.0
+"""Seconds after which a server that keeps a connection has failed."""
+
+UPGRADE = (
+    "Host: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
+
+
+class Hasty(PunctualHTTP):
+    head_seconds = rest_seconds = stall_seconds = 0.4
+
+
+@pytest.fixture(scope="module")
+def hasty(tmp_path_factory):
+    started = start_server(tmp_path_factory.mktemp("hasty") / "data", serving={"http": Hasty})
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def dial(hasty):
+    """Return a function that opens a connection."""
+    opened = []
+
+    def dialled(**options):
+        plain = socket.socket()
+        opened.append(plain)
+        for option, value in options.items():
+            plain.setsockopt(socket.SOL_SOCKET, getattr(socket, option), value)
+        plain.settimeout(WAIT)
+        plain.connect(("127.0.0.1", int(hasty.url.rsplit(":", 1)[-1])))
+        return plain
+
+    yield dialled
+    for plain in opened:
+        plain.close()
+
+
+def heard(plain):
+    """Return all that the server sends until it ends the connection."""
+    pieces = []
+    try:
+        while piece := plain.recv(65_536):
+            pieces.append(piece)
+    except ConnectionResetError:
+        pass
+    return b"".join(pieces)
+
+
+def refuses_more(plain):
+    """Tell whether the server is gone from the other end of a connection, soon."""
+    deadline = time.monotonic() + WAIT
+    while time.monotonic() < deadline:
+        try:
+            plain.sendall(b"G")
+        except (ConnectionResetError, BrokenPipeError):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.mark.parametrize(
+    "begun", [b"", b"GET / HTTP/1.1\r\nHost: x\r\n", b"POST /v1/speech-to-speech/x HT"]
+)
+def test_a_head_that_does_not_come_is_not_waited_for(dial, begun):
+    plain = dial()
+    plain.sendall(begun)
+    assert heard(plain) == b""
+
+
+def test_nor_is_the_next_head_of_a_connection(dial):
+    plain = dial()
+    plain.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert plain.recv(65_536).startswith(b"HTTP/1.1 200")
+    plain.sendall(b"G")
+    assert b"HTTP/1.1" not in heard(plain)
+
+
+def test_nor_is_the_rest_of_an_upload_that_was_refused(dial):
+    plain = dial()
+    head = f"POST {CONVERT} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
+    plain.sendall(head.encode())
+    assert plain.recv(65_536).startswith(b"HTTP/1.1 401")
+    # A byte now and then was enough to be waited for.
+    plain.sendall(b"a")
+    assert b"HTTP/1.1" not in heard(plain)
+
+
+def test_an_upload_takes_its_time(hasty, dial):
+    plain = dial()
+    body = b'{"name": "slow"}'
+    head = (
+        f"POST /v1/service-accounts HTTP/1.1\r\nHost: x\r\nxi-api-key: {hasty.api_key}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    plain.sendall(head.encode())
+    for place in range(len(body)):
+        time.sleep(0.1)
+        plain.sendall(body[place : place + 1])
+    assert plain.recv(65_536).startswith(b"HTTP/1.1 200")
+
+
+def test_a_websocket_is_under_other_deadlines(hasty):
+    address = hasty.url.replace("http", "ws") + f"/v1/speech-to-speech/{VOICE}/live"
+    with connect(address, additional_headers={"xi-api-key": hasty.api_key}) as client:
+        time.sleep(3 * Hasty.head_seconds)
+        client.send(json.dumps({"type": "start"}))
+        assert json.loads(client.recv(timeout=WAIT))["type"] == "started"
+
+
+def test_who_takes_nothing_of_an_answer_is_given_up(dial):
+    plain = dial(SO_RCVBUF=4096)
+    # So many answers, asked for in one go, fill every buffer on the way.
+    asked = b"GET /static/js/live.js HTTP/1.1\r\nHost: x\r\n\r\n" * 1500
+    plain.sendall(asked)
+    assert refuses_more(plain)
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (f"GET /v1/speech-to-speech/x/twilio HTTP/1.1\r\n{UPGRADE}X: {'a' * 9000}\r\n\r\n", b"431"),
+        (f"GET /v1/speech-to-speech/{'x' * 9000} HTTP/1.1\r\n{UPGRADE}\r\n", b"414"),
+        (f"GET / HTTP/1.1\r\n{UPGRADE}" + "x: 1\r\n" * 200 + "\r\n", b"431"),
+    ],
+)
+def test_a_websocket_with_too_long_a_head_is_told_so(shared_server, head, status):
+    with socket.create_connection(
+        ("127.0.0.1", int(shared_server.url.rsplit(":", 1)[-1])), timeout=WAIT
+    ) as plain:
+        plain.sendall(head.encode())
+        assert heard(plain).startswith(b"HTTP/1.1 " + status)
