@@ -515,6 +515,17 @@ def test_a_backup_of_a_running_server_can_be_served(server, tmp_path):
     assert "all there" in menura("doctor", data=copy).stdout
 
 
+def test_a_backup_leaves_alone_what_lies_beside_it(data, tmp_path):
+    neighbour = tmp_path / "copy.part" / "theirs.txt"
+    neighbour.parent.mkdir()
+    neighbour.write_text("kept")
+    assert menura("keys", "create", "one", data=data).returncode == 0
+    told = menura("backup", tmp_path / "copy", data=data)
+    assert told.returncode == 0, told.stderr
+    assert neighbour.read_text() == "kept"
+    assert {path.name for path in tmp_path.iterdir()} == {"copy", "copy.part"}
+
+
 def test_names_are_not_markup(data, tmp_path):
     odd = "Bird [/i] {x}"
     made = menura("voices", "add", odd, SPEECH, "--consent", data=data)

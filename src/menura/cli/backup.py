@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import sqlite3
+import tempfile
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated
@@ -45,10 +46,9 @@ def backup(
 
 
 async def _copy(settings: Settings, folder: Path) -> int:
-    aside = folder.with_name(f"{folder.name}.part")
     async with open_services(settings) as services:
+        aside = await asyncio.to_thread(_folder_beside, folder)
         try:
-            await asyncio.to_thread(aside.mkdir, parents=True, mode=0o700)
             with Progress(
                 console=complaints, transient=True, disable=not complaints.is_terminal
             ) as progress:
@@ -67,6 +67,12 @@ async def _copy(settings: Settings, folder: Path) -> int:
         finally:
             await asyncio.to_thread(shutil.rmtree, aside, ignore_errors=True)
     return count
+
+
+def _folder_beside(folder: Path) -> Path:
+    """Make a folder that is nobody else's and that only its owner reads."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".part", dir=folder.parent))
 
 
 async def _objects(services: Services, aside: Path, progress: Progress) -> int:
