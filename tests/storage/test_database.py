@@ -19,7 +19,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from menura.settings import Settings
 from menura.storage.database import HEAD, Database, database_url
 from menura.storage.migrations import configuration
-from menura.storage.tables import Base, CountedCredits, StoredObject
+from menura.storage.tables import Account, Base, CountedCredits, StoredObject
 
 FIRST_REVISION = "0001"
 
@@ -186,3 +186,19 @@ def test_the_url_of_the_settings_gets_an_asynchronous_driver(tmp_path: Path) -> 
     named = Settings(data=tmp_path, database_url="postgresql://me:pw@db/menura")
     url = database_url(named).render_as_string(hide_password=False)
     assert url == "postgresql+asyncpg://me:pw@db/menura"
+
+
+def test_what_was_deleted_is_no_longer_in_the_file(tmp_path: Path) -> None:
+    secret = "the speaker agreed " * 20
+
+    async def work() -> None:
+        async with opened(tmp_path / "a.db") as database:
+            async with database.writing() as session:
+                session.add(Account(account_id="a", workspace_id="a", name=secret, created_at=1))
+            async with database.writing() as session:
+                await session.execute(text("DELETE FROM accounts"))
+
+    asyncio.run(work())
+    # Closed in order, the database is one file.
+    assert [path.name for path in tmp_path.iterdir()] == ["a.db"]
+    assert secret.encode() not in (tmp_path / "a.db").read_bytes()

@@ -220,6 +220,9 @@ def _prepare_sqlite(connection: Any, _: object) -> None:
     cursor.execute("PRAGMA synchronous=NORMAL")
     # Without it macOS leaves in the drive's cache what it was told to write.
     cursor.execute("PRAGMA fullfsync=ON")
+    # Where SQLite is built without it, names and consent of a voice that was deleted stay in the
+    # file, and in every copy of it.
+    cursor.execute("PRAGMA secure_delete=ON")
     cursor.close()
 
 
