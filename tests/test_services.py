@@ -45,6 +45,50 @@ def test_whatever_the_folder_is_called_all_is_in_it(tmp_path: Path, name: str) -
     assert list((store / "objects" / "history").iterdir())
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"database_url": "postgresql://me:S3CRET@db:no_port/menura"},
+        {"database_url": "postgresql://me:S3/CRET@db:no_port/menura"},
+        {"database_url": "postgresql://me:S3?CRET@db:no_port/menura?ssl=S3CRET"},
+        {"database_url": "me:S3CRET@db/menura"},
+        {"objects_url": "http://me:S3CRET@127.0.0.1:1/store?sig=S3CRET"},
+    ],
+)
+def test_what_cannot_be_opened_is_named_without_its_password(
+    tmp_path: Path, options: dict[str, str]
+) -> None:
+    async def work() -> None:
+        async with open_services(Settings(data=tmp_path, **options)):
+            raise AssertionError
+
+    with pytest.raises(CannotOpenError) as caught:
+        asyncio.run(work())
+    assert "S3" not in str(caught.value)
+    assert "CRET" not in str(caught.value)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of files are POSIX")
+def test_only_the_owner_enters_whatever_the_folder_was_like(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir(mode=0o755)
+    key = data / "api_key"
+    key.write_text("sk_" + 48 * "a")
+    key.chmod(0o644)
+
+    async def work() -> None:
+        async with open_services(Settings(data=data)):
+            pass
+
+    before = os.umask(0)
+    try:
+        asyncio.run(work())
+    finally:
+        os.umask(before)
+    for name in ("api_key", "menura.db", "objects", "incoming"):
+        assert stat.S_IMODE((data / name).stat().st_mode) & 0o077 == 0, name
+
+
 def test_a_command_may_work_beside_a_running_server(
     server: Callable[..., RunningServer],
 ) -> None:

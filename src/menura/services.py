@@ -2,12 +2,12 @@
 
 import asyncio
 import os
+import re
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from obstore.exceptions import BaseError as ObstoreError
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -27,6 +27,8 @@ from menura.voices.store import VoiceStore
 
 _UNOPENED = (ImportError, OSError, ValueError, ObstoreError, SQLAlchemyError, sqlite3.Error)
 """What the libraries raise where something cannot be opened."""
+
+_ADDRESS = re.compile(r"\w+://\S+")
 
 
 class CannotOpenError(RuntimeError):
@@ -66,17 +68,17 @@ async def open_services(settings: Settings, *, sweeping: bool = False) -> AsyncI
         raise CannotOpenError(f"default_model cannot be used: {error.message}") from None
     async with AsyncExitStack() as stack:
         _refuse_root(settings.data / SQLITE_FILE)
-        with _named("data folder", str(settings.data)):
+        with _named("data folder", None, settings.data):
             settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
             folder = SoleProcess(settings.data / "lock")
         stack.callback(folder.release)
         # The lock speaks for this data folder only, not for a shared database or bucket.
         alone = folder.alone and settings.database_url is None and settings.objects_url is None
-        with _named("database", settings.database_url or str(settings.data / SQLITE_FILE)):
+        with _named("database", settings.database_url, settings.data / SQLITE_FILE):
             database = Database(database_url(settings))
             stack.push_async_callback(database.close)
             await database.open()
-        with _named("object store", settings.objects_url or str(settings.data / "objects")):
+        with _named("object store", settings.objects_url, settings.data / "objects"):
             objects = Objects.of(settings)
             accounts = Accounts(settings, database)
             await settle_owner(database, objects, await accounts.first_account())
@@ -96,7 +98,7 @@ async def open_services(settings: Settings, *, sweeping: bool = False) -> AsyncI
         history = History(database, objects, accounts.credits)
         live = LiveService(conversion.cores, accounts, history)
         stack.push_async_callback(live.close)
-        with _named("data folder", str(settings.data)):
+        with _named("data folder", None, settings.data):
             folder.share()
         yield Services(
             settings=settings,
@@ -112,18 +114,24 @@ async def open_services(settings: Settings, *, sweeping: bool = False) -> AsyncI
 
 
 @contextmanager
-def _named(what: str, where: str) -> Iterator[None]:
-    """Turn what goes wrong while something is opened into a sentence that names it."""
+def _named(what: str, address: str | None, path: Path) -> Iterator[None]:
+    """Turn what goes wrong while something is opened into a sentence that names it: by its
+    address, else by its path."""
     try:
         yield
     except _UNOPENED as error:
-        reason = error.orig if isinstance(error, DBAPIError) else error
-        told = str(reason).strip().splitlines() or [type(reason).__name__]
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        told = str(cause).strip().splitlines() or [type(cause).__name__]
         if isinstance(error, ModuleNotFoundError):
             told = [f"{error.name} is not installed: pip install {error.name}"]
-        safe = _without_secrets(where)
+        where, reason = str(path), told[0]
+        if address is not None:
+            where = _without_secrets(address)
+            reason = reason.replace(address, where)
+        # Libraries quote what they have made of an address as well.
+        safe = _ADDRESS.sub(lambda found: _without_secrets(found[0]), reason)
         raise CannotOpenError(
-            f"The {what} {safe!r} cannot be opened: {told[0].replace(where, safe).rstrip('.')}."
+            f"The {what} {where!r} cannot be opened: {safe.rstrip('.')}."
         ) from error
 
 
@@ -140,10 +148,13 @@ def _refuse_root(path: Path) -> None:
         )
 
 
-def _without_secrets(where: str) -> str:
-    """Return an address without user, password and query; a path as it is."""
-    if "://" not in where:
-        return where
-    parts = urlsplit(where)
-    place = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{place}{parts.path}"
+def _without_secrets(address: str) -> str:
+    """Return an address without user, password and query; whatever it looks like, since a password
+    may hold any sign, and what is no address at all may be one that was mistyped."""
+    scheme, separator, rest = address.partition("://")
+    if not separator:
+        scheme, rest = "", address
+    login, _, place = rest.rpartition("@")
+    # A query that holds an @, or a password that holds a question mark.
+    place = "..." if "?" in login else place.partition("?")[0]
+    return scheme + separator + place

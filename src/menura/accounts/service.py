@@ -118,6 +118,8 @@ def _stored_key(path: Path) -> str:
     if path.is_file():
         found = path.read_text(encoding="utf-8").strip()
         if found.startswith(PREFIX):
+            # Whoever brought it may have left it readable by all.
+            path.chmod(0o600)
             return found
         path.unlink()
     secret = new_secret()

@@ -113,10 +113,10 @@ class Objects:
         """Use `folder`, or the store at `url`; `incoming` holds what is still being written."""
         self._incoming = incoming
         self._folder = folder
-        incoming.mkdir(parents=True, exist_ok=True)
+        incoming.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._store: Any
         if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._store = LocalStore(folder)
         elif url is not None:
             self._store = from_url(url)
