@@ -526,6 +526,24 @@ def test_a_backup_leaves_alone_what_lies_beside_it(data, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"copy", "copy.part"}
 
 
+def test_names_do_not_speak_to_the_terminal(data):
+    odd = "Tit\x1b]52;c;cHduZWQ=\x07 \x1b[31m\x9b8m"
+    made = menura("voices", "add", odd, SPEECH, "--consent", data=data)
+    key = menura("keys", "create", odd, data=data)
+    told = [
+        made,
+        key,
+        menura("voices", "list", data=data),
+        menura("voices", "show", odd, data=data),
+        menura("keys", "list", data=data),
+        menura("voices", "show", "nobody", data=data),
+        menura("voices", "remove", "--yes", odd, data=data),
+    ]
+    for shown in told:
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", shown.stdout + shown.stderr)
+    assert "Tit\N{REPLACEMENT CHARACTER}]52" in told[2].stdout
+
+
 def test_names_are_not_markup(data, tmp_path):
     odd = "Bird [/i] {x}"
     made = menura("voices", "add", odd, SPEECH, "--consent", data=data)

@@ -20,7 +20,7 @@ from rich.progress import (
 )
 
 from menura.audio.formats import FORMATS, OutputFormat, find_format
-from menura.cli.options import DataOption, complain, complaints, run, say, settings_from
+from menura.cli.options import DataOption, complain, complaints, run, say, settings_from, visible
 from menura.conversion.request import MAX_SEED, ConversionRequest, DurationLimits, SourcePlan
 from menura.engine.interface import LATENCY_PROFILES
 from menura.engine.registry import engine_for
@@ -118,7 +118,7 @@ async def _convert(
             # Closed before the output takes its place, which may be the same.
             source.open("rb") as reader,
         ):
-            task = progress.add_task(f"{source.name} → {voice.name}", total=None)
+            task = progress.add_task(visible(f"{source.name} → {voice.name}"), total=None)
             work = asyncio.create_task(
                 asyncio.to_thread(
                     services.conversion.convert_file,

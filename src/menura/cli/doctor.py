@@ -12,12 +12,11 @@ import av
 import onnxruntime
 import typer
 from rich.table import Table
-from rich.text import Text
 
 from menura import __version__
 from menura.accounts.service import KEY_FILE
 from menura.audio.formats import FORMATS
-from menura.cli.options import DataOption, address_in_url, console, settings_from
+from menura.cli.options import DataOption, address_in_url, cell, console, settings_from
 from menura.services import CannotOpenError, open_services
 from menura.settings import UNLIMITED, Settings
 from menura.storage.database import SQLITE_FILE
@@ -117,7 +116,7 @@ def doctor(data: DataOption = None) -> None:
     table = Table("", "Subject", "Found", show_edge=False)
     for finding in findings:
         mark = {None: "", True: "[green]ok[/green]", False: "[red]bad[/red]"}[finding.good]
-        table.add_row(mark, finding.subject, Text(finding.found))
+        table.add_row(mark, finding.subject, cell(finding.found))
     console.print(table)
     if any(finding.good is False for finding in findings):
         raise typer.Exit(1)

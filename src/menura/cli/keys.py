@@ -5,11 +5,10 @@ from typing import Annotated
 
 import typer
 from rich.table import Column, Table
-from rich.text import Text
 
 from menura.accounts.keys import MOST_CREDITS
 from menura.accounts.principal import PERMISSIONS
-from menura.cli.options import DataOption, console, refuse_nowhere, run, say, settings_from
+from menura.cli.options import DataOption, cell, console, refuse_nowhere, run, say, settings_from
 from menura.services import open_services
 
 app = typer.Typer(no_args_is_help=True, help="API keys of the local account.")
@@ -77,7 +76,7 @@ def show(data: DataOption = None) -> None:
             for key in await services.accounts.keys.list(account.account_id):
                 table.add_row(
                     key.key_id,
-                    Text(key.name),
+                    cell(key.name),
                     key.hint,
                     "all" if key.permissions is None else ", ".join(key.permissions),
                     _day(key.created_at),

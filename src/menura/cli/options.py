@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -12,6 +13,7 @@ import typer
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 from rich.console import Console
+from rich.text import Text
 
 from menura.errors import MenuraError
 from menura.services import CannotOpenError
@@ -29,6 +31,8 @@ DataOption = Annotated[
 ]
 
 T = TypeVar("T")
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def settings_from(**flags: Any) -> Settings:
@@ -58,14 +62,25 @@ def address_in_url(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def visible(text: str) -> str:
+    """Return a text without what would speak to the terminal instead of the reader: whoever may
+    name a voice could else move its cursor, colour it, or fill its clipboard."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def cell(text: str) -> Text:
+    """Return what may hold names that somebody else gave, for a table: nothing in it is markup."""
+    return Text(visible(text))
+
+
 def say(text: str) -> None:
     """Print what may hold names that somebody else gave: nothing in it is markup."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    console.print(visible(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def complain(text: str) -> None:
     """Print a refusal."""
-    complaints.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+    complaints.print(visible(text), style="red", markup=False, highlight=False, soft_wrap=True)
 
 
 def refuse_nowhere(settings: Settings) -> None:

@@ -5,9 +5,8 @@ from typing import Annotated
 
 import typer
 from rich.table import Column, Table
-from rich.text import Text
 
-from menura.cli.options import DataOption, complain, console, run, say, settings_from
+from menura.cli.options import DataOption, cell, complain, console, run, say, settings_from, visible
 from menura.services import Services, open_services
 from menura.voices.card import Card
 from menura.voices.store import Maker, Upload
@@ -39,11 +38,11 @@ def show_all(data: DataOption = None) -> None:
         labels = voice.labels
         speaker = (labels.get(name, "").replace("_", " ") for name in ("gender", "age", "accent"))
         table.add_row(
-            Text(voice.name),
+            cell(voice.name),
             voice.voice_id,
             voice.category,
-            Text(", ".join(filter(None, speaker))),
-            Text(voice.description or labels.get("description", "")),
+            cell(", ".join(filter(None, speaker))),
+            cell(voice.description or labels.get("description", "")),
         )
     console.print(table)
 
@@ -61,21 +60,21 @@ def show(
 
     found = run(work())
     table = Table(show_header=False)
-    table.add_row("Name", Text(found.name))
+    table.add_row("Name", cell(found.name))
     table.add_row("Id", found.voice_id)
     table.add_row("Kind", found.category)
-    table.add_row("Description", Text(found.description or ""))
+    table.add_row("Description", cell(found.description or ""))
     for label, value in found.labels.items():
-        table.add_row(Text(label), Text(value))
+        table.add_row(cell(label), cell(value))
     for setting, number in found.effective_settings.given().items():
         table.add_row(setting, str(number))
     for sample in found.samples or ():
         seconds = "" if sample.seconds is None else f", {sample.seconds:.1f} s"
-        table.add_row("Recording", Text(f"{sample.file_name}{seconds}"))
+        table.add_row("Recording", cell(f"{sample.file_name}{seconds}"))
     if found.recording_quality_reason:
         table.add_row("Quality", found.recording_quality_reason)
     if found.category == "cloned":
-        table.add_row("Consent", Text(found.consent or "nothing was stated"))
+        table.add_row("Consent", cell(found.consent or "nothing was stated"))
     console.print(table)
 
 
@@ -138,7 +137,7 @@ def remove(
             account = await services.accounts.local_account()
             found = await services.voices.find(account.account_id, voice)
             if not yes:
-                typer.confirm(f"Delete {found.name} and its recordings?", abort=True)
+                typer.confirm(f"Delete {visible(found.name)} and its recordings?", abort=True)
             await services.voices.delete(account.account_id, found.voice_id)
             return found
 
