@@ -29,6 +29,16 @@ def test_a_token_works_once_and_only_for_its_purpose(tmp_path: Path) -> None:
     asyncio.run(work())
 
 
+def test_a_token_that_is_none_waits_for_no_writer(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with house(tmp_path) as opened, opened.database.writing():
+            async with asyncio.timeout(10):
+                with pytest.raises(InvalidApiKey):
+                    await opened.accounts.tokens.redeem("sutkn_made_up")
+
+    asyncio.run(work())
+
+
 def test_of_two_at_once_one_wins(tmp_path: Path) -> None:
     async def work() -> None:
         async with house(tmp_path) as opened:

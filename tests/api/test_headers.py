@@ -22,6 +22,7 @@ def check(answer: httpx.Response) -> None:
     assert headers["x-request-id"] == headers["request-id"]
     assert re.fullmatch(r"[0-9a-f]{32}", headers["x-trace-id"])
     assert headers["x-region"] == "local"
+    assert headers["x-content-type-options"] == "nosniff"
     for name, value in CORS.items():
         assert headers[name] == value
     exposed = {name.strip() for name in headers["access-control-expose-headers"].split(",")}
@@ -95,6 +96,18 @@ def test_on_an_unexpected_failure_which_tells_nothing(
     assert len(told) == 1
     assert detail["request_id"] in told[0].getMessage()
     assert started.client.get("/v1/models").status_code == 200
+
+
+def test_no_cache_keeps_what_a_key_was_needed_for(shared_server: RunningServer) -> None:
+    for path in ("/v1/voices", "/v1/history", "/v1/history/unknown/audio", "/v1/nothing"):
+        assert shared_server.client.get(path).headers["cache-control"] == "no-store", path
+    preview = shared_server.client.get("/v1/voices/21m00Tcm4TlvDq8ikWAM/preview")
+    assert preview.headers["cache-control"] == "no-store"
+    with shared_server.anonymous() as anybody:
+        assert anybody.get("/").headers["cache-control"] == "no-cache"
+        public = anybody.get("/static/previews/21m00Tcm4TlvDq8ikWAM.mp3")
+        assert public.status_code == 200
+        assert "cache-control" not in public.headers
 
 
 def test_ids_differ_between_requests(shared_server: RunningServer) -> None:

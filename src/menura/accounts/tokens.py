@@ -55,6 +55,11 @@ class Tokens:
     async def redeem(self, token: str, client_host: str | None = None) -> Principal:
         """Use a token up and return who it stands for. Raises InvalidApiKey."""
         digest = fingerprint(token)
+        async with self.database.reading() as session:
+            known = await session.get(SingleUseToken, digest)
+        if known is None:
+            # Without the one write lock, which anybody could else keep busy with made-up tokens.
+            raise _unknown()
         async with self.database.writing(durable=True) as session:
             row = (
                 await session.execute(
@@ -66,7 +71,7 @@ class Tokens:
                 )
             ).one_or_none()
             if row is None:
-                raise InvalidApiKey("This single-use token is unknown or was used before.")
+                raise _unknown()
             found = (
                 await session.execute(
                     select(ApiKey, Account)
@@ -79,3 +84,7 @@ class Tokens:
         return self.keys.principal(
             found[0], found[1], client_host, TOKEN_TYPES[cast(TokenType, row.token_type)]
         )
+
+
+def _unknown() -> InvalidApiKey:
+    return InvalidApiKey("This single-use token is unknown or was used before.")

@@ -117,14 +117,15 @@ class ResponseHeaders:
             (b"x-request-id", state["request_id"].encode()),
             (b"x-trace-id", state["trace_id"].encode()),
             (b"x-region", self._region),
+            (b"x-content-type-options", b"nosniff"),
             *CORS,
-            *_concurrency(scope),
+            *_of_caller(scope),
         ]
         complete.extend(pair for pair in wanted if pair[0] not in present)
         return complete
 
 
-def _concurrency(scope: Scope) -> list[tuple[bytes, bytes]]:
+def _of_caller(scope: Scope) -> list[tuple[bytes, bytes]]:
     principal: Principal | None = scope["state"].get("principal")
     if principal is None:
         return []
@@ -134,6 +135,8 @@ def _concurrency(scope: Scope) -> list[tuple[bytes, bytes]]:
     else:
         current, maximum = scope["app"].state.services.accounts.leases.load(principal)
     return [
+        # Caches know nothing of xi-api-key, and would keep audio that was deleted here.
+        (b"cache-control", b"no-store"),
         (b"current-concurrent-requests", str(current).encode()),
         (b"maximum-concurrent-requests", str(maximum).encode()),
     ]

@@ -362,14 +362,12 @@ async def sample_audio(
     """Return the original file of a recording a voice was made from."""
     voices = services_of(request.scope).voices
     sample = await voices.sample(caller.account_id, voice_id, sample_id)
-    answer = ranged(
+    return ranged(
         request,
         sample.size,
         sample.mime_type,
         lambda start, end: voices.sample_audio(sample, start, end),
     )
-    answer.headers["x-content-type-options"] = "nosniff"
-    return answer
 
 
 @router.delete(

@@ -15,11 +15,10 @@ MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+
 
 HEADERS = {
     "content-security-policy": (
-        "default-src 'self'; img-src 'self' data:; media-src 'self' blob:; style-src 'self' "
-        "'unsafe-inline'; connect-src 'self'; worker-src 'self'; object-src 'none'; "
+        "default-src 'self'; img-src 'self' data:; media-src 'self' blob:; style-src 'self'; "
+        "connect-src 'self'; worker-src 'self'; object-src 'none'; "
         "base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
     ),
-    "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "cache-control": "no-cache",
 }

@@ -1,7 +1,7 @@
 // Opens the page: the key, the rooms, the theme.
 
 import * as account from "./account.js";
-import { call, hasKey, keepKey, useKey } from "./api.js";
+import { getJson, hasKey, keepKey, useKey } from "./api.js";
 import * as clone from "./clone.js";
 import * as convert from "./convert.js";
 import * as history from "./history.js";
@@ -64,7 +64,7 @@ function useVoice(voice) {
 // Opens the rooms if the key is one; `remember` is given for a key that is not kept yet.
 async function enter(remember) {
   try {
-    await call("/v1/user").catch(unlessForbidden);
+    await getJson("/v1/user").catch(unlessForbidden);
     if (remember !== undefined) keepKey(remember);
     await loadVoices().catch(unlessForbidden);
   } catch (error) {
