@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from menura.engine.interface import Engine
 from menura.errors import Conflict, VoiceNotFound
-from menura.storage.tables import StoredObject, VoiceModelRow, VoiceRow, VoiceSampleRow
+from menura.storage.tables import Account, StoredObject, VoiceModelRow, VoiceRow, VoiceSampleRow
 from menura.voices.references import Heard
 from menura.voices.settings import VoiceSettings, voice_settings
 from menura.voices.voice import Sample, Voice
@@ -47,6 +47,14 @@ async def own(
     if row is None or row.account_id != account_id:
         raise unknown(voice_id)
     return row
+
+
+async def one_at_a_time(session: AsyncSession, account_id: str) -> None:
+    """Let one writer of an account go on from here, until its transaction ends, so that what it
+    looks at stays as it is. A writing block of SQLite does so by itself."""
+    await session.execute(
+        select(Account.account_id).where(Account.account_id == account_id).with_for_update()
+    )
 
 
 async def count(session: AsyncSession, account_id: str) -> int:

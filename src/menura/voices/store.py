@@ -340,6 +340,7 @@ class VoiceStore:
         voice = await self.get(account_id, voice_id)
         async with self._database.writing() as session:
             if voice.is_premade:
+                await rows.one_at_a_time(session, account_id)
                 row = await session.get(VoiceSettingsRow, (account_id, voice.own_id))
                 if row is None:
                     row = VoiceSettingsRow(
@@ -399,6 +400,7 @@ async def _replace_measurement(
 
 
 async def _check_room(session: AsyncSession, maker: Maker) -> None:
+    await rows.one_at_a_time(session, maker.account_id)
     if await rows.count(session, maker.account_id) >= maker.voices:
         raise VoiceLimitReached(
             f"The account has its {maker.voices} voices already; delete one to make another."
