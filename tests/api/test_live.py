@@ -5,6 +5,7 @@ import base64
 import contextlib
 import json
 import re
+import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -706,21 +707,31 @@ def test_a_phone_call_without_the_key_is_refused(shared_server, parameters):
         assert client.until_closed() == 1008
 
 
-def test_little_is_read_of_a_phone_call_before_the_key(shared_server):
-    for messages in (
-        [json.dumps({"event": "connected", "x": [{}] * 100_000})],
-        [json.dumps({"event": "connected"})] * 3,
-    ):
-        with Client(shared_server, path="twilio", key=False) as client:
-            # Compressed, a megabyte is a kilobyte on the wire.
-            assert client.socket.protocol.extensions == []
-            with contextlib.suppress(ConnectionClosed):
-                for message in messages:
-                    client.socket.send(message)
-            assert client.until("error")["detail"]["status"] in {
-                "bad_request",
-                "invalid_parameters",
-            }
+@pytest.mark.parametrize("size", [20_000, 60_000])
+def test_a_phone_call_says_little_before_the_key(shared_server, size):
+    with Client(shared_server, path="twilio", key=False) as client:
+        # Compressed, a megabyte is a kilobyte on the wire.
+        assert client.socket.protocol.extensions == []
+        client.tell(event="connected", x="a" * size)
+        assert client.until("error")["detail"]["status"] == "bad_request"
+
+
+def test_a_phone_call_says_it_in_two_messages(shared_server):
+    with Client(shared_server, path="twilio", key=False) as client:
+        with contextlib.suppress(ConnectionClosed):
+            for _ in range(3):
+                client.tell(event="connected")
+        assert client.until("error")["detail"]["status"] == "invalid_parameters"
+
+
+@pytest.mark.parametrize("before", [[], [{"event": "connected"}]])
+def test_nothing_large_is_kept_of_a_phone_call_before_the_key(shared_server, before):
+    with Client(shared_server, path="twilio", key=False) as client:
+        for event in before:
+            client.tell(**event)
+        # The head of a frame alone, since what is refused is not waited for.
+        client.socket.socket.sendall(b"\x81\xff" + struct.pack(">Q", 80_000) + bytes(4))
+        assert client.until_closed() == 1009
 
 
 def test_media_before_start_and_bad_payloads_are_refused(shared_server):

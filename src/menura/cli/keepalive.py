@@ -6,12 +6,21 @@ waiting because its listener is behind. Whoever is only slow must not be cut off
 
 import socket
 from asyncio.transports import BaseTransport
+from typing import cast
 
+from starlette.types import Scope
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.http11 import Request
+
+from menura.api.auth import authenticates_itself
 
 SEND_BUFFER = 1 << 16
 """Bytes that the system holds of what is being sent, or it would hold some megabytes: what has left
 us says nothing then of what has arrived."""
+
+FIRST_BYTES = 1 << 16
+"""Bytes of a first message, and of the second of somebody who has yet to show a key. Whole messages
+lie in memory, and of such connections there may be as many as the system has."""
 
 
 class PatientWebSocket(WebSocketsSansIOProtocol):
@@ -23,9 +32,21 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
         """Called when a connection is made."""
         super().connection_made(transport)
         self.close_timeout = 60.0
+        self.conn.max_message_size = FIRST_BYTES
         connection = transport.get_extra_info("socket")
         if connection is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+
+    def handle_connect(self, event: Request) -> None:
+        """Called when the head is there."""
+        super().handle_connect(event)
+        if not self.close_sent and not authenticates_itself(cast(Scope, self.scope)):
+            self.conn.max_message_size = self.config.ws_max_size
+
+    def send_receive_event_to_app(self) -> None:
+        """Called when a message is whole. The one after it is under the limit before."""
+        super().send_receive_event_to_app()
+        self.conn.max_message_size = self.config.ws_max_size
 
     def data_received(self, data: bytes) -> None:
         """Called when the client sends."""
