@@ -453,6 +453,31 @@ def _stop(process):
     assert process.returncode == 0
 
 
+def test_a_server_whose_lines_nobody_reads_runs_all_the_same(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = _serve(tmp_path, "--port", str(port))
+    try:
+        server.stdout.close()
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+            deadline = time.monotonic() + 60
+            while True:
+                try:
+                    assert client.get("/health").status_code == 200
+                    break
+                except httpx.TransportError:
+                    assert server.poll() is None, "The server has ended."
+                    assert time.monotonic() < deadline
+                    time.sleep(0.1)
+            # Once it has been ready for a while it has tried to tell.
+            time.sleep(1)
+            assert client.get("/health").status_code == 200
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait(30)
+    assert server.returncode == 0
+
+
 def test_told_to_end_the_server_ends_and_charges_what_was_heard(tmp_path):
     server = _serve(tmp_path)
     try:

@@ -84,7 +84,8 @@ async def announce(services: Services, port: int) -> None:
     Who does not listen to the end (`menura serve | head -1`) gets a server all the same.
     """
     key_works = await services.accounts.key_file_works()
-    with suppress(BrokenPipeError):
+    # The library ends the program where a pipe is broken, after it has given it a new output.
+    with suppress(SystemExit):
         _tell(services, port, key_works)
 
 
