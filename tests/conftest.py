@@ -74,9 +74,7 @@ def start_server(
     opened: list[Services] = []
     app = create_app(settings, on_ready=opened.append)
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        app, **{**SERVING, "log_config": None, "lifespan": "on", **(serving or {})}
-    )
+    config = uvicorn.Config(app, **{**SERVING, "lifespan": "on", **(serving or {})})
     server = uvicorn.Server(config)
     ready = threading.Event()
     loops: list[asyncio.AbstractEventLoop] = []

@@ -766,6 +766,37 @@ def test_tiers_decide_what_a_request_may_ask(server: Server) -> None:
     assert post(running, CONVERT, wav(tone(0.4)), model_id=PLAIN).status_code == 200
 
 
+# The log
+
+
+def test_a_conversion_that_fails_is_logged_with_the_id_of_its_answer(
+    shared_server: RunningServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("the inside of the house")
+
+    monkeypatch.setattr(PassThrough, "analysis", broken)
+    reply = post(shared_server, CONVERT, wav(tone(0.4)), model_id=PLAIN)
+    assert reply.status_code == 500
+    assert "inside" not in reply.text
+    assert reply.json()["detail"]["request_id"] in caplog.text
+
+
+def test_an_answer_that_breaks_off_is_logged_with_the_id_in_its_head(
+    shared_server: RunningServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = form(("model_id", PLAIN), ("audio", wav(tone(4.0))), ("seed", "7"))
+    with Wire(shared_server.url, shared_server.api_key) as wire:
+        wire.head(f"{STREAM}?output_format=pcm_16000&duplex=true")
+        wire.chunk(body[:60_000])
+        assert wire.answered_within(30)
+        wire.chunks([body[60_000:]])
+        reply = wire.reply()
+    assert not reply.complete
+    assert idle(shared_server)
+    assert reply.headers["x-trace-id"] in caplog.text
+
+
 # The document
 
 

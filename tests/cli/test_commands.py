@@ -13,7 +13,8 @@ import subprocess
 import sys
 import time
 import wave
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import av
@@ -24,6 +25,8 @@ import pytest
 from menura.services import open_services
 from menura.settings import Settings
 from menura.voices.settings import VoiceSettings
+
+from ..conversion.sound import tone, wav
 
 ROOT = Path(__file__).parents[2]
 SPEECH = ROOT / "tests" / "speech" / "male_librispeech_1235.flac"
@@ -499,8 +502,10 @@ def test_told_to_end_the_server_ends_and_charges_what_was_heard(tmp_path):
             assert b" 200 " in wire.recv(65_536)
             begun = time.monotonic()
             server.send_signal(signal.SIGTERM)
-            server.communicate(timeout=30)
+            logged, _ = server.communicate(timeout=30)
         assert time.monotonic() - begun < 15
+        for line in logged.splitlines():
+            assert re.match(r"\d{4}-\d\d-\d\d [\d:,]+ [A-Z]+ [\w.]+: ", line), line
     finally:
         server.kill()
     with sqlite3.connect(tmp_path / "menura.db") as database:
@@ -519,6 +524,38 @@ def test_more_clients_are_served_than_files_may_be_open_at_first(tmp_path):
         _stop(server)
     finally:
         server.kill()
+
+
+def test_who_had_nothing_when_the_server_ended_is_told_so_and_pays_nothing(tmp_path):
+    server = _serve(tmp_path, "--max-seconds", "0", "--cores", "1")
+    try:
+        lines = _until_curl(server)
+        url = re.search(r"listens on (http://\S+)", lines).group(1)
+        key = {"xi-api-key": re.search(r"API key: (\S+)", lines).group(1)}
+        path = f"{url}/v1/speech-to-speech/JBFqnCBsd6RMkjVDRZzb"
+        files = {"audio": wav(tone(600.0, 8_000), 8_000)}
+        with (
+            ThreadPoolExecutor() as threads,
+            closing(sqlite3.connect(tmp_path / "menura.db")) as database,
+        ):
+            asked = [
+                threads.submit(httpx.post, path, headers=key, files=files, timeout=60)
+                for _ in range(4)
+            ]
+            deadline = time.monotonic() + 60
+            while database.execute("SELECT count(*) FROM leases").fetchone()[0] < len(asked):
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            server.send_signal(signal.SIGTERM)
+            answers = [each.result() for each in asked]
+            server.communicate(timeout=30)
+            assert database.execute("SELECT sum(credits) FROM usage_records").fetchone()[0] is None
+    finally:
+        server.kill()
+    for answer in answers:
+        assert answer.status_code == 503
+        assert answer.json()["detail"]["code"] == "service_unavailable"
+        assert answer.headers["retry-after"] == "5"
 
 
 def test_a_backup_of_a_running_server_can_be_served(server, tmp_path):

@@ -1,5 +1,6 @@
 """The application: services, the layers in front, and the routers."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -34,6 +35,8 @@ ROUTERS = (
 )
 """Modules with a FastAPI `router`, in the order their routes are matched."""
 
+LAST_SECONDS = 5.0
+
 log = logging.getLogger("menura.api")
 
 
@@ -62,6 +65,8 @@ def create_app(settings: Settings, on_ready: Callable[[Services], None] | None =
     command line prints `services.first_key` there.
     """
 
+    running: set[asyncio.Task[Any]] = set()
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_services(settings, sweeping=True) as services:
@@ -69,6 +74,10 @@ def create_app(settings: Settings, on_ready: Callable[[Services], None] | None =
             if on_ready is not None:
                 on_ready(services)
             yield
+            if running:
+                # They have been cancelled, but still charge and store what was heard, and uvicorn
+                # ends the process without a look at them.
+                await asyncio.wait(running, timeout=LAST_SECONDS)
 
     app = Application(
         title="Menura",
@@ -90,5 +99,7 @@ def create_app(settings: Settings, on_ready: Callable[[Services], None] | None =
     app.add_middleware(EmptyValues)
     app.add_middleware(HeadAsGet)
     app.add_middleware(Authentication)
-    app.add_middleware(ResponseHeaders, region=settings.region, metrics=app.state.metrics)
+    app.add_middleware(
+        ResponseHeaders, region=settings.region, metrics=app.state.metrics, running=running
+    )
     return app

@@ -134,13 +134,17 @@ class Converting(ABC):
                 await self._after_upload(events)
         except ClientGone:
             raise ClientDisconnect from None
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            trace_id = self._scope["state"]["trace_id"]
             if not self._exchange.started:
-                if isinstance(error, Cancelled):
+                if isinstance(error, Cancelled | asyncio.CancelledError):
                     raise Unavailable("The server is shutting down.", retry_after=5) from None
+                if isinstance(error, MenuraError) and error.http == 500:
+                    # The job's thread told the cause, but knows of no request.
+                    log.error("A conversion failed (trace %s).", trace_id)
                 raise
             # Returning with the answer unfinished makes the server cut the connection.
-            log.warning("An answer broke off (request %s): %r", self._request_id, error)
+            log.warning("An answer broke off (trace %s): %r", trace_id, error)
         finally:
             if self._job is not None:
                 self._job.cancel()
@@ -306,7 +310,11 @@ class Converting(ABC):
         except Exception as error:
             # What the client has heard is paid, unless it ended by a failure of ours.
             refused = isinstance(error, MenuraError) and error.http < 500 and self._exchange.started
-            if refused or isinstance(error, Cancelled | InsufficientCredits):
+            # Stopped by the client that left, or by a shutdown before it had anything.
+            stopped = isinstance(error, Cancelled) and (
+                self._exchange.started or self._exchange.over
+            )
+            if refused or stopped or isinstance(error, InsufficientCredits):
                 await self._charge_part(_made(job, decision), decision, lease)
             raise
         finally:

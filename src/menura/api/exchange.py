@@ -47,6 +47,11 @@ class Exchange:
         if self._inbound is not None:
             self._inbound.add_done_callback(lambda _: told())
 
+    @property
+    def over(self) -> bool:
+        """Tell whether the client has gone, or its upload has failed."""
+        return self._inbound is not None and self._inbound.done()
+
     def check(self) -> None:
         """Raise ClientGone, or what reading the rest of the request raised."""
         if self._inbound is not None and self._inbound.done():

@@ -3,9 +3,11 @@
 Also answers CORS preflights, since a browser sends them without the key.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Iterable
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.requests import ClientDisconnect
@@ -59,18 +61,26 @@ class ResponseHeaders:
 
     Sets `scope["state"]["request_id"]` (20 characters, header `request-id`) and
     `scope["state"]["trace_id"]` (32 hex digits, header `x-trace-id`, error `request_id`).
-    A header that the answer already has is left as it is.
+    A header that the answer already has is left as it is. `running` holds the task of every HTTP
+    request until all is done.
     """
 
-    def __init__(self, app: ASGIApp, region: str, metrics: Metrics) -> None:
+    def __init__(
+        self, app: ASGIApp, region: str, metrics: Metrics, running: set[asyncio.Task[Any]]
+    ) -> None:
         self._app = app
         self._region = region.encode("latin-1", "replace")
         self._metrics = metrics
+        self._running = running
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
+        task = asyncio.current_task()
+        if task is not None and scope["type"] == "http":
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
         state = scope.setdefault("state", {})
         state["request_id"] = new_id()
         state["trace_id"] = new_trace_id()

@@ -40,13 +40,14 @@ class AnnouncingServer(uvicorn.Server):
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Tell whether a line is worth logging: uvicorn takes every refused WebSocket for an error of
-    the application. Of the traceback of what cannot be opened, leave the sentence."""
+    """Tell whether a line is worth logging: uvicorn takes every refused WebSocket and every answer
+    that breaks off, of which we tell more, for an error of the application. Of the traceback of
+    what cannot be opened, leave the sentence."""
     message = record.getMessage()
     _, told, reason = message.rpartition(f"{CannotOpenError.__qualname__}: ")
     if told:
         record.msg, record.args = reason.strip(), ()
-    return message != "ASGI callable returned without completing handshake."
+    return not message.startswith("ASGI callable returned without completing ")
 
 
 def refuse_taken(host: str, port: int) -> None:

@@ -8,6 +8,8 @@ from menura.cli.keepalive import PatientWebSocket
 SERVING: dict[str, Any] = {
     # uvicorn's own lines hold whole addresses, and a token may be in one.
     "log_level": "warning",
+    # What it does write looks like every other line.
+    "log_config": None,
     "access_log": False,
     # Never another that happens to be installed: of httptools a head may be of any length.
     "http": PunctualHTTP,
