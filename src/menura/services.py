@@ -85,7 +85,7 @@ async def open_services(settings: Settings, *, sweeping: bool = False) -> AsyncI
             if sweeping:
                 await sweep(database, objects, alone=alone)
         kept_in = "data folder" if settings.database_url is None else "database"
-        with _named(kept_in, settings.database_url or str(settings.data)):
+        with _named(kept_in, settings.database_url, settings.data):
             first_key = await accounts.open(alone=alone)
         stack.push_async_callback(accounts.close)
         if first_key is not None:
