@@ -127,47 +127,84 @@ async def read_form(
             raise InvalidContentType("The request has no Content-Type; send multipart/form-data.")
         return
     parser = _parser(content_type, limits)
-    text = bytearray()
-    part: MultipartSegment | None = None
-    is_file = is_text = False
-    received = 0
-    name = ""
+    parts = _Parts(files, texts, limits)
     try:
         while chunk := await body.read():
-            for event in parser.parse(chunk):
-                if isinstance(event, MultipartSegment):
-                    part = event
-                    name = _said(event.name or "")
-                    is_file = name in files
-                    is_text = name in texts and not is_file
-                    text.clear()
-                    if is_file:
-                        yield FileStart(name, _file_name(event), event.content_type)
-                elif event is not None and is_text:
-                    text += event
-                    if len(text) > limits.text_bytes:
-                        raise RequestTooLarge(
-                            f"Field {name[:64]} is longer than {limits.text_bytes} bytes.",
-                            param=name[:64],
-                        )
-                elif event is not None:
-                    received += len(event)
-                    if limits.file_bytes and received > limits.file_bytes:
-                        raise _too_large(received, limits)
-                    if is_file:
-                        yield FileData(bytes(event))
-                elif part is not None:
-                    if is_file:
-                        yield FileEnd(name)
-                    elif is_text:
-                        yield Field(name, _decode(name, bytes(text), part.charset))
-                    part = None
+            for piece in parser.parse(chunk):
+                event = parts.take(piece)
+                if event is not None:
+                    yield event
         if body.count:
             parser.close()
     except ParserLimitReached as error:
         raise BadRequest(f"The form exceeds a limit: {error}.") from None
     except MultipartError as error:
         raise BadRequest(f"The multipart body is broken: {error.args[0]}.") from None
+
+
+class _Parts:
+    """The parts of one form, put together from what the parser finds, within the form's limits."""
+
+    def __init__(self, files: Collection[str], texts: Collection[str], limits: FormLimits) -> None:
+        self._files = files
+        self._texts = texts
+        self._limits = limits
+        self._name = ""
+        self._charset: str | None = None
+        self._text = bytearray()
+        self._bytes = 0
+        """All that is no wanted text: of files, and of what is skipped."""
+
+    def take(self, piece: MultipartSegment | bytearray | None) -> Event | None:
+        """Return what a header, some bytes, or the end (None) of a part comes to, if anything.
+
+        Raises RequestTooLarge and SchemaViolation.
+        """
+        if piece is None:
+            return self._end()
+        if isinstance(piece, MultipartSegment):
+            return self._begin(piece)
+        if self._is_text:
+            self._add_text(piece)
+            return None
+        return self._add_bytes(piece)
+
+    @property
+    def _is_file(self) -> bool:
+        return self._name in self._files
+
+    @property
+    def _is_text(self) -> bool:
+        return self._name in self._texts and not self._is_file
+
+    def _begin(self, header: MultipartSegment) -> Event | None:
+        self._name = _said(header.name or "")
+        self._charset = header.charset
+        self._text.clear()
+        if self._is_file:
+            return FileStart(self._name, _file_name(header), header.content_type)
+        return None
+
+    def _add_text(self, data: bytearray) -> None:
+        self._text += data
+        if len(self._text) > self._limits.text_bytes:
+            name = self._name[:64]
+            raise RequestTooLarge(
+                f"Field {name} is longer than {self._limits.text_bytes} bytes.", param=name
+            )
+
+    def _add_bytes(self, data: bytearray) -> Event | None:
+        self._bytes += len(data)
+        if self._limits.file_bytes and self._bytes > self._limits.file_bytes:
+            raise _too_large(self._bytes, self._limits)
+        return FileData(bytes(data)) if self._is_file else None
+
+    def _end(self) -> Event | None:
+        if self._is_file:
+            return FileEnd(self._name)
+        if self._is_text:
+            return Field(self._name, _decode(self._name, bytes(self._text), self._charset))
+        return None
 
 
 class _Body:
