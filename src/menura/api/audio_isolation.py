@@ -5,6 +5,7 @@ and not kept, so the list of earlier ones is always empty.
 """
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -14,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from menura.accounts import Principal
 from menura.api.auth import permitted, services_of
-from menura.api.converting import Converting, Decision
+from menura.api.converting import Converting, ConvertingResponse, Decision
 from menura.api.errors import refusals
 from menura.api.multipart import Field, FormLimits
 from menura.api.values import choice, repeated
@@ -74,17 +75,6 @@ class Isolation(Converting):
         )
 
 
-class _IsolationResponse(Response):
-    """Serves the whole exchange, instead of an answer that is known beforehand."""
-
-    def __init__(self, streaming: bool) -> None:
-        super().__init__()
-        self._streaming = streaming
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await Isolation(scope, receive, send, self._streaming).run()
-
-
 class IsolationItems(BaseModel):
     """A page of earlier isolations."""
 
@@ -133,7 +123,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 def _endpoint(streaming: bool) -> Callable[..., Awaitable[Response]]:
     async def isolate(caller: Caller) -> Response:
         """Take the noise out of a recording. Costs 1,000 credits a minute."""
-        return _IsolationResponse(streaming)
+        return ConvertingResponse(partial(Isolation, streaming=streaming))
 
     return isolate
 

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from menura.accounts import Charge, Lease, credits_for
@@ -348,6 +349,20 @@ class Converting(ABC):
             record=not self._off_disk,
             lease_id=lease.lease_id,
         )
+
+
+class ConvertingResponse(Response):
+    """A route's answer that serves the whole exchange itself, since nothing is known beforehand.
+
+    opening: makes the request out of the connection.
+    """
+
+    def __init__(self, opening: Callable[[Scope, Receive, Send], Converting]) -> None:
+        super().__init__()
+        self._opening = opening
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._opening(scope, receive, send).run()
 
 
 def _made(job: Job, decision: Decision) -> float:

@@ -5,14 +5,15 @@ The routes and what the OpenAPI document says of them; `voice_change` does the w
 """
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path
 from fastapi.responses import Response
-from starlette.types import Receive, Scope, Send
 
 from menura.accounts import Principal
 from menura.api.auth import permitted
+from menura.api.converting import ConvertingResponse
 from menura.api.errors import refusals
 from menura.api.voice_change import VoiceChange
 from menura.audio.decode import FILE_FORMATS
@@ -21,18 +22,6 @@ from menura.conversion.request import MAX_SEED
 from menura.engine.interface import LATENCY_PROFILES
 
 router = APIRouter(prefix="/v1", tags=["speech-to-speech"])
-
-
-class _ConversionResponse(Response):
-    """Serves the whole exchange, instead of an answer that is known beforehand."""
-
-    def __init__(self, voice_id: str, streaming: bool) -> None:
-        super().__init__()
-        self._voice_id = voice_id
-        self._streaming = streaming
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await VoiceChange(scope, receive, send, self._voice_id, self._streaming).run()
 
 
 VoiceId = Annotated[str, Path(description="A voice the account can use, see `GET /v1/voices`.")]
@@ -169,7 +158,7 @@ def _document(streaming: bool) -> dict[str, Any]:
 def _endpoint(streaming: bool) -> Callable[..., Awaitable[Response]]:
     async def convert(voice_id: VoiceId, caller: Caller) -> Response:
         """Keep the words, the timing and the emotion of a recording and change who speaks."""
-        return _ConversionResponse(voice_id, streaming)
+        return ConvertingResponse(partial(VoiceChange, voice_id=voice_id, streaming=streaming))
 
     return convert
 
