@@ -48,6 +48,12 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 
+def shown(value: object) -> str:
+    """Return a value as refusals name it: quoted, its beginning alone if it is long."""
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    return repr(text if len(text) <= 60 else text[:60] + "...")
+
+
 class MenuraError(Exception):
     """A refusal, ready to be told to a client.
 

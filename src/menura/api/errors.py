@@ -14,8 +14,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from menura.accounts.keys import PREFIX
-from menura.api.values import media_type, shown
-from menura.errors import BadRequest, InvalidContentType, MalformedJson, MenuraError
+from menura.api.values import media_type
+from menura.errors import BadRequest, InvalidContentType, MalformedJson, MenuraError, shown
 
 _NOT_JSON = "The body is not valid JSON."
 

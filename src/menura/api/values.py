@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 from starlette.requests import Request
 from starlette.types import Scope
 
-from menura.errors import SchemaViolation
+from menura.errors import SchemaViolation, shown
 
 Location = tuple[str, str]
 
@@ -80,8 +80,3 @@ def choice(location: Location, text: str, allowed: Collection[str]) -> str:
 def query_boolean(query: Mapping[str, str], name: str, default: bool) -> bool:
     """Read a boolean query parameter."""
     return boolean(("query", name), query[name]) if name in query else default
-
-
-def shown(text: str) -> str:
-    """Return a value as refusals name it: quoted, its beginning alone if it is long."""
-    return repr(text if len(text) <= 60 else text[:60] + "...")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from menura.engine.interface import ConversionSettings
-from menura.errors import InvalidVoiceSettings
+from menura.errors import InvalidVoiceSettings, shown
 
 RANGES: dict[str, tuple[float, float]] = {
     "stability": (0.0, 1.0),
@@ -68,13 +68,13 @@ def voice_settings(values: Mapping[str, Any]) -> VoiceSettings:
     for name, value in known.items():
         if name == "use_speaker_boost":
             if not isinstance(value, bool):
-                raise _invalid(f"use_speaker_boost must be true or false, not {_shown(value)}.")
+                raise _invalid(f"use_speaker_boost must be true or false, not {shown(value)}.")
             continue
         low, high = RANGES[name]
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise _invalid(f"{name} must be a number, not {_shown(value)}.")
+            raise _invalid(f"{name} must be a number, not {shown(value)}.")
         if not low <= value <= high:
-            raise _invalid(f"{name} must be from {low:g} to {high:g}, not {_shown(value)}.")
+            raise _invalid(f"{name} must be from {low:g} to {high:g}, not {shown(value)}.")
         known[name] = float(value)
     return VoiceSettings(**known)
 
@@ -87,17 +87,12 @@ def parse_voice_settings(text: str | bytes) -> VoiceSettings:
     try:
         values = json.loads(text)
     except (ValueError, RecursionError):
-        raise _invalid(f"voice_settings must be a JSON object, not {_shown(text)}.") from None
+        raise _invalid(f"voice_settings must be a JSON object, not {shown(text)}.") from None
     if values is None:
         return VoiceSettings()
     if not isinstance(values, dict):
-        raise _invalid(f"voice_settings must be a JSON object, not {_shown(text)}.")
+        raise _invalid(f"voice_settings must be a JSON object, not {shown(text)}.")
     return voice_settings(values)
-
-
-def _shown(value: object) -> str:
-    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-    return repr(text if len(text) <= 60 else text[:60] + "...")
 
 
 def _invalid(message: str) -> InvalidVoiceSettings:
