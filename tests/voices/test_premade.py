@@ -127,7 +127,7 @@ def test_a_shipped_measurement_sounds_like_a_fresh_one() -> None:
     engine = engine_for()
     premade = PREMADE[0]
     references = [Reference(name, premade_file(name)) for name in premade.references]
-    fresh = measure(engine, references, max_seconds=0, turn=nullcontext).measurement.voice
+    fresh = measure(engine, references, max_seconds=0, permit=nullcontext).measurement.voice
     data = measured_premade(premade.voice.voice_id, engine)
     assert data is not None
     one, other = (

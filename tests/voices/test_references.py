@@ -89,7 +89,7 @@ def reference(name: str) -> Reference:
 def test_two_recordings_make_one_voice() -> None:
     names = ("male_librispeech_1235.flac", "male_librispeech_5322.flac")
     measured = measure(
-        engine_for(), [reference(name) for name in names], max_seconds=100, turn=nullcontext
+        engine_for(), [reference(name) for name in names], max_seconds=100, permit=nullcontext
     )
     assert [heard.mime_type for heard in measured.heard] == ["audio/flac"] * 2
     assert all(abs(heard.seconds - 7.0) < 0.01 for heard in measured.heard)
@@ -99,7 +99,7 @@ def test_two_recordings_make_one_voice() -> None:
 def test_the_limit_counts_all_recordings() -> None:
     two = [reference("male_librispeech_1235.flac"), reference("female_ljspeech.flac")]
     with pytest.raises(AudioTooLong, match=r"female_ljspeech\.flac.*10 seconds"):
-        measure(engine_for(), two, max_seconds=10, turn=nullcontext)
+        measure(engine_for(), two, max_seconds=10, permit=nullcontext)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_a_refusal_names_the_recording(
     path = tmp_path / "upload"
     path.write_bytes(data)
     with pytest.raises(refusal, match=r"^mine\.wav: ") as refused:
-        measure(engine_for(), [Reference("mine.wav", path)], max_seconds=0, turn=nullcontext)
+        measure(engine_for(), [Reference("mine.wav", path)], max_seconds=0, permit=nullcontext)
     assert refused.value.param == "files"
 
 
@@ -125,14 +125,14 @@ def test_silence_makes_no_voice(tmp_path: Path) -> None:
     path = tmp_path / "silence.wav"
     path.write_bytes(_wav(np.zeros(SAMPLE_RATE * 6, np.int16)))
     with pytest.raises(InvalidAudio, match="No voice can be made"):
-        measure(engine_for(), [Reference("silence.wav", path)], max_seconds=0, turn=nullcontext)
+        measure(engine_for(), [Reference("silence.wav", path)], max_seconds=0, permit=nullcontext)
 
 
 def test_noise_removal_is_applied(tmp_path: Path) -> None:
     noisy = Reference("n.flac", SPEECH / "male_librispeech_1235.flac", remove_background_noise=True)
     plain = reference("male_librispeech_1235.flac")
     voices = [
-        measure(engine_for(), [one], max_seconds=0, turn=nullcontext).measurement.voice.to_bytes()
+        measure(engine_for(), [one], max_seconds=0, permit=nullcontext).measurement.voice.to_bytes()
         for one in (noisy, plain)
     ]
     assert voices[0] != voices[1]

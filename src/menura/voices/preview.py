@@ -17,7 +17,7 @@ from menura.engine.interface import (
     Voice,
 )
 from menura.voices.premade import example_clip
-from menura.voices.references import Turn
+from menura.voices.references import Permit
 
 PREVIEW_FORMAT = next(known for known in FORMATS if known.name == "mp3_44100_64")
 
@@ -30,12 +30,12 @@ class Preview:
     media_type: str
 
 
-def make_preview(engine: Engine, voice: Voice, gender: str | None, turn: Turn) -> bytes:
+def make_preview(engine: Engine, voice: Voice, gender: str | None, permit: Permit) -> bytes:
     """Return an example in the voice, in `PREVIEW_FORMAT`. Blocks; meant for a thread.
 
     gender: label of the voice; it decides who speaks in the example that is converted.
     """
-    with turn():
+    with permit():
         source = _example(gender)
     latency = LATENCY_PROFILES[0]
     analysis = engine.analysis(latency)
@@ -44,10 +44,10 @@ def make_preview(engine: Engine, voice: Voice, gender: str | None, turn: Turn) -
     encoder = open_encoder(PREVIEW_FORMAT)
     encoded = []
     for start in range(0, source.size, SAMPLE_RATE):
-        with turn():
+        with permit():
             features = analysis.push(source[start : start + SAMPLE_RATE])
             encoded.append(encoder.push(resampler.push(rendering.push(features))))
-    with turn():
+    with permit():
         encoded.append(encoder.push(resampler.push(rendering.push(analysis.flush()))))
         encoded.append(encoder.push(resampler.push(rendering.flush(source.size))))
         encoded.append(encoder.push(resampler.flush()))

@@ -111,7 +111,7 @@ class Profiles:
                 data = await self._objects.read(found.preview_key)
                 return Preview(data, PREVIEW_FORMAT.media_type)
         data = await self._run(
-            lambda: make_preview(engine, profile, voice.labels.get("gender"), self._turn)
+            lambda: make_preview(engine, profile, voice.labels.get("gender"), self._permit)
         )
         if found is not None:
             await self._keep_preview(found, data)
@@ -198,10 +198,10 @@ class Profiles:
 
     def _measure_now(self, engine: Engine, references: Sequence[Reference]) -> Measured:
         limit = self._settings.max_voice_seconds
-        return measure(engine, references, max_seconds=limit, turn=self._turn)
+        return measure(engine, references, max_seconds=limit, permit=self._permit)
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def _permit(self) -> Iterator[None]:
         self._cores.acquire()
         try:
             yield

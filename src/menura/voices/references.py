@@ -23,7 +23,7 @@ MEASURED_SECONDS = 60
 SEGMENT_SECONDS = 5
 """Recordings longer than that in all are cut into pieces of this length and the best taken."""
 
-Turn = Callable[[], AbstractContextManager[object]]
+Permit = Callable[[], AbstractContextManager[object]]
 """Gives the right to compute for a short while, fairly among all who want it."""
 
 _FADE = SAMPLE_RATE // 200
@@ -78,7 +78,7 @@ class Measured:
 
 
 def measure(
-    engine: Engine, references: Sequence[Reference], *, max_seconds: float, turn: Turn
+    engine: Engine, references: Sequence[Reference], *, max_seconds: float, permit: Permit
 ) -> Measured:
     """Decode references, choose the best minute and have an engine measure the voice.
 
@@ -91,16 +91,16 @@ def measure(
     left = max_seconds or float("inf")
     for reference in references:
         with reference.file.open("rb") as source:
-            found = _hear(reference, source, picker, left, max_seconds, turn)
+            found = _hear(reference, source, picker, left, max_seconds, permit)
         left -= found.seconds
         heard.append(found)
     speech = []
     for reference, samples in zip(references, picker.chosen(), strict=True):
         if samples.size:
             clean = reference.remove_background_noise
-            speech.append(_denoised(samples, turn) if clean else samples)
+            speech.append(_denoised(samples, permit) if clean else samples)
     try:
-        with turn():
+        with permit():
             measurement = engine.measure(speech)
     except UnusableReference as error:
         raise InvalidAudio(
@@ -171,14 +171,14 @@ def _hear(
     picker: SpeechPicker,
     left: float,
     max_seconds: float,
-    turn: Turn,
+    permit: Permit,
 ) -> Heard:
     kind = sniff.sniff(source.read(sniff.HEAD_SIZE))
     source.seek(0)
     demuxer = None if kind is None else kind.demuxer
     mime_type = _MIME_TYPES.get(demuxer or "", "application/octet-stream")
     try:
-        with turn():
+        with permit():
             decoder = open_decoder(source)
     except MenuraError as error:
         raise type(error)(f"{reference.name}: {error.message}", param="files") from None
@@ -187,7 +187,7 @@ def _hear(
     picker.begin()
     try:
         while True:
-            with turn():
+            with permit():
                 block = decoder.read()
                 count += block.size
                 if not block.size:
@@ -234,16 +234,16 @@ def _joined(pieces: Sequence[tuple[int, Samples]]) -> Samples:
     return np.concatenate(joined)
 
 
-def _denoised(samples: Samples, turn: Turn) -> Samples:
+def _denoised(samples: Samples, permit: Permit) -> Samples:
     denoiser = open_denoiser()
     up = Resampler(SAMPLE_RATE, denoiser.sample_rate)
     down = Resampler(denoiser.sample_rate, SAMPLE_RATE)
     cleaned = []
     for start in range(0, samples.size, SAMPLE_RATE):
-        with turn():
+        with permit():
             block = up.push(samples[start : start + SAMPLE_RATE])
             cleaned.append(down.push(denoiser.push(block)))
-    with turn():
+    with permit():
         cleaned.append(down.push(denoiser.push(up.flush())))
         cleaned.append(down.push(denoiser.flush()))
         cleaned.append(down.flush())
