@@ -20,8 +20,8 @@ import os
 import re
 import secrets
 import tempfile
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -172,13 +172,13 @@ class Objects:
 
     async def size(self, key: str) -> int:
         """Return the number of bytes of an object. Raises ObjectMissing."""
-        with _missing(key):
+        with _missing_as_ours(key):
             found = await obstore.head_async(self._store, key)
         return int(found["size"])
 
     async def read(self, key: str) -> bytes:
         """Return a whole object, for small ones. Raises ObjectMissing."""
-        with _missing(key):
+        with _missing_as_ours(key):
             found = await obstore.get_async(self._store, key)
             return bytes(await found.bytes_async())
 
@@ -191,7 +191,7 @@ class Objects:
             options["range"] = (start, end)
         elif start:
             options["range"] = {"offset": start}
-        with _missing(key):
+        with _missing_as_ours(key):
             found = await obstore.get_async(self._store, key, options=options)
         async for piece in found.stream(min_chunk_size=CHUNK):
             yield bytes(piece)
@@ -267,18 +267,13 @@ class Objects:
         return removed
 
 
-class _missing:  # noqa: N801
+@contextmanager
+def _missing_as_ours(key: str) -> Iterator[None]:
     """Turn the store's word for a missing object into ours."""
-
-    def __init__(self, key: str) -> None:
-        self._key = key
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
-        if isinstance(error, FileNotFoundError | ObstoreNotFound):
-            raise ObjectMissing(self._key) from None
+    try:
+        yield
+    except (FileNotFoundError, ObstoreNotFound):
+        raise ObjectMissing(key) from None
 
 
 def _move(source: Path, target: Path) -> None:
