@@ -5,7 +5,7 @@ import calendar
 from array import array
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, get_args
@@ -48,6 +48,9 @@ Metric = Literal[
     "concurrency_average",
     "tts_characters",
 ]
+_Row = Row[*tuple[Any, ...]]
+"""The columns of one usage record that statistics need, see `Usage._rows`."""
+
 BREAKDOWNS: tuple[Breakdown, ...] = get_args(Breakdown)
 
 ALL = "All"
@@ -116,9 +119,7 @@ class Usage:
         # Up to a million numbers, which would keep the event loop from everything else.
         return await asyncio.to_thread(_table, found, times, end, metric)
 
-    async def _rows(
-        self, account_id: str, start: int, end: int
-    ) -> AsyncIterator[Row[*tuple[Any, ...]]]:
+    async def _rows(self, account_id: str, start: int, end: int) -> AsyncIterator[_Row]:
         """Yield the requests of a time span, a few at a time: there may be millions."""
         wanted = (
             select(
@@ -144,41 +145,23 @@ class Usage:
             async for row in await session.stream(wanted, execution_options={"yield_per": 1000}):
                 yield row
 
-    async def _labels(self, principal: Principal, breakdown: Breakdown) -> Any:
+    async def _labels(self, principal: Principal, breakdown: Breakdown) -> Callable[[_Row], str]:
+        """Return what tells under which label a request counts."""
         if breakdown in ("api_keys", "all_api_keys"):
-            async with self._database.reading() as session:
-                found = await session.execute(
-                    select(ApiKey.key_id, ApiKey.name, ApiKey.hint).where(
-                        ApiKey.account_id == principal.account_id
-                    )
-                )
-                keys = apart([(key_id, name, f"{hint}…") for key_id, name, hint in found])
+            keys = await self._key_names(principal.account_id)
             return lambda row: keys.get(row.key_id, row.key_id)
         if breakdown == "voice":
-            async with self._database.reading() as session:
-                uses = await session.execute(
-                    select(UsageRecord.voice_id, UsageRecord.voice_name)
-                    .where(
-                        UsageRecord.account_id == principal.account_id,
-                        UsageRecord.voice_id.is_not(None),
-                    )
-                    .group_by(UsageRecord.voice_id, UsageRecord.voice_name)
-                    .order_by(func.max(UsageRecord.at))
-                )
-                # A renamed voice is one voice, under its last name.
-                last = {voice_id: name or voice_id for voice_id, name in uses if voice_id}
-            voices = apart([(voice_id, name, voice_id) for voice_id, name in last.items()])
+            voices = await self._voice_names(principal.account_id)
             return lambda row: voices.get(row.voice_id, row.voice_id or "none")
         if breakdown == "user":
             async with self._database.reading() as session:
-                name = (await session.get_one(Account, principal.account_id)).name
-            return lambda _: name
-        by_row = {
-            "product_type": lambda row: row.product,
-            "resource": lambda row: row.product,
-            "model": lambda row: row.model_id or "none",
-        }
-        constant = {
+                user = (await session.get_one(Account, principal.account_id)).name
+            return lambda _: user
+        if breakdown in ("product_type", "resource"):
+            return lambda row: row.product
+        if breakdown == "model":
+            return lambda row: row.model_id or "none"
+        same_for_all = {
             "voice_multiplier": "1.0",
             "groups": "default",
             "request_queue": "default",
@@ -187,7 +170,28 @@ class Usage:
             "has_api_key": "true",
             "request_source": "api",
         }
-        return by_row.get(breakdown, lambda _: constant.get(breakdown, ALL))
+        return lambda _: same_for_all.get(breakdown, ALL)
+
+    async def _key_names(self, account_id: str) -> dict[str, str]:
+        async with self._database.reading() as session:
+            found = await session.execute(
+                select(ApiKey.key_id, ApiKey.name, ApiKey.hint).where(
+                    ApiKey.account_id == account_id
+                )
+            )
+            return apart([(key_id, name, f"{hint}…") for key_id, name, hint in found])
+
+    async def _voice_names(self, account_id: str) -> dict[str, str]:
+        async with self._database.reading() as session:
+            uses = await session.execute(
+                select(UsageRecord.voice_id, UsageRecord.voice_name)
+                .where(UsageRecord.account_id == account_id, UsageRecord.voice_id.is_not(None))
+                .group_by(UsageRecord.voice_id, UsageRecord.voice_name)
+                .order_by(func.max(UsageRecord.at))
+            )
+            # A renamed voice is one voice, under its last name.
+            last = {voice_id: name or voice_id for voice_id, name in uses if voice_id}
+        return apart([(voice_id, name, voice_id) for voice_id, name in last.items()])
 
 
 def _table(
@@ -270,7 +274,7 @@ class Totals:
         self.first_bytes = array("q")
         self.spans: list[tuple[int, int]] = []
 
-    def add(self, row: Row[*tuple[Any, ...]], metric: Metric) -> None:
+    def add(self, row: _Row, metric: Metric) -> None:
         """Count a request; what only some metrics need is kept for those alone."""
         self.credits += row.credits
         self.seconds += row.seconds
