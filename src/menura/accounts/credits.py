@@ -13,6 +13,7 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Literal
 
 from sqlalchemy import Select, func, select, update
 from sqlalchemy.exc import IntegrityError
@@ -46,6 +47,10 @@ AHEAD = credits_for(5.0)
 is less, so that it writes seldom and who began first may finish."""
 
 
+Product = Literal["speech_to_speech", "audio_isolation"]
+"""What a request can be for, as the usage statistics call it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Charge:
     """What one request costs, and what the usage statistics learn about it.
@@ -59,7 +64,7 @@ class Charge:
     request_id: str
     credits: int
     seconds: float
-    product: str
+    product: Product
     model_id: str | None = None
     voice_id: str | None = None
     voice_name: str | None = None

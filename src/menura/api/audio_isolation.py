@@ -26,7 +26,6 @@ from menura.conversion.request import ConversionRequest, DurationLimits, SourceP
 from menura.history import unknown_item
 from menura.history.service import MAX_PAGE, check_page_size
 
-PRODUCT = "audio_isolation"
 SAMPLE_RATE = 48_000
 
 _ENGINE = PassThrough()
@@ -71,7 +70,7 @@ class Isolation(Converting):
         output_format = find_format(DEFAULT_FORMAT)
         assert output_format is not None
         return Decision(
-            ConversionRequest(self._guess(), SameVoice(), output_format), product=PRODUCT
+            ConversionRequest(self._guess(), SameVoice(), output_format), product="audio_isolation"
         )
 
 

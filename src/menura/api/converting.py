@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from menura.accounts import Charge, Lease, credits_for
-from menura.accounts.credits import AHEAD
+from menura.accounts.credits import AHEAD, Product
 from menura.api.auth import principal_of, services_of
 from menura.api.exchange import Answer, Exchange
 from menura.api.multipart import (
@@ -68,7 +68,7 @@ class Decision:
     """
 
     request: ConversionRequest
-    product: str
+    product: Product
     model_id: str | None = None
     voice_id: str | None = None
     voice_name: str | None = None

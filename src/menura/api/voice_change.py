@@ -26,8 +26,6 @@ from menura.history import NewItem
 from menura.voices.settings import parse_voice_settings
 from menura.voices.voice import Voice
 
-PRODUCT = "speech_to_speech"
-
 
 @dataclass(frozen=True, slots=True)
 class Query:
@@ -158,7 +156,7 @@ class VoiceChange(Converting):
         )
         return Decision(
             request=request,
-            product=PRODUCT,
+            product="speech_to_speech",
             model_id=canonical(self._model_id or self._default_model),
             voice_id=voice.voice_id,
             voice_name=voice.name,

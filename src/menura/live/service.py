@@ -24,8 +24,6 @@ GRACE = 30.0
 WATCH_SECONDS = 5.0
 """Seconds between looks at whether key and credits still hold."""
 
-PRODUCT = "speech_to_speech"
-
 log = logging.getLogger("menura.live")
 
 
@@ -156,7 +154,7 @@ class LiveService:
                 session.request_id,
                 cost,
                 stats.seconds_out,
-                PRODUCT,
+                "speech_to_speech",
                 model_id=session.item.model_id,
                 voice_id=session.item.voice_id,
                 voice_name=session.item.voice_name,
@@ -207,7 +205,7 @@ class LiveService:
             needed = lease.reserved + 1 if session.held.is_set() else ahead
             session.held.clear()
             try:
-                await self._accounts.keys.recheck(session.principal, PRODUCT)
+                await self._accounts.keys.recheck(session.principal, "speech_to_speech")
                 await self._accounts.leases.reserve(session.principal, lease, needed, ahead)
                 self._allow(session, lease)
             except Unavailable:
