@@ -23,6 +23,7 @@ from menura.storage.database import SQLITE_FILE, Database, database_url
 from menura.storage.objects import Objects
 from menura.storage.sole_process import SoleProcess
 from menura.storage.sweep import settle_owner, sweep
+from menura.voices.profiles import Profiles
 from menura.voices.store import VoiceStore
 
 _UNOPENED = (ImportError, OSError, ValueError, ObstoreError, SQLAlchemyError, sqlite3.Error)
@@ -93,8 +94,9 @@ async def open_services(settings: Settings, *, sweeping: bool = False) -> AsyncI
         conversion = ConversionService(settings)
         # Closing waits for threads, which may want the loop's answer.
         stack.push_async_callback(asyncio.to_thread, conversion.close)
-        voices = VoiceStore(settings, database, objects, conversion.cores)
-        stack.push_async_callback(voices.close)
+        profiles = Profiles(settings, database, objects, conversion.cores)
+        stack.push_async_callback(profiles.close)
+        voices = VoiceStore(settings, database, objects, profiles)
         history = History(database, objects, accounts.credits)
         live = LiveService(conversion.cores, accounts, history)
         stack.push_async_callback(live.close)

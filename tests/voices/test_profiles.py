@@ -14,6 +14,7 @@ from menura.errors import AudioTooLong, Conflict, VoiceNotFound
 from menura.services import open_services
 from menura.voices import profiles
 from menura.voices.card import Card
+from menura.voices.profiles import Profiles
 from menura.voices.store import VoiceStore
 
 
@@ -115,9 +116,11 @@ def test_measuring_keeps_to_the_cores(tmp_path: Path) -> None:
     async def act(house: House) -> None:
         cores = Counted(1)
         services = house.services
-        house.voices = VoiceStore(services.settings, services.database, services.objects, cores)
+        stores = services.settings, services.database, services.objects
+        profiles = Profiles(*stores, cores)
+        house.voices = VoiceStore(*stores, profiles)
         await asyncio.gather(house.clone("A"), house.clone("B"))
-        await house.voices.close()
+        await profiles.close()
         assert (cores.most, cores.held) == (1, 0)
 
     inside(tmp_path, act, cores=2)

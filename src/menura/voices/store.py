@@ -36,7 +36,7 @@ from menura.voices.card import Card, clean_file_name
 from menura.voices.orphans import Unowned
 from menura.voices.premade import find_premade, premade_voices
 from menura.voices.preview import Preview
-from menura.voices.profiles import Permits, Profiles
+from menura.voices.profiles import Profiles
 from menura.voices.references import Measured, judge
 from menura.voices.search import VoicePage, VoiceQuery, search_voices
 from menura.voices.settings import VoiceSettings, voice_settings
@@ -69,16 +69,12 @@ class VoiceStore:
     """
 
     def __init__(
-        self, settings: Settings, database: Database, objects: Objects, cores: Permits
+        self, settings: Settings, database: Database, objects: Objects, profiles: Profiles
     ) -> None:
         self._settings = settings
         self._database = database
         self._objects = objects
-        self._profiles = Profiles(settings, database, objects, cores)
-
-    async def close(self) -> None:
-        """Let running measurements end and free the threads."""
-        await self._profiles.close()
+        self._profiles = profiles
 
     async def all(self, account_id: str) -> list[Voice]:
         """Return every voice the account sees: clones, newest first, then the premade ones."""
