@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.requests import ClientDisconnect
 
 from menura.api.multipart import (
-    ClientGone,
     Field,
     FileData,
     FileEnd,
@@ -107,7 +107,7 @@ def test_a_byte_at_a_time() -> None:
 
 
 def test_a_file_is_handed_on_before_the_body_ends() -> None:
-    with pytest.raises(ClientGone):
+    with pytest.raises(ClientDisconnect):
         read(part("audio", b"12345", "a"), end="gone")
 
 

@@ -23,7 +23,6 @@ from menura.accounts.credits import AHEAD, Product
 from menura.api.auth import principal_of, services_of
 from menura.api.exchange import Answer, Exchange
 from menura.api.multipart import (
-    ClientGone,
     Event,
     Field,
     FileData,
@@ -133,8 +132,8 @@ class Converting(ABC):
                 await self._while_uploading(events)
             else:
                 await self._after_upload(events)
-        except ClientGone:
-            raise ClientDisconnect from None
+        except ClientDisconnect:
+            raise
         except (Exception, asyncio.CancelledError) as error:
             trace_id = self._scope["state"]["trace_id"]
             if not self._exchange.started:

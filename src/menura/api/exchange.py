@@ -9,9 +9,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
+from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Send
 
-from menura.api.multipart import ClientGone
 from menura.conversion.job import Job
 from menura.conversion.spool import SpoolAborted
 
@@ -53,7 +53,7 @@ class Exchange:
         return self._inbound is not None and self._inbound.done()
 
     def check(self) -> None:
-        """Raise ClientGone, or what reading the rest of the request raised."""
+        """Raise ClientDisconnect, or what reading the rest of the request raised."""
         if self._inbound is not None and self._inbound.done():
             self._inbound.result()
 
@@ -88,7 +88,7 @@ class Exchange:
         await self._put({"type": "http.response.start", "status": status, "headers": encoded})
 
     async def body(self, data: bytes, *, more: bool = True) -> None:
-        """Send a piece of the body; `more` is false with the last. Raises ClientGone."""
+        """Send a piece of the body; `more` is false with the last. Raises ClientDisconnect."""
         await self._put({"type": "http.response.body", "body": data, "more_body": more})
 
     async def _read(self, rest: Coroutine[Any, Any, None] | None) -> None:
@@ -99,7 +99,7 @@ class Exchange:
                 self._patience.reschedule(asyncio.get_running_loop().time() + self._stall)
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        raise ClientGone
+        raise ClientDisconnect
 
     async def _put(self, message: Message) -> None:
         # While it still sends, a client has every right not to read.
@@ -112,7 +112,7 @@ class Exchange:
                 finally:
                     self._patience = None
         except TimeoutError:
-            raise ClientGone from None
+            raise ClientDisconnect from None
 
 
 class Answer:

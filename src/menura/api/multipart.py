@@ -18,6 +18,7 @@ from multipart import (
     PushMultipartParser,
     parse_options_header,
 )
+from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
 from menura.errors import (
@@ -33,10 +34,6 @@ _NOT_CHARSETS = frozenset(
 )
 _OVERHEAD = 1_048_576
 _HEADER_CHARSET = "latin-1"
-
-
-class ClientGone(Exception):
-    """The client closed the connection before its upload was complete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +111,7 @@ async def read_form(
     empty form. Each name may be repeated; the caller decides what that means.
 
     Raises InvalidContentType, BadRequest (broken or stalled), RequestTooLarge, SchemaViolation (a
-    text that does not decode), and ClientGone.
+    text that does not decode), and ClientDisconnect.
     """
     headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
     length = _content_length(headers.get(b"content-length"))
@@ -219,7 +216,7 @@ class _Body:
         self._more = True
 
     async def read(self) -> bytes:
-        """Return the next bytes, b"" at the end. Raises ClientGone and BadRequest."""
+        """Return the next bytes, b"" at the end. Raises ClientDisconnect and BadRequest."""
         while self._more:
             try:
                 async with asyncio.timeout(self._limits.idle_timeout):
@@ -229,7 +226,7 @@ class _Body:
                     f"The upload stopped: no byte for {self._limits.idle_timeout:g} seconds."
                 ) from None
             if message["type"] == "http.disconnect":
-                raise ClientGone
+                raise ClientDisconnect
             self._more = message.get("more_body", False)
             data: bytes = message.get("body", b"")
             self.count += len(data)

@@ -5,11 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from menura.api.bounded import read_small_body
 from menura.api.multipart import (
-    ClientGone,
     Field,
     FileData,
     FileEnd,
@@ -112,9 +111,6 @@ async def read_voice_form(request: Request, settings: Settings, voices: VoiceSto
             await _read_urlencoded(request, form)
         else:
             await _read(request, settings, voices, form)
-    except ClientGone:
-        form.abandon()
-        raise ClientDisconnect from None
     except BaseException:
         form.abandon()
         raise
