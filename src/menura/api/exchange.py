@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect
-from starlette.types import Message, Receive, Send
+from starlette.types import Receive, Send
 
+from menura.api.stall import PatientSend
 from menura.conversion.job import Job
 from menura.conversion.spool import SpoolAborted
 
@@ -30,16 +31,15 @@ class Exchange:
 
     def __init__(self, receive: Receive, send: Send, stall: float) -> None:
         self._receive = receive
-        self._send = send
-        self._stall = stall
+        self._send = PatientSend(send, stall)
         self._inbound: asyncio.Task[None] | None = None
-        self._uploading = False
-        self._patience: asyncio.Timeout | None = None
         self.started = False
 
     def read(self, rest: Coroutine[Any, Any, None] | None = None) -> None:
         """Leave reading to a task: first `rest`, then waiting for the client to go."""
-        self._uploading = rest is not None
+        if rest is not None:
+            # While it still sends, a client has every right not to read.
+            self._send.pause()
         self._inbound = asyncio.create_task(self._read(rest))
 
     def when_over(self, told: Callable[[], None]) -> None:
@@ -85,34 +85,19 @@ class Exchange:
         """Send the head."""
         encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
         self.started = True
-        await self._put({"type": "http.response.start", "status": status, "headers": encoded})
+        await self._send({"type": "http.response.start", "status": status, "headers": encoded})
 
     async def body(self, data: bytes, *, more: bool = True) -> None:
         """Send a piece of the body; `more` is false with the last. Raises ClientDisconnect."""
-        await self._put({"type": "http.response.body", "body": data, "more_body": more})
+        await self._send({"type": "http.response.body", "body": data, "more_body": more})
 
     async def _read(self, rest: Coroutine[Any, Any, None] | None) -> None:
         if rest is not None:
             await rest
-            self._uploading = False
-            if self._patience is not None:
-                self._patience.reschedule(asyncio.get_running_loop().time() + self._stall)
+            self._send.watch()
         while (await self._receive())["type"] != "http.disconnect":
             pass
         raise ClientDisconnect
-
-    async def _put(self, message: Message) -> None:
-        # While it still sends, a client has every right not to read.
-        limit = asyncio.timeout(None if self._uploading else self._stall)
-        try:
-            async with limit:
-                self._patience = limit
-                try:
-                    await self._send(message)
-                finally:
-                    self._patience = None
-        except TimeoutError:
-            raise ClientDisconnect from None
 
 
 class Answer:

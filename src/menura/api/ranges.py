@@ -1,16 +1,15 @@
 """Stored audio as an answer, whole or the one part that the header Range asks for."""
 
-import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
 
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
-from starlette.requests import ClientDisconnect
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from menura.api.auth import services_of
 from menura.api.errors import error_response
+from menura.api.stall import PatientSend
 from menura.errors import RangeNotSatisfiable
 
 Opener = Callable[[int, int], AsyncIterator[bytes]]
@@ -24,15 +23,7 @@ class StoredAudio(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         stall = services_of(scope).settings.answer_stall_timeout
-
-        async def patiently(message: Message) -> None:
-            try:
-                async with asyncio.timeout(stall):
-                    await send(message)
-            except TimeoutError:
-                raise ClientDisconnect from None
-
-        await super().__call__(scope, receive, patiently)
+        await super().__call__(scope, receive, PatientSend(send, stall))
 
 
 def ranged(request: Request, size: int, media_type: str, opener: Opener) -> Response:
