@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from menura.errors import MissingPermissions
+from menura.errors import FeatureNotAvailable, MissingPermissions, OutputFormatNotAllowed
 from menura.settings import Tier
 
 PERMISSIONS = (
@@ -104,4 +104,20 @@ class Principal:
             raise MissingPermissions(
                 f"The API key you used is missing the permission {permission} "
                 "to execute this operation."
+            )
+
+    def require_zero_retention(self) -> None:
+        """Raise FeatureNotAvailable unless the tier may send `enable_logging=false`."""
+        if not self.tier.zero_retention:
+            raise FeatureNotAvailable(
+                f"enable_logging=false (zero retention) is not part of the tier {self.tier_name}.",
+                param="enable_logging",
+            )
+
+    def require_format(self, output_format: str) -> None:
+        """Raise OutputFormatNotAllowed if the tier denies a format of that name."""
+        if output_format in self.tier.formats_denied:
+            raise OutputFormatNotAllowed(
+                f"The output format {output_format} is not part of the tier {self.tier_name}.",
+                param="output_format",
             )

@@ -11,9 +11,7 @@ from menura.conversion.request import MAX_SEED
 from menura.engine.interface import LATENCY_PROFILES, ConversionSettings
 from menura.engine.registry import canonical, engine_for
 from menura.errors import (
-    FeatureNotAvailable,
     InvalidVoiceSettings,
-    OutputFormatNotAllowed,
     SchemaViolation,
 )
 from menura.live.chain import LiveRequest
@@ -43,6 +41,17 @@ def _typed(
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise _wrong(within + name, f"{name} must be {KINDS[kind]}, not {str(value)[:60]!r}")
     return value
+
+
+def _drop_late(message: Mapping[str, Any]) -> float | None:
+    """Return the seconds after which late audio is dropped, None for never."""
+    value = message.get("drop_late_ms", 500)
+    if value is None:
+        return None
+    low, high = LATE_MS
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise _wrong("drop_late_ms", f"drop_late_ms must be null or a number from {low} to {high}")
+    return value / 1000
 
 
 def asked_settings(value: Any) -> VoiceSettings:
@@ -91,31 +100,15 @@ async def read_start(
         raise _wrong("seed", f"seed must be 0 to {MAX_SEED}, not {seed}")
     denoise = _typed(message, "remove_background_noise", bool, False)
     logged = _typed(message, "enable_logging", bool, True)
-    drop_late = message.get("drop_late_ms", 500)
-    if drop_late is not None and (
-        isinstance(drop_late, bool)
-        or not isinstance(drop_late, int | float)
-        or not LATE_MS[0] <= drop_late <= LATE_MS[1]
-    ):
-        raise _wrong(
-            "drop_late_ms",
-            f"drop_late_ms must be null or a number from {LATE_MS[0]} to {LATE_MS[1]}",
-        )
+    drop_late = _drop_late(message)
 
     voice = await services.voices.get(principal.account_id, voice_id)
     model_id = _typed(message, "model_id", str, "") or services.settings.default_model
     engine = engine_for(model_id)
     asked = asked_settings(message.get("voice_settings"))
-    if not logged and not principal.tier.zero_retention:
-        raise FeatureNotAvailable(
-            f"enable_logging=false is not available to the tier {principal.tier_name}.",
-            param="enable_logging",
-        )
-    if name in principal.tier.formats_denied:
-        raise OutputFormatNotAllowed(
-            f"The output format {name} is not available to the tier {principal.tier_name}.",
-            param="output_format",
-        )
+    if not logged:
+        principal.require_zero_retention()
+    principal.require_format(name)
     request = LiveRequest(
         engine=engine,
         voice=await services.voices.profile(voice.own_id, engine),
@@ -126,7 +119,7 @@ async def read_start(
         seed=seed,
         denoise=denoise,
         latency=LATENCY_PROFILES[level],
-        drop_late=None if drop_late is None else drop_late / 1000,
+        drop_late=drop_late,
     )
     item = LiveItem(canonical(model_id), voice.voice_id, voice.name, voice.category)
     return request, item, logged

@@ -21,7 +21,7 @@ from menura.audio.formats import (
 from menura.conversion.request import MAX_SEED, ConversionRequest, SourcePlan
 from menura.engine.interface import LATENCY_PROFILES, Engine, LatencyProfile
 from menura.engine.registry import canonical, engine_for
-from menura.errors import FeatureNotAvailable, MenuraError, OutputFormatNotAllowed
+from menura.errors import MenuraError
 from menura.history import NewItem
 from menura.voices.settings import parse_voice_settings
 from menura.voices.voice import Voice
@@ -143,7 +143,9 @@ class VoiceChange(Converting):
         settings = voice.effective_settings
         if self._voice_settings is not None:
             settings = parse_voice_settings(self._voice_settings).over(settings)
-        self._check_tier()
+        if not self._query.enable_logging:
+            self._principal.require_zero_retention()
+        self._principal.require_format(self._query.output_format.name)
         if self._too_large is not None:
             raise self._too_large
         seed = self._seed
@@ -162,20 +164,6 @@ class VoiceChange(Converting):
             voice_name=voice.name,
             item=self._item(voice, request) if self._query.enable_logging else None,
         )
-
-    def _check_tier(self) -> None:
-        tier, name = self._principal.tier, self._principal.tier_name
-        if not self._query.enable_logging and not tier.zero_retention:
-            raise FeatureNotAvailable(
-                f"enable_logging=false (zero retention) is not part of the tier {name}.",
-                param="enable_logging",
-            )
-        output_format = self._query.output_format.name
-        if output_format in tier.formats_denied:
-            raise OutputFormatNotAllowed(
-                f"The output format {output_format} is not part of the tier {name}.",
-                param="output_format",
-            )
 
     def _item(self, voice: Voice, request: ConversionRequest) -> NewItem:
         return NewItem(
