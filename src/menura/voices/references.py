@@ -1,8 +1,8 @@
 """From recordings of any length and kind to the minute of speech a voice is measured from."""
 
 import heapq
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from typing import IO
@@ -10,7 +10,7 @@ from typing import IO
 import numpy as np
 
 from menura.audio import sniff
-from menura.audio.decode import open_decoder
+from menura.audio.decode import Decoder, open_decoder
 from menura.audio.resample import Resampler
 from menura.denoise import open_denoiser
 from menura.engine.interface import SAMPLE_RATE, Engine, Measurement, Samples
@@ -177,37 +177,46 @@ def _hear(
     source.seek(0)
     demuxer = None if kind is None else kind.demuxer
     mime_type = _MIME_TYPES.get(demuxer or "", "application/octet-stream")
-    try:
+    with _named(reference):
         with permit():
             decoder = open_decoder(source)
+        try:
+            seconds = _pick(decoder, picker, left, max_seconds, permit)
+        finally:
+            decoder.close()
+    return Heard(mime_type, seconds)
+
+
+@contextmanager
+def _named(reference: Reference) -> Iterator[None]:
+    """Have a refusal name the recording that it is about."""
+    try:
+        yield
     except MenuraError as error:
         raise type(error)(f"{reference.name}: {error.message}", param="files") from None
+
+
+def _pick(
+    decoder: Decoder, picker: SpeechPicker, left: float, max_seconds: float, permit: Permit
+) -> float:
+    """Give a whole recording to the picker, block by block; return its seconds."""
     resampler = Resampler(decoder.sample_rate, SAMPLE_RATE)
     count = 0
     picker.begin()
-    try:
-        while True:
-            with permit():
-                block = decoder.read()
-                count += block.size
-                if not block.size:
-                    picker.push(resampler.flush())
-                    picker.end()
-                    break
-                picker.push(resampler.push(block))
-            if count > left * decoder.sample_rate:
-                raise AudioTooLong(
-                    f"{reference.name}: the recordings of a voice may last {max_seconds:g} seconds "
-                    "in all; one or two minutes are enough.",
-                    param="files",
-                )
-    except MenuraError as error:
-        if error.param == "files":
-            raise
-        raise type(error)(f"{reference.name}: {error.message}", param="files") from None
-    finally:
-        decoder.close()
-    return Heard(mime_type, count / decoder.sample_rate)
+    while True:
+        with permit():
+            block = decoder.read()
+            if not block.size:
+                picker.push(resampler.flush())
+                picker.end()
+                return count / decoder.sample_rate
+            count += block.size
+            picker.push(resampler.push(block))
+        if count > left * decoder.sample_rate:
+            raise AudioTooLong(
+                f"the recordings of a voice may last {max_seconds:g} seconds in all; "
+                "one or two minutes are enough."
+            )
 
 
 def _speech(samples: Samples) -> float:
