@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from typing import Any
@@ -62,21 +61,7 @@ class LiveService:
             self._sessions[session.session_id] = session
             self._allow(session, lease)
             holding = stack.pop_all()
-
-        def new_item() -> NewItem:
-            return NewItem(
-                account_id=principal.account_id,
-                request_id=request_id,
-                voice_id=item.voice_id,
-                voice_name=item.voice_name,
-                voice_category=item.voice_category,
-                model_id=item.model_id,
-                content_type=request.output_format.media_type,
-                output_format=request.output_format.name,
-                settings=asdict(request.settings),
-            )
-
-        task = asyncio.create_task(self._see_through(session, lease, new_item, holding))
+        task = asyncio.create_task(self._see_through(session, lease, holding))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return session
@@ -112,17 +97,13 @@ class LiveService:
             await asyncio.wait(self._tasks)
 
     async def _see_through(
-        self,
-        session: LiveSession,
-        lease: Lease,
-        new_item: Callable[[], NewItem],
-        holding: AsyncExitStack,
+        self, session: LiveSession, lease: Lease, holding: AsyncExitStack
     ) -> None:
         started = time.monotonic()
         async with holding:
             await self._watch(session, lease)
             try:
-                totals = await self._settle(session, lease, new_item, started)
+                totals = await self._settle(session, lease, started)
             except Exception as error:
                 log.exception("A live stream could not be stored.")
                 session.ended.set_exception(error)
@@ -135,13 +116,7 @@ class LiveService:
         if session.given_up and session.ended.done():
             self._sessions.pop(session.session_id, None)
 
-    async def _settle(
-        self,
-        session: LiveSession,
-        lease: Lease,
-        new_item: Callable[[], NewItem],
-        started: float,
-    ) -> Totals:
+    async def _settle(self, session: LiveSession, lease: Lease, started: float) -> Totals:
         failure = session.computed.exception()
         if failure is not None and not isinstance(failure, MenuraError):
             log.error("A live stream failed.", exc_info=failure)
@@ -164,7 +139,9 @@ class LiveService:
             )
             if session.recording is not None and failure is None:
                 try:
-                    row, _ = await self._history.commit(session.recording, new_item(), charge)
+                    row, _ = await self._history.commit(
+                        session.recording, _new_item(session), charge
+                    )
                     history_item_id = row.history_item_id
                 except OSError:
                     log.exception("The audio of a live stream could not be stored.")
@@ -216,3 +193,18 @@ class LiveService:
                 return
             except Exception:
                 log.exception("The key of a live stream could not be looked at.")
+
+
+def _new_item(session: LiveSession) -> NewItem:
+    item, request = session.item, session.request
+    return NewItem(
+        account_id=session.principal.account_id,
+        request_id=session.request_id,
+        voice_id=item.voice_id,
+        voice_name=item.voice_name,
+        voice_category=item.voice_category,
+        model_id=item.model_id,
+        content_type=request.output_format.media_type,
+        output_format=request.output_format.name,
+        settings=asdict(request.settings),
+    )
