@@ -81,9 +81,7 @@ class Call:
 
     async def _hear(self) -> None:
         async for message in self._connection.messages():
-            if isinstance(message, bytes):
-                raise BadRequest("Twilio's messages are JSON text, this one is binary.")
-            event = parse_object(message)
+            event = parse_object(_text(message))
             kind = event.get("event")
             if kind == "media":
                 payload = _payload(event)
@@ -129,22 +127,23 @@ class Call:
 async def _first_start(connection: Connection) -> dict[str, Any]:
     async with in_time_for_hello():
         for _ in range(HELLO_EVENTS):
-            message = await connection.receive()
-            if isinstance(message, bytes):
-                raise BadRequest("Twilio's messages are JSON text, this one is binary.")
-            if len(message) > HELLO_CHARACTERS:
-                raise BadRequest(f"A message before the key has {len(message)} characters.")
-            event = parse_object(message)
-            if event.get("event") == "start":
-                start = event.get("start")
-                if not isinstance(start, dict):
-                    raise InvalidParameters("start must hold an object.", param="start")
-                return start
-            if event.get("event") != "connected":
+            text = _text(await connection.receive())
+            if len(text) > HELLO_CHARACTERS:
+                raise BadRequest(f"A message before the key has {len(text)} characters.")
+            event = parse_object(text)
+            kind = event.get("event")
+            if kind == "start":
+                break
+            if kind != "connected":
                 raise InvalidParameters(
-                    f"start must come before {str(event.get('event'))[:60]!r}.", param="event"
+                    f"start must come before {str(kind)[:60]!r}.", param="event"
                 )
-    raise InvalidParameters("start must come after one connected.", param="event")
+        else:
+            raise InvalidParameters("start must come after one connected.", param="event")
+    start = event.get("start")
+    if not isinstance(start, dict):
+        raise InvalidParameters("start must hold an object.", param="start")
+    return start
 
 
 async def _open(
@@ -202,6 +201,12 @@ def _decoded(name: str, text: Any) -> Any:
         return parse_json(text)
     except (ValueError, RecursionError):
         return text
+
+
+def _text(message: str | bytes) -> str:
+    if isinstance(message, bytes):
+        raise BadRequest("Twilio's messages are JSON text, this one is binary.")
+    return message
 
 
 def _payload(event: dict[str, Any]) -> bytes:
