@@ -14,6 +14,7 @@ import uvicorn
 from menura.accounts.service import KEY_FILE
 from menura.cli.options import DataOption, address_in_url, complain, say, settings_from
 from menura.services import CannotOpenError, Services
+from menura.settings import Settings
 
 EXAMPLE = Path("examples/speech_female.mp3")
 OWN_ADDRESSES = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -175,6 +176,22 @@ def serve(
         ssl_certfile=ssl_certfile,
         ssl_keyfile=ssl_keyfile,
     )
+    _check_certificate(settings)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    opened: list[Services] = []
+    config = _configured(settings, opened.append)
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
+    refuse_taken(settings.host, settings.port)
+    open_many_files()
+    server = AnnouncingServer(config, lambda port: announce(opened[0], port))
+    with suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        raise typer.Exit(1)
+
+
+def _check_certificate(settings: Settings) -> None:
+    """End the command if what https needs is not there."""
     for name, path in (
         ("ssl_certfile", settings.ssl_certfile),
         ("ssl_keyfile", settings.ssl_keyfile),
@@ -185,13 +202,15 @@ def serve(
     if settings.ssl_keyfile and not settings.ssl_certfile:
         complain(f"ssl_keyfile is {str(settings.ssl_keyfile)!r}, but no ssl_certfile is given.")
         raise typer.Exit(2)
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+
+def _configured(settings: Settings, on_ready: Callable[[Services], None]) -> uvicorn.Config:
+    """Return how uvicorn is to serve; end the command if the certificate cannot be used."""
     from menura.api.app import create_app  # noqa: PLC0415  keeps the other commands quick
     from menura.cli.serving import SERVING  # noqa: PLC0415  likewise
 
-    opened: list[Services] = []
     config = uvicorn.Config(
-        create_app(settings, on_ready=opened.append),
+        create_app(settings, on_ready=on_ready),
         host=settings.host,
         port=settings.port,
         ssl_certfile=settings.ssl_certfile,
@@ -210,11 +229,4 @@ def serve(
         )
         complain(f"{files} cannot be used for https: {error}.")
         raise typer.Exit(2) from None
-    logging.getLogger("uvicorn.error").addFilter(_is_news)
-    refuse_taken(settings.host, settings.port)
-    open_many_files()
-    server = AnnouncingServer(config, lambda port: announce(opened[0], port))
-    with suppress(KeyboardInterrupt):
-        server.run()
-    if not server.started:
-        raise typer.Exit(1)
+    return config
