@@ -18,7 +18,7 @@ from menura.api.live_connection import (
     pump,
 )
 from menura.api.live_start import asked_settings, live_settings, read_start
-from menura.engine.interface import Engine
+from menura.engine.interface import SAMPLE_RATE, Engine
 from menura.errors import InvalidParameters, MenuraError
 from menura.live.session import LiveSession
 
@@ -184,7 +184,7 @@ async def _started(
         "type": "started",
         "session_id": session.session_id,
         "delay_ms": round(1000 * session.worker.chain.delay, 2),
-        "chunk_ms": 1000 * request.latency.chunk / 24000,
+        "chunk_ms": 1000 * request.latency.chunk / SAMPLE_RATE,
         "output_format": request.output_format.name,
         "request_id": request_id,
         "voice_id": voice_id,

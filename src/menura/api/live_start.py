@@ -8,7 +8,7 @@ from menura.accounts import Principal
 from menura.audio.formats import STREAM_FORMATS, find_format
 from menura.audio.live import FIXED_RATES, open_live_decoder
 from menura.conversion.request import MAX_SEED
-from menura.engine.interface import LATENCY_PROFILES, ConversionSettings
+from menura.engine.interface import LATENCY_PROFILES, SAMPLE_RATE, ConversionSettings
 from menura.engine.registry import canonical, engine_for
 from menura.errors import (
     InvalidVoiceSettings,
@@ -86,7 +86,7 @@ async def read_start(
     principal.require("speech_to_speech")
     given = _typed(message, "input", dict, {})
     encoding = _typed(given, "encoding", str, "s16le", "input.")
-    rate = _typed(given, "sample_rate", int, FIXED_RATES.get(encoding, 24000), "input.")
+    rate = _typed(given, "sample_rate", int, FIXED_RATES.get(encoding, SAMPLE_RATE), "input.")
     decoder = open_live_decoder(encoding, rate)
     name = _typed(message, "output_format", str, "pcm_24000")
     output_format = find_format(name)

@@ -19,7 +19,7 @@ from menura.api.voice_change import VoiceChange
 from menura.audio.decode import FILE_FORMATS
 from menura.audio.formats import DEFAULT_FORMAT, FORMATS, STREAM_FORMATS, OutputFormat
 from menura.conversion.request import MAX_SEED
-from menura.engine.interface import LATENCY_PROFILES
+from menura.engine.interface import LATENCY_PROFILES, SAMPLE_RATE
 
 router = APIRouter(prefix="/v1", tags=["speech-to-speech"])
 
@@ -109,6 +109,10 @@ def _answers(formats: tuple[OutputFormat, ...]) -> dict[int | str, dict[str, Any
     }
 
 
+def _milliseconds(samples: int) -> int:
+    return 1000 * samples // SAMPLE_RATE
+
+
 def _document(streaming: bool) -> dict[str, Any]:
     formats = STREAM_FORMATS if streaming else FORMATS
     parameters = [
@@ -131,8 +135,8 @@ def _document(streaming: bool) -> dict[str, Any]:
             {"type": "integer", "minimum": 0, "maximum": 4, "default": 0},
             "Higher levels work in smaller chunks with less look-ahead: "
             + "; ".join(
-                f"{profile.level}: {profile.chunk // 24} ms chunks, "
-                f"{profile.look_ahead // 24} ms look-ahead"
+                f"{profile.level}: {_milliseconds(profile.chunk)} ms chunks, "
+                f"{_milliseconds(profile.look_ahead)} ms look-ahead"
                 for profile in LATENCY_PROFILES
             )
             + ".",

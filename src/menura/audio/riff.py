@@ -23,6 +23,7 @@ MIN_RATE, MAX_RATE = 1_000, 768_000
 _UNKNOWN_SIZE = 0xFFFFFFFF
 _SUBFORMAT_TAIL = bytes.fromhex("000000001000800000aa00389b71")
 _BLOCK_SIZE = 16_384
+_READ_SIZE = 65_536
 _LARGEST_CHUNK_KEPT = 4096
 
 
@@ -49,7 +50,7 @@ def read_exactly(source: Source, size: int) -> bytes:
     """Return `size` bytes, fewer only at the end of the source."""
     parts = []
     while size > 0:
-        part = source.read(min(size, 65536))
+        part = source.read(min(size, _READ_SIZE))
         if not part:
             break
         parts.append(part)
@@ -60,7 +61,7 @@ def read_exactly(source: Source, size: int) -> bytes:
 def skip(source: Source, size: int) -> None:
     """Pass over bytes by reading them, so that a size beyond the end does no harm."""
     while size > 0:
-        passed = len(source.read(min(size, 65536)))
+        passed = len(source.read(min(size, _READ_SIZE)))
         if not passed:
             return
         size -= passed
