@@ -13,7 +13,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -152,9 +152,9 @@ class Database:
             await session.execute(text(f"SELECT pg_advisory_xact_lock({_STARTING})"))
 
     @asynccontextmanager
-    async def _connection(self, *, durable: bool) -> AsyncIterator[Any]:
+    async def _connection(self, *, durable: bool) -> AsyncIterator[AsyncConnection]:
         # Queueing here is fair and immediate; SQLite's own busy handler sleeps and retries.
-        lock = self._write_lock if self.is_sqlite else _NO_LOCK
+        lock = self._write_lock if self.is_sqlite else nullcontext()
         async with lock, self._engine.connect() as connection:
             if self.is_sqlite:
                 await connection.execution_options(menura_writes="FULL" if durable else "NORMAL")
@@ -176,17 +176,6 @@ class Database:
         return [str(row) for row in rows if row != "ok"] + [
             f"{row[0]} row {row[1]} refers to a missing {row[2]}" for row in broken
         ]
-
-
-class _NoLock:
-    async def __aenter__(self) -> None:
-        return None
-
-    async def __aexit__(self, *_: object) -> None:
-        return None
-
-
-_NO_LOCK = _NoLock()
 
 
 def _use_wal(path: Path) -> None:
