@@ -4,7 +4,7 @@ import os
 import time
 from pathlib import Path
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from menura.accounts.credits import Credits
 from menura.accounts.keys import PREFIX, Keys, key_row, new_secret
@@ -17,7 +17,7 @@ from menura.ids import new_id
 from menura.settings import Settings
 from menura.storage.database import Database
 from menura.storage.objects import sync_folder
-from menura.storage.tables import Account, VoiceRow
+from menura.storage.tables import Account
 
 KEY_FILE = "api_key"
 """In the data folder: the first key, readable by its owner only."""
@@ -81,14 +81,6 @@ class Accounts:
         """Return the caller's account."""
         async with self._database.reading() as session:
             return await session.get_one(Account, principal.account_id)
-
-    async def voices_used(self, account_id: str) -> int:
-        """Return how many voices the account has cloned."""
-        async with self._database.reading() as session:
-            found = await session.scalar(
-                select(func.count()).where(VoiceRow.account_id == account_id)
-            )
-            return found or 0
 
     async def _first_start(self) -> str | None:
         if await self.first_account() is not None:

@@ -109,6 +109,6 @@ async def _numbers(services: Services, caller: Principal) -> dict[str, Any]:
         "character_count": await services.accounts.credits.used(caller.account_id),
         "character_limit": caller.tier.credits,
         "next_character_count_reset_unix": next_reset(time.time()),
-        "voice_slots_used": await services.accounts.voices_used(caller.account_id),
+        "voice_slots_used": await services.voices.count(caller.account_id),
         "voice_limit": caller.tier.voices,
     }
