@@ -9,15 +9,8 @@ from menura import errors
 from menura.audio import sniff
 from menura.audio.ffmpeg import FfmpegReader, encrypted
 from menura.audio.ogg import OggLink
-from menura.audio.riff import (
-    PCM,
-    PcmReader,
-    Source,
-    WavFormat,
-    open_wav,
-    read_exactly,
-    skip,
-)
+from menura.audio.riff import PCM, PcmReader, WavFormat, open_wav
+from menura.audio.source import Source, read_exactly, skip
 from menura.audio.upload import Upload
 from menura.engine.interface import Samples
 

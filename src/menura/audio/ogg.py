@@ -4,7 +4,7 @@ FFmpeg goes on into the next stream (a link) only if rate and channels stay, so 
 to it as a file of its own.
 """
 
-from menura.audio.riff import Source, read_exactly
+from menura.audio.source import Source, read_exactly
 
 MAX_LINKS = 1000
 """Links of one file, each of which costs an opening."""

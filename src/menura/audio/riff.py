@@ -6,13 +6,13 @@ mu-law, A-law) is left to it: `open_wav` returns None.
 
 import struct
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from menura import errors
 from menura.audio import g711
 from menura.audio.level import mono, to_float
+from menura.audio.source import Source, read_exactly, skip
 from menura.engine.interface import Samples
 
 PCM, FLOAT, ALAW, MULAW, EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
@@ -23,16 +23,7 @@ MIN_RATE, MAX_RATE = 1_000, 768_000
 _UNKNOWN_SIZE = 0xFFFFFFFF
 _SUBFORMAT_TAIL = bytes.fromhex("000000001000800000aa00389b71")
 _BLOCK_SIZE = 16_384
-_READ_SIZE = 65_536
 _LARGEST_CHUNK_KEPT = 4096
-
-
-class Source(Protocol):
-    """The part of a binary file object that readers use; `read` may return fewer bytes."""
-
-    def read(self, size: int, /) -> bytes: ...
-    def seek(self, offset: int, whence: int = 0, /) -> int: ...
-    def tell(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,27 +35,6 @@ class WavFormat:
     sample_rate: int
     bits: int
     frame_size: int
-
-
-def read_exactly(source: Source, size: int) -> bytes:
-    """Return `size` bytes, fewer only at the end of the source."""
-    parts = []
-    while size > 0:
-        part = source.read(min(size, _READ_SIZE))
-        if not part:
-            break
-        parts.append(part)
-        size -= len(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-def skip(source: Source, size: int) -> None:
-    """Pass over bytes by reading them, so that a size beyond the end does no harm."""
-    while size > 0:
-        passed = len(source.read(min(size, _READ_SIZE)))
-        if not passed:
-            return
-        size -= passed
 
 
 def plausible_shape(sample_rate: int, channels: int) -> bool:

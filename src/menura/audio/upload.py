@@ -1,6 +1,6 @@
 """A file that a user sends, as FFmpeg reads it."""
 
-from menura.audio.riff import Source
+from menura.audio.source import Source
 
 
 class Upload:

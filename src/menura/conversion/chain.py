@@ -12,7 +12,7 @@ from menura import errors
 from menura.audio.decode import Decoder, open_decoder
 from menura.audio.encode import open_encoder
 from menura.audio.resample import Resampler, resampled_length
-from menura.audio.riff import Source as BinarySource
+from menura.audio.source import Source as BinarySource
 from menura.conversion.request import ConversionRequest, Duration, DurationLimits, SourcePlan
 from menura.denoise import open_denoiser
 from menura.engine.interface import Features, Samples
