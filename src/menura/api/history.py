@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from menura.accounts import Principal
 from menura.api.auth import permitted, services_of
 from menura.api.bounded import BoundedRoute
+from menura.api.done import Done
 from menura.api.errors import ErrorBody, refusals
 from menura.api.ranges import StoredAudio, ranged
 from menura.history import Direction
@@ -53,12 +54,6 @@ class ItemList(BaseModel):
     last_history_item_id: str | None
     has_more: bool
     scanned_until: int | None
-
-
-class Done(BaseModel):
-    """The thing was done."""
-
-    status: Literal["ok"] = "ok"
 
 
 class Wanted(BaseModel):

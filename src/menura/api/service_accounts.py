@@ -14,6 +14,7 @@ from menura.accounts import Principal
 from menura.accounts.keys import MOST_CREDITS, check_addresses, check_name, check_permissions
 from menura.api.auth import permitted, services_of
 from menura.api.bounded import BoundedRoute
+from menura.api.done import Done
 from menura.api.errors import refusals
 from menura.errors import InvalidParameters, MissingPermissions, NotFound
 from menura.services import Services
@@ -148,12 +149,6 @@ class KeyChanges(BaseModel):
             for field, value in given.items()
             if value != "no_update" or field == "name"
         }
-
-
-class Done(BaseModel):
-    """The thing was done."""
-
-    status: Literal["ok"] = "ok"
 
 
 @router.get("", responses=refusals(), summary="List the service accounts")

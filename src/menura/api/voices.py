@@ -11,8 +11,8 @@ from pydantic import BaseModel
 from menura.accounts import Principal
 from menura.api.auth import permitted, services_of
 from menura.api.bounded import BoundedRoute
+from menura.api.done import Done
 from menura.api.errors import not_json, refusals
-from menura.api.history import Done
 from menura.api.ranges import ranged
 from menura.api.voice_forms import form_document, read_voice_form
 from menura.engine.registry import MODELS
