@@ -129,7 +129,7 @@ def main() -> None:
     parser.add_argument("--kept", type=float, help="another share of the source's envelope")
     arguments = parser.parse_args()
     if arguments.kept is not None:
-        mapping.KEPT = arguments.kept
+        mapping.KEPT = mapping.PATIENT_KEPT = (arguments.kept, arguments.kept)
     directions = directions_of(arguments.pack)
     teacher, engine = Teacher(arguments.model), converter(arguments.engine, arguments.level)
     missed, errors, phones, likeness, natural = [], [], [], [], []

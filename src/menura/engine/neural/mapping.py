@@ -28,10 +28,15 @@ from menura.engine.source_filter.statistics import LTAS_BANDS, spread_over_bins
 UNCARRIED = 0.4
 """Share of what is formed that is formed from the code alone, without seeing the source's envelope:
 more takes the source's timbre away and costs phones (measured, docs/training-log.md)."""
-KEPT = 0.3
+KEPT = (0.25, 0.45)
 """Share of the envelope that is the source's, at the voice's tract length and mean: words are lost
-in how sounds glide, which codes hardly say. More makes fewer results nearer to the voice
-(measured, docs/training-log.md)."""
+in how sounds glide, which codes hardly say. More makes fewer results nearer to the voice, so the
+larger share is for voices far from the source in pitch, where words suffer most and likeness has
+room (measured, docs/training-log.md)."""
+PATIENT_KEPT = (0.3, 0.45)
+"""The same for the network that looks ahead, whose envelopes are nearer to the voice."""
+APART = (0.2, 0.6)
+"""Distances of the median F0 in octaves between which the share grows."""
 LIVELY = 1.15
 """Factor by which what is formed is moved away from the voice's mean: it varies less over time than
 natural speech (measured, docs/training-log.md)."""
@@ -174,7 +179,7 @@ class NeuralMapping:
         wanted = (1.0 - UNCARRIED) * both[:, 0] + UNCARRIED * both[:, 1]
         centre = self._voice.means[: bands.COUNT]
         wanted = centre + np.float32(LIVELY) * (wanted - centre)
-        wanted += np.float32(KEPT) * (heard.carried[:, : bands.COUNT] - wanted)
+        wanted += self._kept(features[1::2]) * (heard.carried[:, : bands.COUNT] - wanted)
         change = np.clip(wanted - bands.warped(heard.shape, warp), -_LIMIT, _LIMIT)
         change[:, bands.FORMED :] = change[:, bands.FORMED - 1 : bands.FORMED]
         positions = np.arange(BINS)[None, :] / np.repeat(warp, 2)[:, None]
@@ -190,6 +195,13 @@ class NeuralMapping:
             formed = (plain + sure * (formed - plain)).astype(np.float32)
         sound = Sound(f0, periodicity, formed, formed - envelope)
         return without_murmur(self._loudness.push(sound), features, self._voice, self._settings)
+
+    def _kept(self, frames: NeuralFeatures) -> Array:
+        """Return the share of the source's envelope that each frame keeps, (n, 1)."""
+        apart = np.abs(self._voice.pitch - frames.pitch[:, :1])
+        shares = PATIENT_KEPT if self.ahead else KEPT
+        kept: Array = np.interp(apart, APART, shares).astype(np.float32)
+        return kept
 
     def _between(self, change: Array) -> Array:
         """Return what is changed per frame for both rows of each: the second is the one that the
