@@ -290,7 +290,7 @@ def write_measurements() -> None:
         voices = measured[f"{engine.name} {engine.version}"] = {}
         for voice_id, premade in premade_voices().items():
             references = [Reference(name, premade_file(name)) for name in premade.references]
-            measurement = measure(engine, references, max_seconds=0, turn=nullcontext).measurement
+            measurement = measure(engine, references, max_seconds=0, permit=nullcontext).measurement
             voices[voice_id] = base64.b64encode(measurement.voice.to_bytes()).decode()
             print(engine.name, premade.voice.name, *measurement.warnings)
             if engine is default:

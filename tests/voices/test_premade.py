@@ -1,10 +1,13 @@
+import base64
 import io
+import json
 import re
 from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tools import premade_voices as premade_voices_tool
 
 from menura.audio.decode import open_decoder
 from menura.engine.interface import Samples
@@ -135,6 +138,21 @@ def test_a_shipped_measurement_sounds_like_a_fresh_one() -> None:
         for voice in (engine.load_voice(data), fresh)
     )
     assert np.corrcoef(one, other)[0, 1] > 0.99
+
+
+def test_the_tool_that_measures_them_anew_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    premade = PREMADE[0]
+    voice_id = premade.voice.voice_id
+    monkeypatch.setattr(premade_voices_tool, "TARGET", tmp_path)
+    monkeypatch.setattr(premade_voices_tool, "premade_voices", lambda: {voice_id: premade})
+    premade_voices_tool.write_measurements()
+    measured = json.loads((tmp_path / "measured.json").read_text("utf-8"))
+    engine = engine_for()
+    data = base64.b64decode(measured[f"{engine.name} {engine.version}"][voice_id])
+    engine.load_voice(data)
+    assert seconds_of((tmp_path / premade.preview).read_bytes()) > 2
 
 
 def test_another_version_of_an_engine_finds_no_measurement() -> None:
