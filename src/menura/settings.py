@@ -114,20 +114,22 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
     data: Path = Field(
         default_factory=default_data_folder,
-        description="Data folder: database, audio, the local key.",
+        description="Data folder: database, audio, the first API key.",
     )
     database_url: str | None = Field(
-        None, description="SQLAlchemy URL; SQLite in the data folder when not given."
+        None, description="SQLAlchemy URL of the database; else SQLite in the data folder."
     )
     objects_url: str | None = Field(
-        None, description="Object store URL (file, s3, gs, az); the data folder when not given."
+        None, description="URL of the object store (file, s3, gs, az); else the data folder."
     )
     ssl_certfile: Path | None = Field(
-        None, description="Certificate for https; browsers want it for a microphone off loopback."
+        None,
+        description="Certificate for https; without https only localhost gets the microphone.",
     )
     ssl_keyfile: Path | None = Field(None, description="Private key of ssl_certfile.")
     base_url: str | None = Field(
-        None, description="Public address for links such as preview_url; else the request's host."
+        None,
+        description="Public address, for links such as preview_url; else the host a request names.",
     )
     trusted_proxies: str = Field(
         "",
@@ -138,7 +140,7 @@ class Settings(BaseSettings):
     default_tier: str = Field("enterprise", description="Tier of the local account.")
     tiers: dict[str, Tier] = Field(
         default_factory=lambda: dict(DEFAULT_TIERS),
-        description="Tiers by name, as data: what is given changes or adds to the built-in ones.",
+        description="Tiers by name; what is given changes the built-in ones or adds to them.",
     )
     max_upload_bytes: int = Field(
         52_428_800, ge=0, description="Largest upload of one request; 0 lifts the limit."
@@ -146,9 +148,11 @@ class Settings(BaseSettings):
     max_seconds: float = Field(
         300.5, ge=0, description="Longest audio of one conversion in seconds; 0 lifts the limit."
     )
-    max_voice_files: int = Field(25, ge=1, description="Recordings of one cloned voice.")
+    max_voice_files: int = Field(25, ge=1, description="Most recordings of one cloned voice.")
     max_voice_seconds: float = Field(
-        3600.0, ge=0, description="Audio of one cloned voice in seconds; 0 lifts the limit."
+        3600.0,
+        ge=0,
+        description="Longest audio of one cloned voice in seconds, summed; 0 lifts the limit.",
     )
     max_isolation_upload_bytes: int = Field(
         524_288_000, ge=0, description="Largest upload of audio isolation; 0 lifts the limit."
@@ -156,36 +160,42 @@ class Settings(BaseSettings):
     max_isolation_seconds: float = Field(
         3600.5, ge=0, description="Longest audio of audio isolation in seconds; 0 lifts the limit."
     )
-    min_seconds: float = Field(0.1, ge=0, description="Shortest audio of one conversion.")
+    min_seconds: float = Field(
+        0.1, ge=0, description="Shortest audio of one conversion in seconds."
+    )
     upload_idle_timeout: float = Field(
         30.0, gt=0, description="Seconds without a byte after which an upload is given up."
     )
     upload_min_rate: int = Field(
-        256, ge=0, description="Bytes per second an upload must average after `upload_rate_grace`."
+        256,
+        ge=0,
+        description="Bytes per second an upload must average once `upload_rate_grace` is over.",
     )
     upload_rate_grace: float = Field(
-        60.0, ge=0, description="Seconds before `upload_min_rate` is asked of an upload."
+        60.0, ge=0, description="Seconds of an upload before `upload_min_rate` applies to it."
     )
     answer_stall_timeout: float = Field(
         120.0,
         gt=0,
-        description="Seconds a client may take none of its answer before it is given up.",
+        description="Seconds without reading any of its answer after which a client is given up.",
     )
     max_streams: int = Field(
-        64, ge=1, description="Conversions at once in this process, all accounts together."
+        64, ge=1, description="Most conversions at once in this process, all accounts together."
     )
     queue_seconds: float = Field(
-        0.5, ge=0, description="How long a request over its concurrency limit waits before 429."
+        0.5,
+        ge=0,
+        description="Seconds a request over its concurrency limit waits before it gets 429.",
     )
     cores: int = Field(
         default_factory=lambda: os.cpu_count() or 1,
         ge=1,
-        description="Streams that compute at the same time.",
+        description="Most streams that compute at the same time.",
     )
     spool_memory_bytes: int = Field(
         1_048_576,
         ge=0,
-        description="Bytes of an upload or answer kept in memory before a temporary file is used.",
+        description="Bytes of an upload or answer held in memory; the rest is in a temporary file.",
     )
     default_model: str = Field(
         "eleven_english_sts_v2", description="Model used when a request names none."
