@@ -112,7 +112,7 @@ _BODY: dict[str, Any] = {
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "The recording without its noise, as mono MP3 of 44.1 kHz, 128 kbit/s.",
+        "description": "The recording without its noise, as mono MP3 at 44.1 kHz and 128 kbit/s.",
         "content": {"audio/mpeg": {"schema": {"type": "string", "format": "binary"}}},
     },
     **refusals(400, 422, 429),
@@ -121,7 +121,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 
 def _endpoint(streaming: bool) -> Callable[..., Awaitable[Response]]:
     async def isolate(caller: Caller) -> Response:
-        """Take the noise out of a recording. Costs 1,000 credits a minute."""
+        """Take the noise out of a recording. This costs 1,000 credits a minute of audio."""
         return ConvertingResponse(partial(Isolation, streaming=streaming))
 
     return isolate
@@ -150,7 +150,7 @@ async def list_isolations(
     page: Annotated[int, Query(ge=0)] = 0,
     search: str | None = None,
 ) -> IsolationItems:
-    """Return nothing: results are not kept."""
+    """Return an empty list, because results are not kept."""
     check_page_size(page_size)
     return IsolationItems()
 
@@ -162,5 +162,5 @@ async def list_isolations(
     summary="Delete an earlier isolation",
 )
 async def delete_isolation(history_item_id: str, caller: Caller) -> None:
-    """Refuse: results are not kept."""
+    """Refuse with 404, because results are not kept."""
     raise unknown_item(history_item_id)

@@ -52,15 +52,15 @@ class ValidationBody(BaseModel):
 
 
 _DESCRIPTIONS = {
-    400: "The request holds an unusable value.",
-    401: "The key is missing, invalid, lacks a permission or has no credits left.",
-    403: "The account must not do this.",
-    404: "There is no such thing.",
-    409: "The thing is in use.",
-    416: "The part that was asked for lies behind the end.",
-    422: "The request does not fit its schema.",
-    429: "Too many requests.",
-    503: "The server cannot answer just now.",
+    400: "The request holds a value that cannot be used; the message names it.",
+    401: "The key is missing, invalid, lacks a permission or has too few credits left.",
+    403: "The account is not allowed to do this.",
+    404: "What the request names does not exist.",
+    409: "Another request changed the same thing meanwhile; try again.",
+    416: "The part that was asked for lies beyond the end.",
+    422: "The request does not fit the schema; each entry names one place.",
+    429: "Too many requests at once; `retry-after` tells how long to wait.",
+    503: "The server cannot answer at the moment; `retry-after` tells how long to wait.",
 }
 
 
@@ -78,7 +78,9 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def internal_error() -> MenuraError:
     """Return what a client learns of an unexpected failure: nothing."""
-    return MenuraError("An unexpected error happened; the server's log has it under this id.")
+    return MenuraError(
+        "An unexpected error happened. The server's log has it under the id of this answer."
+    )
 
 
 def error_response(scope: Scope, error: MenuraError) -> Response:

@@ -1,4 +1,4 @@
-"""Is the server ready, and how does it fare?"""
+"""Whether the server runs, whether it can serve, and what it has served: for monitoring."""
 
 from typing import Annotated, Literal
 
@@ -21,9 +21,9 @@ class Health(BaseModel):
     version: str = __version__
 
 
-@router.get("/health", summary="Tell that the server is ready")
+@router.get("/health", summary="Tell whether the server runs")
 async def health() -> Health:
-    """Answer without a key. The server accepts connections only once it is ready."""
+    """Answer 200 as long as the process runs. No key is needed."""
     return Health()
 
 
@@ -31,7 +31,7 @@ async def health() -> Health:
     "/ready", summary="Tell whether requests can be served", responses={503: {"model": ErrorBody}}
 )
 async def ready(request: Request) -> Health:
-    """Answer without a key; 503 while the database does not answer."""
+    """Answer 200, or 503 while the database does not answer. No key is needed."""
     await request.app.state.services.database.ping()
     return Health()
 
@@ -45,6 +45,6 @@ async def ready(request: Request) -> Health:
 async def metrics(
     request: Request, caller: Annotated[Principal, permitted("workspace_read")]
 ) -> Response:
-    """Tell counts and times of requests since the start."""
+    """Return counts and durations of the requests since the start, in Prometheus's format."""
     body = generate_latest(request.app.state.metrics.registry)
     return Response(body, headers={"content-type": CONTENT_TYPE_LATEST})

@@ -1,4 +1,4 @@
-"""History of conversions: list, read, hear, delete, download."""
+"""History of conversions: list, read, play, delete, download."""
 
 from typing import Annotated, Any, Literal
 
@@ -48,7 +48,8 @@ class Item(BaseModel):
 
 
 class ItemList(BaseModel):
-    """One page of items. `last_history_item_id` asks for the next."""
+    """One page of items. To get the next one, send `last_history_item_id` as
+    `start_after_history_item_id`."""
 
     history: list[Item]
     last_history_item_id: str | None
@@ -96,11 +97,17 @@ async def list_history(
     request: Request,
     caller: Reader,
     page_size: Annotated[int, Query(description="1 to 1000.")] = 100,
-    start_after_history_item_id: str | None = None,
+    start_after_history_item_id: Annotated[
+        str | None, Query(description="`last_history_item_id` of the page before.")
+    ] = None,
     voice_id: str | None = None,
     model_id: str | None = None,
-    date_before_unix: Annotated[int | None, Query(description="Exclusive.")] = None,
-    date_after_unix: Annotated[int | None, Query(description="Inclusive.")] = None,
+    date_before_unix: Annotated[
+        int | None, Query(description="Only items made before this Unix second.")
+    ] = None,
+    date_after_unix: Annotated[
+        int | None, Query(description="Only items made in this Unix second or after.")
+    ] = None,
     sort_direction: Direction = "desc",
     search: Annotated[str | None, Query(description="Part of a voice's name.")] = None,
     source: Literal["TTS", "STS", "Flows"] | None = None,
@@ -134,14 +141,17 @@ async def list_history(
     response_class=Response,
     responses={
         200: {
-            "description": "One id: the audio. Several: a zip with one entry each.",
+            "description": "For one id its audio, for several a zip with one file for each.",
             "content": {
                 "audio/*": {"schema": {"type": "string", "format": "binary"}},
                 "application/zip": {"schema": {"type": "string", "format": "binary"}},
             },
         },
         **refusals(404, 422),
-        400: {"model": BadFormat | ErrorBody, "description": "The format or the body is bad."},
+        400: {
+            "model": BadFormat | ErrorBody,
+            "description": "The format or the body cannot be used.",
+        },
     },
     summary="Download items",
 )
@@ -173,7 +183,7 @@ async def get_item(request: Request, history_item_id: str, caller: Reader) -> It
 
 @router.delete("/{history_item_id}", responses=refusals(404), summary="Delete an item")
 async def delete_item(request: Request, history_item_id: str, caller: Writer) -> Done:
-    """Remove one conversion, its audio at once."""
+    """Delete one conversion and its audio, at once."""
     await services_of(request.scope).history.delete(caller.account_id, history_item_id)
     return Done()
 

@@ -68,5 +68,5 @@ async def list_models(caller: Annotated[Principal, permitted("models_read")]) ->
 async def shared_voices(
     caller: Annotated[Principal, permitted("voices_read")],
 ) -> SharedVoices:
-    """Return nothing: this server has no shared library."""
+    """Return an empty list, because this server has no shared library."""
     return SharedVoices()

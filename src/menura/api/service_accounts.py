@@ -1,4 +1,4 @@
-"""Service accounts and their API keys: rotation without a restart.
+"""Service accounts and their API keys: keys are made, changed and deleted while the server runs.
 
 Every key belongs to a service account here. The keys of the account itself, which the command
 line makes, appear under a service account whose id is the account's.
@@ -33,26 +33,30 @@ CLEAR = "clear"
 Reader = Annotated[Principal, permitted("workspace_read")]
 Writer = Annotated[Principal, permitted("workspace_write")]
 
-Limit = Annotated[int, Field(ge=0, le=MOST_CREDITS)]
-Concurrency = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Limit = Annotated[
+    int, Field(ge=0, le=MOST_CREDITS, description="Credits that the key may use in a month.")
+]
+Concurrency = Annotated[
+    int, Field(ge=1, le=2**31 - 1, description="Requests of the key that may run at once.")
+]
 Permissions = list[str] | Literal["all"]
 Lift = Literal["clear", "no_update"]
 
 
 class ConcurrencyLimit(BaseModel):
-    """Requests at once."""
+    """How many requests may run at once."""
 
     limit: int
 
 
 class PlatformLimits(BaseModel):
-    """Limits of a key's own."""
+    """Limits of one key, beside those of its account."""
 
     concurrency: ConcurrencyLimit
 
 
 class Key(BaseModel):
-    """An API key; the key itself is never shown again."""
+    """What is known of an API key. The key itself is shown only once, when it is made."""
 
     name: str
     hint: str
@@ -78,7 +82,7 @@ class KeyList(BaseModel):
 
 
 class ServiceAccount(KeyList):
-    """A holder of keys."""
+    """A holder of keys, such as a program or a machine."""
 
     service_account_user_id: str
     name: str
@@ -108,7 +112,7 @@ class ServiceAccountMade(BaseModel):
 
 
 class NewKey(BaseModel):
-    """What a new key may do. Null lifts a limit."""
+    """What a new key may do. A limit that is null or not sent does not exist."""
 
     name: str
     permissions: Permissions
@@ -119,7 +123,7 @@ class NewKey(BaseModel):
 
 
 class KeyMade(BaseModel):
-    """The new key, shown this once."""
+    """The new key, which is shown only in this answer."""
 
     model_config = ConfigDict(serialize_by_alias=True)
 
@@ -128,7 +132,7 @@ class KeyMade(BaseModel):
 
 
 class KeyChanges(BaseModel):
-    """What changes; the text `clear` lifts a limit, and what is left out or `no_update` stays."""
+    """What to change of a key. `clear` lifts a limit; what is left out or `no_update` stays."""
 
     is_enabled: bool | None = None
     name: str | None = None
@@ -225,7 +229,7 @@ async def update_key(
     changes: KeyChanges,
     caller: Writer,
 ) -> Done:
-    """Change what a key is called and may do, or disable it."""
+    """Change a key's name and what it may do, disable it or enable it again."""
     columns: dict[str, Any] = {}
     if changes.is_enabled is not None:
         columns["disabled"] = not changes.is_enabled

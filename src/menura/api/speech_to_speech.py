@@ -54,14 +54,14 @@ _FORM_SCHEMA: dict[str, Any] = {
         },
         "voice_settings": {
             "type": "string",
-            "description": "A JSON object; its keys replace the voice's stored settings for this "
+            "description": "A JSON object. Its keys replace those of the voice's settings for this "
             'request, for example {"stability": 0.5, "similarity_boost": 0.8}.',
         },
         "seed": {
             "type": "integer",
             "minimum": 0,
             "maximum": MAX_SEED,
-            "description": "The same seed and input give the same bytes; random when absent.",
+            "description": "The same seed and input give the same bytes. Random when absent.",
         },
         "remove_background_noise": {
             "type": "boolean",
@@ -79,17 +79,23 @@ _FORM_SCHEMA: dict[str, Any] = {
 }
 
 _HEADERS: dict[str, tuple[str, str]] = {
-    "request-id": ("string", "The request, as the history item names it."),
-    "character-cost": ("integer", "Credits charged: 1,000 a minute of audio. Not with duplex."),
-    "x-character-count": ("integer", "The same number under its older name."),
-    "history-item-id": ("string", "The history item; absent with enable_logging=false."),
+    "request-id": ("string", "Id of the request; the history item names it too."),
+    "character-cost": (
+        "integer",
+        "Credits charged: 1,000 a minute of audio. Absent with `duplex`.",
+    ),
+    "x-character-count": ("integer", "The same as `character-cost`, under its older name."),
+    "history-item-id": ("string", "Id of the history item; absent with `enable_logging=false`."),
     "tts-latency-ms": (
         "integer",
         "Milliseconds from the upload's last byte (with duplex, from the audio's first) to the "
         "first audio.",
     ),
-    "current-concurrent-requests": ("integer", "The account's running requests, this included."),
-    "maximum-concurrent-requests": ("integer", "How many may run."),
+    "current-concurrent-requests": (
+        "integer",
+        "Requests of the account that are running, this one included.",
+    ),
+    "maximum-concurrent-requests": ("integer", "Requests of the account that may run at once."),
 }
 
 
@@ -128,12 +134,12 @@ def _document(streaming: bool) -> dict[str, Any]:
         _parameter(
             "enable_logging",
             {"type": "boolean", "default": True},
-            "`false` is zero retention: no history item, nothing stored, nothing on disk.",
+            "`false` means zero retention: no history item is made and nothing is written to disk.",
         ),
         _parameter(
             "optimize_streaming_latency",
             {"type": "integer", "minimum": 0, "maximum": 4, "default": 0},
-            "Higher levels work in smaller chunks with less look-ahead: "
+            "Higher levels work in smaller chunks and look less far ahead: "
             + "; ".join(
                 f"{profile.level}: {_milliseconds(profile.chunk)} ms chunks, "
                 f"{_milliseconds(profile.look_ahead)} ms look-ahead"

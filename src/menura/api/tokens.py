@@ -1,4 +1,4 @@
-"""Single-use tokens, for clients that must not hold a key."""
+"""Single-use tokens, for clients that should not be given a key."""
 
 from typing import Annotated
 
@@ -23,5 +23,6 @@ class Token(BaseModel):
 async def create_token(
     request: Request, token_type: TokenType, caller: Annotated[Principal, permitted()]
 ) -> Token:
-    """Make a token that lives 15 minutes and opens one WebSocket."""
+    """Make a token that is valid for 15 minutes and opens one WebSocket. Only
+    `speech_to_speech_live` opens anything on this server."""
     return Token(token=await services_of(request.scope).accounts.tokens.create(caller, token_type))

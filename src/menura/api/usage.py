@@ -14,7 +14,8 @@ router = APIRouter(prefix="/v1/usage", tags=["usage"])
 
 
 class CharacterStats(BaseModel):
-    """time: starts of the intervals in Unix milliseconds. usage: one value each, per label."""
+    """`time` has the start of each interval in Unix milliseconds; `usage` has, for each label, one
+    value per interval."""
 
     time: list[int]
     usage: dict[str, list[float]]
@@ -24,15 +25,26 @@ class CharacterStats(BaseModel):
 async def character_stats(
     request: Request,
     caller: Annotated[Principal, permitted("user_read")],
-    start_unix: Annotated[int, Query(description="First moment, Unix milliseconds.")],
-    end_unix: Annotated[int, Query(description="Last moment, Unix milliseconds.")],
-    include_workspace_metrics: bool = False,
-    breakdown_type: Breakdown = "none",
-    aggregation_interval: Interval = "day",
+    start_unix: Annotated[int, Query(description="Beginning of the time, in Unix milliseconds.")],
+    end_unix: Annotated[int, Query(description="End of the time, in Unix milliseconds.")],
+    include_workspace_metrics: Annotated[
+        bool, Query(description="Must be true for the breakdown `user`.")
+    ] = False,
+    breakdown_type: Annotated[
+        Breakdown, Query(description="What to group by; `none` gives one sum.")
+    ] = "none",
+    aggregation_interval: Annotated[
+        Interval, Query(description="Length of the intervals; `cumulative` is one over all.")
+    ] = "day",
     aggregation_bucket_size: Annotated[
-        int | None, Query(ge=1, le=100_000_000, description="Seconds; overrides the interval.")
+        int | None,
+        Query(
+            ge=1,
+            le=100_000_000,
+            description="Length of the intervals in seconds; overrides `aggregation_interval`.",
+        ),
     ] = None,
-    metric: Metric = "credits",
+    metric: Annotated[Metric, Query(description="What to count.")] = "credits",
 ) -> CharacterStats:
     """Return what the account used, grouped by time and by one property."""
     found = await services_of(request.scope).accounts.usage.statistics(

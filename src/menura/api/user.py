@@ -16,7 +16,7 @@ router = APIRouter(prefix="/v1/user", tags=["user"])
 
 
 class Overage(BaseModel):
-    """Credits used beyond the limit, as money; there is none here."""
+    """What credits beyond the limit cost; nothing here."""
 
     amount: str = "0"
     currency: str = "usd"

@@ -117,7 +117,7 @@ class VoiceList(BaseModel):
 
 
 class VoicePageModel(BaseModel):
-    """One page of voices. `next_page_token` asks for the next, null on the last."""
+    """One page of voices. `next_page_token`, sent back, gives the next; it is null on the last."""
 
     voices: list[VoiceModel]
     has_more: bool
@@ -149,36 +149,43 @@ async def search(
     request: Request,
     caller: Reader,
     page_size: Annotated[int, Query(description="1 to 100.")] = 10,
-    next_page_token: str | None = None,
+    next_page_token: Annotated[str | None, Query(description="As the page before gave it.")] = None,
     search: Annotated[
-        str | None, Query(description="Words in name, description, labels or category.")
+        str | None,
+        Query(description="Words that must all occur in name, description, labels or category."),
     ] = None,
-    sort: Annotated[str | None, Query(description="created_at_unix or name.")] = None,
-    sort_direction: Annotated[str | None, Query(description="asc or desc.")] = None,
+    sort: Annotated[str | None, Query(description="`created_at_unix` or `name`.")] = None,
+    sort_direction: Annotated[str | None, Query(description="`asc` or `desc`.")] = None,
     voice_type: Annotated[
         str | None,
-        Query(description="personal, default, non-default, non-community, saved and others."),
+        Query(
+            description="`default`: premade voices. `personal`, `non-default`, `non-community` and "
+            "`saved`: the account's own."
+        ),
     ] = None,
-    category: Annotated[str | None, Query(description="premade or cloned.")] = None,
+    category: Annotated[str | None, Query(description="`premade` or `cloned`.")] = None,
     fine_tuning_state: str | None = None,
     collection_id: str | None = None,
     include_total_count: Annotated[
-        bool, Query(description="If false, total_count counts this page alone.")
+        bool, Query(description="If false, `total_count` counts only the voices of this page.")
     ] = True,
-    voice_ids: Annotated[list[str] | None, Query(description="At most 100.")] = None,
+    voice_ids: Annotated[
+        list[str] | None, Query(description="Only these voices, at most 100.")
+    ] = None,
     gender: str | None = None,
     age: str | None = None,
     accent: str | None = None,
-    language: Annotated[list[str] | None, Query(description="Any of them.")] = None,
-    use_cases: Annotated[list[str] | None, Query(description="Any of them.")] = None,
+    language: Annotated[list[str] | None, Query(description="Any of these languages.")] = None,
+    use_cases: Annotated[list[str] | None, Query(description="Any of these use cases.")] = None,
     min_notice_period_days: int | None = None,
     include_custom_rates: Annotated[bool | None, Query(description="Without effect.")] = None,
     include_live_moderated: Annotated[bool | None, Query(description="Without effect.")] = None,
     high_quality: Annotated[
-        bool | None, Query(description="If true, finds nothing: no voice is of that category.")
+        bool | None,
+        Query(description="If true, nothing is found, because no voice is of that category."),
     ] = None,
 ) -> VoicePageModel:
-    """Return one page of the voices that every filter lets through."""
+    """Return one page of the voices that meet all the conditions given."""
     page = await services_of(request.scope).voices.search(
         caller.account_id,
         VoiceQuery(
@@ -293,7 +300,7 @@ async def edit_voice(request: Request, caller: Writer, voice_id: VoiceId) -> Don
 
 @router.get("/v1/voices/{voice_id}/settings", summary="A voice's settings", responses=refusals(404))
 async def get_settings(request: Request, caller: Reader, voice_id: VoiceId) -> SettingsModel:
-    """Return the settings that apply to a voice when a request says nothing else."""
+    """Return the settings that a conversion uses when its request gives none."""
     voice = await services_of(request.scope).voices.get(caller.account_id, voice_id)
     return SettingsModel(**voice.effective_settings.given())
 
@@ -324,7 +331,7 @@ async def get_settings(request: Request, caller: Reader, voice_id: VoiceId) -> S
 async def edit_settings(
     request: Request, caller: Writer, voice_id: VoiceId, changes: Annotated[Any, Body()]
 ) -> Done:
-    """Merge settings into those of a voice; what is not sent or null stays as it is."""
+    """Store settings with a voice. What is null or not sent stays as it is."""
     if isinstance(changes, bytes):
         raise not_json(request)
     if not isinstance(changes, dict):
@@ -359,7 +366,7 @@ async def preview(request: Request, caller: Reader, voice_id: VoiceId) -> Respon
 async def sample_audio(
     request: Request, caller: Reader, voice_id: VoiceId, sample_id: str
 ) -> Response:
-    """Return the original file of a recording a voice was made from."""
+    """Return the original file of a recording that the voice was made from."""
     voices = services_of(request.scope).voices
     sample = await voices.sample(caller.account_id, voice_id, sample_id)
     return ranged(
