@@ -29,10 +29,12 @@ from menura.storage.sweep import known_keys
 
 
 def backup(
-    folder: Annotated[Path, typer.Argument(help="Where the copy goes; it must not exist yet.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Folder to make for the copy; it must not exist yet.")
+    ],
     data: DataOption = None,
 ) -> None:
-    """Copy keys, voices, history and settings, whole and of one moment."""
+    """Copy the data folder (keys, voices, history, settings) while the server runs."""
     settings = settings_from(data=data)
     refuse_nowhere(settings)
     if settings.database_url is not None:

@@ -141,28 +141,49 @@ async def _convert(
 
 def convert(
     source: Annotated[
-        Path, typer.Argument(exists=True, dir_okay=False, help="Any audio or video file.")
+        Path,
+        typer.Argument(exists=True, dir_okay=False, help="The recording: any audio or video file."),
     ],
     voice: Annotated[str, typer.Option(help="Name or id of the voice.")],
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", help="Where the result goes; - is the standard output."),
+        typer.Option("--output", "-o", help="File for the result; - is the standard output."),
     ],
     output_format_name: Annotated[
         str | None,
-        typer.Option("--format", help="Output format; else what the ending means."),
+        typer.Option(
+            "--format",
+            help="Output format, such as mp3_44100_128; else the one that the file ending means.",
+        ),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Model id.")] = None,
-    similarity: Annotated[float | None, typer.Option(help="0 to 1.")] = None,
-    stability: Annotated[float | None, typer.Option(help="0 to 1.")] = None,
-    style: Annotated[float | None, typer.Option(help="0 to 1.")] = None,
-    boost: Annotated[bool | None, typer.Option(help="Speaker boost.")] = None,
-    speed: Annotated[float | None, typer.Option(help="0.7 to 1.2.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, max=MAX_SEED)] = None,
-    denoise: Annotated[bool, typer.Option(help="Remove background noise first.")] = False,
+    model: Annotated[
+        str | None, typer.Option(help="Id of the model; else the default model.")
+    ] = None,
+    similarity: Annotated[
+        float | None, typer.Option(help="How far to go to the target voice, 0 to 1.")
+    ] = None,
+    stability: Annotated[
+        float | None, typer.Option(help="How steady the pitch is, 0 to 1.")
+    ] = None,
+    style: Annotated[
+        float | None, typer.Option(help="How far to exaggerate the voice, 0 to 1.")
+    ] = None,
+    boost: Annotated[
+        bool | None, typer.Option(help="Equalise the result to the voice's own recordings.")
+    ] = None,
+    speed: Annotated[
+        float | None, typer.Option(help="Stretch time by 1/speed, 0.7 to 1.2.")
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, max=MAX_SEED, help="The same seed gives the same result; else random."),
+    ] = None,
+    denoise: Annotated[
+        bool, typer.Option(help="Remove background noise before the conversion.")
+    ] = False,
     data: DataOption = None,
 ) -> None:
-    """Change the voice of a recording."""
+    """Change the voice of a recording, without a server."""
     settings = settings_from(data=data)
     target = output_format(output_format_name, output)
     if output.is_dir():

@@ -103,7 +103,7 @@ async def data_folder(settings: Settings) -> list[Finding]:
 
 
 def doctor(data: DataOption = None) -> None:
-    """Tell what is installed, which limits hold, and whether the data folder is healthy."""
+    """Report what is installed, which limits hold, and whether the data folder is healthy."""
     settings = settings_from(data=data)
     findings = [*installed(), *limits(settings)]
     try:

@@ -11,7 +11,7 @@ from menura.accounts.principal import PERMISSIONS
 from menura.cli.options import DataOption, cell, console, refuse_nowhere, run, say, settings_from
 from menura.services import open_services
 
-app = typer.Typer(no_args_is_help=True, help="API keys of the local account.")
+app = typer.Typer(no_args_is_help=True, help="Make, list and revoke API keys of the local account.")
 
 
 LAST_DAY = 32_503_679_999
@@ -24,21 +24,28 @@ def _day(second: int) -> str:
 
 @app.command("create")
 def create(
-    name: Annotated[str, typer.Argument(help="What the key is for.")],
+    name: Annotated[str, typer.Argument(help="Name of the key, for example what it is for.")],
     permission: Annotated[
         list[str] | None,
-        typer.Option(help=f"May be repeated; all when left out: {', '.join(PERMISSIONS)}."),
+        typer.Option(
+            help=f"What the key may do, may be repeated; else everything: {', '.join(PERMISSIONS)}."
+        ),
     ] = None,
     credit_limit: Annotated[
         int | None,
-        typer.Option("--credits", min=0, max=MOST_CREDITS, help="Credits a month of this key."),
+        typer.Option(
+            "--credits",
+            min=0,
+            max=MOST_CREDITS,
+            help="Credits that the key may use in a month; else no limit of its own.",
+        ),
     ] = None,
     days: Annotated[
-        int | None, typer.Option(min=1, max=36_500, help="Days until it expires.")
+        int | None, typer.Option(min=1, max=36_500, help="Days until the key expires; else never.")
     ] = None,
     data: DataOption = None,
 ) -> None:
-    """Make a key and print it, once."""
+    """Make a key and print it; it is shown only this once."""
 
     async def work() -> str:
         async with open_services(settings_from(data=data)) as services:
@@ -58,7 +65,7 @@ def create(
 
 @app.command("list")
 def show(data: DataOption = None) -> None:
-    """List the keys; none is shown whole."""
+    """List the keys with their ids; of each key only the beginning is shown."""
     settings = settings_from(data=data)
     refuse_nowhere(settings)
 
@@ -89,7 +96,7 @@ def show(data: DataOption = None) -> None:
 
 @app.command("revoke")
 def revoke(
-    key_id: Annotated[str, typer.Argument(help="As `menura keys list` shows it.")],
+    key_id: Annotated[str, typer.Argument(help="Id of the key, as `menura keys list` shows it.")],
     data: DataOption = None,
 ) -> None:
     """Delete a key; it stops working at once."""

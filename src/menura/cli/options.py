@@ -27,7 +27,12 @@ complaints = Console(stderr=True)
 
 DataOption = Annotated[
     Path | None,
-    typer.Option("--data", help="Data folder.", envvar="MENURA_DATA", show_default=False),
+    typer.Option(
+        "--data",
+        help="Data folder; else ~/.local/share/menura.",
+        envvar="MENURA_DATA",
+        show_default=False,
+    ),
 ]
 
 T = TypeVar("T")

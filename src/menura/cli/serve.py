@@ -129,41 +129,48 @@ def serve(
     ] = None,
     port: Annotated[
         int | None,
-        typer.Option(help="Port, 0 for a free one [8000].", envvar="MENURA_PORT"),
+        typer.Option(help="Port to listen on, 0 for a free one [8000].", envvar="MENURA_PORT"),
     ] = None,
     base_url: Annotated[
-        str | None, typer.Option(help="Public address for links.", envvar="MENURA_BASE_URL")
+        str | None,
+        typer.Option(help="Public address, for links in answers.", envvar="MENURA_BASE_URL"),
     ] = None,
     max_seconds: Annotated[
         float | None,
         typer.Option(
-            help="Longest audio in seconds, 0 for any [300.5].", envvar="MENURA_MAX_SECONDS"
+            help="Longest audio in seconds, 0 for no limit [300.5].", envvar="MENURA_MAX_SECONDS"
         ),
     ] = None,
     max_upload_bytes: Annotated[
         int | None,
         typer.Option(
-            help="Largest upload, 0 for any [52428800].", envvar="MENURA_MAX_UPLOAD_BYTES"
+            help="Largest upload in bytes, 0 for no limit [52428800].",
+            envvar="MENURA_MAX_UPLOAD_BYTES",
         ),
     ] = None,
     cores: Annotated[
         int | None,
         typer.Option(
-            help="Streams that compute at once, all cores unless given.", envvar="MENURA_CORES"
+            help="Most streams that compute at once; else one for each core.", envvar="MENURA_CORES"
         ),
     ] = None,
     default_tier: Annotated[
         str | None,
-        typer.Option(help="Tier of the local account.", envvar="MENURA_DEFAULT_TIER"),
+        typer.Option(
+            help="Tier of the local account; else enterprise.", envvar="MENURA_DEFAULT_TIER"
+        ),
     ] = None,
     ssl_certfile: Annotated[
-        Path | None, typer.Option(help="Certificate for https.", envvar="MENURA_SSL_CERTFILE")
+        Path | None, typer.Option(help="Certificate file for https.", envvar="MENURA_SSL_CERTFILE")
     ] = None,
     ssl_keyfile: Annotated[
-        Path | None, typer.Option(help="Its private key.", envvar="MENURA_SSL_KEYFILE")
+        Path | None,
+        typer.Option(
+            help="File with the private key of the certificate.", envvar="MENURA_SSL_KEYFILE"
+        ),
     ] = None,
 ) -> None:
-    """Start the server."""
+    """Start the server. More settings: environment variables and menura.toml."""
     settings = settings_from(
         data=data,
         host=host,

@@ -15,7 +15,9 @@ from menura.voices.voice import Voice
 COPY_BYTES = 1 << 16
 CONSENT = "Stated on the command line: the speaker is the maker, or has agreed to this clone."
 
-app = typer.Typer(no_args_is_help=True, help="The voices of the local account.")
+app = typer.Typer(
+    no_args_is_help=True, help="List, show, add and remove voices of the local account."
+)
 
 
 @app.command("list")
@@ -49,7 +51,7 @@ def show_all(data: DataOption = None) -> None:
 
 @app.command("show")
 def show(
-    voice: Annotated[str, typer.Argument(help="Name or id.")], data: DataOption = None
+    voice: Annotated[str, typer.Argument(help="Name or id of the voice.")], data: DataOption = None
 ) -> None:
     """Show one voice: labels, settings, recordings."""
 
@@ -83,13 +85,17 @@ def add(
     name: Annotated[str, typer.Argument(help="Name of the new voice.")],
     files: Annotated[
         list[Path],
-        typer.Argument(exists=True, dir_okay=False, help="Recordings, 10 to 60 s in all."),
+        typer.Argument(
+            exists=True, dir_okay=False, help="Recordings of the voice, 10 to 60 s in all."
+        ),
     ],
-    description: Annotated[str | None, typer.Option(help="What it is like.")] = None,
+    description: Annotated[str | None, typer.Option(help="What the voice is like.")] = None,
     label: Annotated[
-        list[str] | None, typer.Option(help="For example gender=female; may be repeated.")
+        list[str] | None, typer.Option(help="A label, for example gender=female; may be repeated.")
     ] = None,
-    denoise: Annotated[bool, typer.Option(help="Remove background noise first.")] = False,
+    denoise: Annotated[
+        bool, typer.Option(help="Remove background noise before the voice is measured.")
+    ] = False,
     consent: Annotated[
         bool | None,
         typer.Option(
@@ -126,8 +132,8 @@ def add(
 
 @app.command("remove")
 def remove(
-    voice: Annotated[str, typer.Argument(help="Name or id.")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    voice: Annotated[str, typer.Argument(help="Name or id of the voice.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")] = False,
     data: DataOption = None,
 ) -> None:
     """Delete a cloned voice and its recordings."""
@@ -147,7 +153,7 @@ def remove(
 def _label(text: str) -> tuple[str, str]:
     name, separator, value = text.partition("=")
     if not separator or not name:
-        raise typer.BadParameter(f"A label reads name=value, not {text!r}.")
+        raise typer.BadParameter(f"A label must have the form name=value, not {text!r}.")
     return name, value
 
 
