@@ -115,4 +115,4 @@ def test_a_voice_of_too_little_speech_is_asked_about_first(page: Page, server):
     expect(chosen).to_contain_text("In a hurry")
     assert names().count("In a hurry") == 1
     assert len(asked) == 2
-    assert "seconds of sound" in asked[0]
+    assert "10 to 60 seconds" in asked[0]

@@ -69,7 +69,7 @@ async function usage() {
   const facts = [
     ["Tier", plan.tier],
     ["Credits used this month", `${number(plan.character_count)} of ${number(plan.character_limit)}`],
-    ["That is", `${(plan.character_count / 1000).toFixed(1)} minutes of audio`],
+    ["As audio", `${(plan.character_count / 1000).toFixed(1)} minutes`],
     ["Cloned voices", `${number(plan.voice_slots_used)} of ${number(plan.voice_limit)}`],
     ["Next month begins", plan.next_character_count_reset_unix ? new Date(plan.next_character_count_reset_unix * 1000).toLocaleDateString() : "–"],
   ];

@@ -38,8 +38,8 @@ const ADVICE = {
   missing_api_key: "Enter your API key first.",
   invalid_api_key: "Copy the key from the file api_key in the server's data folder, or make a new one with “menura keys create”.",
   missing_permissions: "Use a key that has this permission, or make one under Account.",
-  insufficient_credits: "Wait for the next period, or give the account a higher tier in the server's settings.",
-  feature_not_available: "Convert again, and it is kept in the history, or give the account a higher tier in the server's settings.",
+  insufficient_credits: "Wait for the next month, or give the account a higher tier in the server's settings.",
+  feature_not_available: "Convert again: this time it is kept in the history. Or give the account a higher tier in the server's settings.",
   output_format_not_allowed: "Choose another format, or give the account a higher tier in the server's settings.",
   voice_not_found: "Choose another voice; this one may have been deleted.",
   invalid_audio: "Choose a recording that plays in another program.",
@@ -47,7 +47,7 @@ const ADVICE = {
   audio_too_long: "Split the recording, or lift the limit with MENURA_MAX_SECONDS.",
   audio_too_short: "Choose a longer recording.",
   request_too_large: "Choose a smaller file, or lift the limit with MENURA_MAX_UPLOAD_BYTES.",
-  concurrent_limit_exceeded: "Wait until another conversion has ended.",
+  concurrent_limit_exceeded: "Wait until another conversion has ended, then try again.",
   system_busy: "The server is working at its limit; try again in a few seconds.",
 };
 

@@ -54,9 +54,9 @@ export function wav(samples, rate) {
 }
 
 const WHY = {
-  NotAllowedError: "The browser may not use the microphone. Allow it beside the address, then try again.",
+  NotAllowedError: "This page is not allowed to use the microphone. Allow it next to the browser's address field, then try again.",
   NotFoundError: "No microphone was found. Plug one in, then try again.",
-  NotReadableError: "Another program holds the microphone. Close it, then try again.",
+  NotReadableError: "Another program uses the microphone. Close that program, then try again.",
 };
 
 export async function openMicrophone(deviceId, { raw = true } = {}) {

@@ -35,7 +35,7 @@ export function open(onMade) {
     button.disabled = true;
     try {
       const seconds = await heard(files);
-      if (seconds < ENOUGH && !confirm(`There are ${seconds.toFixed(1)} seconds of sound; ${ENOUGH} to 60 make a truer voice. Make the voice all the same?`)) return;
+      if (seconds < ENOUGH && !confirm(`The recordings last ${seconds.toFixed(1)} seconds; ${ENOUGH} to 60 seconds give a better likeness. Make the voice anyway?`)) return;
       $("clone-status").textContent = "Measuring the voice …";
       const made = await (await call("/v1/voices/add", { method: "POST", body })).json();
       await loadVoices();
@@ -67,8 +67,8 @@ async function heard(files) {
 
 function verdict(peak, seconds) {
   const decibels = 20 * Math.log10(peak + 1e-9);
-  if (seconds < ENOUGH) return `Read on: ${ENOUGH} seconds are needed, ${seconds.toFixed(1)} are there.`;
-  if (decibels > -0.5) return "Too loud, the recording is clipped. Move back a little and record again.";
+  if (seconds < ENOUGH) return `Read on: ${ENOUGH} seconds are needed, there are ${seconds.toFixed(1)} so far.`;
+  if (decibels > -0.5) return "Too loud: the recording is clipped. Move back a little and record again.";
   if (decibels < -30) return "Too quiet. Move closer, or raise the microphone's level, and record again.";
   return "The level is good.";
 }

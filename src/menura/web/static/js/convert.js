@@ -143,7 +143,7 @@ async function take(file) {
     taken.samples = await decode(file);
     said = `${file.name}, ${clock(taken.samples.length / RATE)}`;
   } catch {
-    said = `${file.name} (this browser cannot draw it; the server may still convert it)`;
+    said = `${file.name} (this browser cannot show it; the server may still be able to convert it)`;
   }
   if (source === taken) $("source-name").textContent = said;
 }
@@ -303,7 +303,7 @@ function alwaysKeep() {
 }
 
 function showCost() {
-  $("download-cost").textContent = here($("download-format").value) ? "As heard; costs nothing." : `Converted again, for another ${last.cost} credits.`;
+  $("download-cost").textContent = here($("download-format").value) ? "The result as you heard it; costs nothing." : `Will be converted again, for another ${last.cost} credits.`;
 }
 
 // What needs no codec is made here, of what was heard.

@@ -13,7 +13,7 @@ const chosen = new Set();
 export function open() {
   rows = make("tbody");
   $("history-list").append(make("div", { class: "scroll", tabindex: 0, role: "region", "aria-labelledby": "history-title" },
-    make("table", {}, make("thead", {}, make("tr", {}, ...["Choose", "When", "Voice", "Format", "Credits", "Listen", "Do"].map((name) => make("th", { scope: "col", class: ["Format", "Credits"].includes(name) && "spare" }, name)))), rows)));
+    make("table", {}, make("thead", {}, make("tr", {}, ...["Choose", "When", "Voice", "Format", "Credits", "Listen", "Actions"].map((name) => make("th", { scope: "col", class: ["Format", "Credits"].includes(name) && "spare" }, name)))), rows)));
   onClick($("history-refresh"), refresh);
   onClick($("history-more"), () => load(lastId));
   onClick($("history-zip"), zip);

@@ -104,7 +104,7 @@ export async function compare(place, source, result) {
     add(`${name}: spectrogram, 0 to 12 kHz`, 128, (picture) => drawSpectrogram(picture, data.spectrogram, Math.ceil((samples.length / length) * WIDTH)));
   }
   const lines = [before && { values: before.contour, tone: colour("source") }, { values: after.contour, tone: colour("result") }].filter(Boolean);
-  add("F0 of both, on one axis", 140, (picture) => drawContours(picture, lines, length / RATE));
+  add("Pitch (F0) of both, on one axis", 140, (picture) => drawContours(picture, lines, length / RATE));
   place.replaceChildren(...figures);
   place.append(make("p", { class: "legend" }, make("span", { class: "key-source" }), " source ", make("span", { class: "key-result" }), " result"));
   place.dataset.sourceF0 = median(before?.contour);

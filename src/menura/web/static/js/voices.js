@@ -5,10 +5,10 @@ import { $, make, notice, onClick, press, status } from "./page.js";
 import { local } from "./store.js";
 
 export const SETTINGS = [
-  { key: "similarity_boost", label: "Similarity", fallback: 0.75, min: 0, max: 1, says: "How far timbre and pitch move to the voice; lower keeps more of the speaker." },
-  { key: "stability", label: "Stability", fallback: 0.5, min: 0, max: 1, says: "High: steadier pitch. Low: freer, follows every turn of the source." },
-  { key: "style", label: "Style", fallback: 0, min: 0, max: 1, says: "Exaggerates what makes the voice special; 0 suits expressive speech." },
-  { key: "speed", label: "Speed", fallback: 1, min: 0.7, max: 1.2, says: "Tempo of the result; 1 keeps the timing of the source. Not used live." },
+  { key: "similarity_boost", label: "Similarity", fallback: 0.75, min: 0, max: 1, says: "How far timbre and pitch move towards the voice. Lower keeps more of the speaker." },
+  { key: "stability", label: "Stability", fallback: 0.5, min: 0, max: 1, says: "High: steadier pitch. Low: livelier pitch, which follows every turn of the source." },
+  { key: "style", label: "Style", fallback: 0, min: 0, max: 1, says: "Exaggerates what makes the voice special. Use 0 for expressive speech." },
+  { key: "speed", label: "Speed", fallback: 1, min: 0.7, max: 1.2, says: "Tempo of the result. 1 keeps the timing of the source. Not used live." },
 ];
 
 let voices = [];
@@ -55,8 +55,8 @@ const describe = ({ labels, category }) =>
   [category === "premade" ? null : category, labels.gender, labels.age, labels.accent, labels.description].filter(Boolean).join(", ").replaceAll("_", " ");
 
 function summary(shown) {
-  if (!voices.length) return "There is no voice that this key may see.";
-  return shown ? `${shown} of ${voices.length} voices` : "No voice fits; clear the search or a filter.";
+  if (!voices.length) return "This key may see no voices.";
+  return shown ? `${shown} of ${voices.length} voices` : "No voice matches. Clear the search or a filter.";
 }
 
 const distinct = (key) => [...new Set(voices.map(({ labels }) => labels[key]).filter(Boolean))].sort();
@@ -138,7 +138,7 @@ class SettingsPanel {
     }
     this.boost = make("input", { type: "checkbox", id: `${room}-boost`, checked: true });
     this.boost.addEventListener("change", () => this.onChange?.());
-    place.append(make("p", {}, make("label", { class: "check" }, this.boost, make("span", {}, "Speaker boost: match the voice's long-term spectrum more sharply"))));
+    place.append(make("p", {}, make("label", { class: "check" }, this.boost, make("span", {}, "Speaker boost: match the spectrum of the voice's recordings more closely"))));
   }
 
   show(settings) {
