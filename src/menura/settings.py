@@ -1,4 +1,4 @@
-"""Every knob of the server, from the environment, one settings file, or the defaults.
+"""Every setting of the server: from flags, the environment, one settings file, or the defaults.
 
 Order of precedence: command-line flag, environment variable (`MENURA_` and the upper-case name),
 `menura.toml` (in the data folder, or the file that `MENURA_CONFIG` names), default.

@@ -1,7 +1,7 @@
 """Audio isolation: `POST /v1/audio-isolation` and `/stream` take the noise out of a recording.
 
-The way of the voice changer with an engine that leaves the voice as it is. Results are answered
-and not kept, so the list of earlier ones is always empty.
+Works like the voice changer, with an engine that leaves the voice as it is. Results are sent and
+not kept, so the list of earlier ones is always empty.
 """
 
 from collections.abc import Awaitable, Callable

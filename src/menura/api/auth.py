@@ -11,8 +11,8 @@ A route gets its caller and names the permission it needs by a dependency:
 
 A plain ASGI route asks `principal_of(scope).require("speech_to_speech")`.
 
-Twilio can send neither: its WebSocket is let in and does nothing before a key has come in its
-first message (`api/twilio.py`).
+Twilio can send neither header nor token: its WebSocket is let in, and does nothing before a key has
+come in its first messages (`api/twilio.py`).
 """
 
 from dataclasses import dataclass

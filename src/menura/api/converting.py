@@ -2,7 +2,7 @@
 
 The upload is decoded and analysed while it arrives. Once the form is complete, the request is
 checked in a fixed order: schema, then what `_decide` checks, size and audio, credits, concurrency.
-Only then the head is sent, with everything a client may want to know; what goes wrong later breaks
+Only then is the head sent, with everything a client may want to know. What goes wrong later breaks
 the connection.
 """
 

@@ -1,8 +1,9 @@
 """Both directions of one HTTP exchange, watched together.
 
-A response class of the framework would watch for a vanished client by reading, and so lose what
-is still being uploaded. Here one task owns the reading from first byte to disconnect, and never
-waits for the writing: a client that reads nothing until it has sent everything gets its answer.
+The framework's response classes read in order to notice a vanished client, and so would lose what
+is still being uploaded. Here one task owns the reading, from the first byte to the disconnect, and
+never waits for the writing: a client that reads nothing until it has sent everything gets its
+answer.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Stored audio as an answer, whole or the one part that the header Range asks for."""
+"""Stored audio as an answer: all of it, or the one part that the header Range asks for."""
 
 import re
 from collections.abc import AsyncIterator, Callable

@@ -1,4 +1,4 @@
-"""How long a client may take nothing of an answer, be it live or stored."""
+"""How long a client may go without reading any of an answer, live or stored."""
 
 import asyncio
 

@@ -1,7 +1,7 @@
 """WebSocket `/v1/speech-to-speech/{voice_id}/twilio`: Twilio's media streams, see `docs/live.md`.
 
-Twilio can send neither headers nor a query, so this route is the one that is opened without a key:
-it must come as a parameter of the `start` message, before which nothing is done.
+Twilio can send neither headers nor a query, so this is the one route that is opened without a key.
+The key must come as a parameter of the `start` message; nothing is done before.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""What a voice-changer request says, and what it comes to."""
+"""What a voice-changer request asks for, and the conversion that follows from it."""
 
 import asyncio
 import secrets

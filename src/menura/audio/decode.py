@@ -1,4 +1,4 @@
-"""Any file a user may hold to mono samples, pulled block by block while it still arrives."""
+"""From any file a user may hold to mono samples, pulled block by block while the file arrives."""
 
 import itertools
 from typing import Protocol

@@ -1,4 +1,4 @@
-"""Mono samples to any output format, streamed: one encoder and one header for each stream."""
+"""From mono samples to any output format, streamed: one encoder and one header for each stream."""
 
 import io
 import struct

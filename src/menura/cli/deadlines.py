@@ -1,8 +1,8 @@
-"""The HTTP of the server, which waits for nobody for ever.
+"""The server's HTTP, with a deadline for everything that a client owes.
 
-uvicorn has a limit of time only for connections on which nothing at all comes after an answer.
-Whoever opens a connection and sends half a head, or a byte of a refused upload now and then, would
-keep it without a key, and a system has so many connections and no more.
+uvicorn has a time limit only for connections on which nothing at all comes after an answer. Whoever
+sends half a head, or a byte of a refused upload now and then, would keep the connection without a
+key, and a system has only so many connections.
 """
 
 import asyncio

@@ -1,7 +1,8 @@
-"""The WebSocket of the server, which takes a client for lost only if nothing moves any more.
+"""The server's WebSocket, which gives a client up only when nothing moves any more.
 
-A ping waits behind the audio before it, and its pong behind the audio of a sender whom we keep
-waiting because its listener is behind. Whoever is only slow must not be cut off for that.
+A ping waits behind the audio that was sent before it. Its pong waits behind the client's audio,
+which the server leaves unread while the client is behind with listening. A client that is only slow
+must not be cut off for that.
 """
 
 import socket

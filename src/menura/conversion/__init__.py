@@ -1,1 +1,1 @@
-"""The way of the audio: from the bytes of an upload to the bytes of the answer."""
+"""The path of the audio: from the bytes of an upload to the bytes of the answer."""

@@ -5,8 +5,9 @@
               analyse what   is known)   length)      lease)      the answer)
               has arrived)
 
-Until `commit` the source plan is a guess, and what was read ahead is bounded. A plan that turns
-out different starts again from the spool. Every step is one chunk of work under a `Turn`.
+Until `commit` the source plan is a guess, and what is read ahead is bounded. If the plan turns out
+to be different, reading starts again from the spool. Every step is one chunk of work under a
+`Turn`.
 """
 
 import logging

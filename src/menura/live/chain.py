@@ -1,4 +1,4 @@
-"""The stages of a live stream as one: bytes, samples, (noise removal), voice, bytes."""
+"""The stages of a live stream joined into one: bytes, samples, (noise removal), voice, bytes."""
 
 from dataclasses import dataclass, field
 

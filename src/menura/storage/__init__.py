@@ -1,1 +1,1 @@
-"""Where things rest: the database and the object store."""
+"""Where data is kept: the database and the object store."""

@@ -1,4 +1,4 @@
-"""Keeping the object store true to the database: whose it is, and what a killed process left."""
+"""Keeping the object store consistent with the database: whose it is, what dead processes left."""
 
 import logging
 import time

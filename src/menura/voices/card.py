@@ -1,4 +1,4 @@
-"""What the maker of a voice says of it, and what of that is accepted.
+"""What the maker of a voice says of it, and which of that is accepted.
 
 Names of uploaded files are made harmless here too: they are shown and sent back like the rest.
 """

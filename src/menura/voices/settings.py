@@ -1,4 +1,4 @@
-"""How a voice is applied: `voice_settings` of a request over a voice's own over the defaults."""
+"""How a voice is applied: a request's `voice_settings`, else the voice's own, else the defaults."""
 
 import json
 from collections.abc import Mapping

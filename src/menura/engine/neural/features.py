@@ -1,4 +1,4 @@
-"""What the analysis tells the rendering: the source-filter engine's features, and what is said."""
+"""What the analysis tells the rendering: the source-filter engine's features, and content codes."""
 
 from dataclasses import dataclass, fields
 from typing import Self

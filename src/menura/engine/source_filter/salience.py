@@ -1,9 +1,10 @@
-"""How likely F0 lies at each pitch, told by small networks that hear the moments around, too.
+"""How likely F0 is to lie at each pitch, estimated by small networks that hear its surroundings too.
 
-One instant's correlations leave octaves and weak voice open; what came before and comes after
-settles most of it. A convolutional network names one of PITCHES pitches or none, as CREPE does (Kim
-et al. 2018) from waveforms, when it has heard a stated number of instants more: there is one for a
-short wait and one for a long one (`pitch.npz`, by `training.pitch`).
+The correlations of one instant leave open which octave is meant and whether a weak sound is voiced;
+what came before and comes after settles most of it. A convolutional network names one of PITCHES
+pitches or none, as CREPE does (Kim et al. 2018) from waveforms, when it has heard a stated number
+of instants more: there is one for a short wait and one for a long one (`pitch.npz`, by
+`training.pitch`).
 """
 
 from functools import cache

@@ -1,9 +1,9 @@
-"""Where a speaker's median F0 will turn out to lie, told from the first seconds of a stream.
+"""Where a speaker's median F0 will turn out to lie, estimated from the first seconds of a stream.
 
 A running median glides while it settles: it takes the melody of the first words out of the result,
-and is too high for long, since sentences begin above their median. A network of some 260 weights
-(`settling.npz`, by `training.settling`) hears how F0 has gone so far, and says where the median
-will lie and how far to believe that: an estimate that moves as little as it can.
+and it stays too high for long, since sentences begin above their median. A network of some 260
+weights (`settling.npz`, by `training.settling`) hears how F0 has gone so far, and says where the
+median will lie and how far to believe that: an estimate that moves as little as it can.
 """
 
 from functools import cache
