@@ -248,7 +248,9 @@ def check_name(name: str) -> None:
             param="name",
         )
     if not is_storable(name):
-        raise InvalidParameters(f"The name {name!a} holds what is no character.", param="name")
+        raise InvalidParameters(
+            f"The name {name!a} holds characters that cannot be stored as text.", param="name"
+        )
 
 
 def check_permissions(permissions: Sequence[str] | None) -> None:
@@ -256,7 +258,7 @@ def check_permissions(permissions: Sequence[str] | None) -> None:
     for permission in permissions or ():
         if permission not in PERMISSIONS and permission not in IDLE_PERMISSIONS:
             raise InvalidParameters(
-                f"There is no permission {permission[:64]!r}; here guard {', '.join(PERMISSIONS)}.",
+                f"There is no permission {permission[:64]!r}; there are {', '.join(PERMISSIONS)}.",
                 param="permissions",
             )
 
@@ -278,7 +280,7 @@ def _check_usable(key: ApiKey, client_host: str | None) -> None:
     if key.expires_at is not None and key.expires_at <= time.time():
         raise InvalidApiKey("This API key has expired.")
     if key.allowed_ips is not None and not _allowed(client_host, key.allowed_ips):
-        raise InvalidApiKey(f"This API key must not be used from the address {client_host!r}.")
+        raise InvalidApiKey(f"This API key is not allowed from the address {client_host!r}.")
 
 
 def _of_account(account_id: str) -> Select[ApiKey]:

@@ -169,7 +169,8 @@ class Leases:
             # Who cannot pay is told that first, and does not come back for it.
             await self._credits.check(principal, needed)
             raise SystemBusy(
-                f"The server is at its limit of {self._settings.max_streams} parallel requests.",
+                f"The server already runs {self._settings.max_streams} requests, its limit; "
+                "try again soon.",
                 retry_after=self._retry_after,
             )
         # Counted before the first await, so that a burst cannot pass the check together.

@@ -110,7 +110,7 @@ class Usage:
             if label not in found and (len(found) + 1) * len(times) > MAX_VALUES:
                 raise InvalidParameters(
                     f"The answer would hold more than {MAX_VALUES} values; "
-                    "take a coarser interval.",
+                    "choose a coarser interval.",
                     param="aggregation_interval",
                 )
             found.setdefault(label, {}).setdefault(place, Totals()).add(row, metric)
@@ -237,7 +237,7 @@ def points(start: int, end: int, interval: Interval, bucket_seconds: int | None)
         step = {"hour": 1, "day": 24, "week": 7 * 24, "month": 28 * 24}[interval] * 3_600_000
     if (end - start) // step + 2 > MAX_POINTS:
         raise InvalidParameters(
-            f"This time span needs more than {MAX_POINTS} points; take a coarser interval.",
+            f"This time span needs more than {MAX_POINTS} points; choose a coarser interval.",
             param="aggregation_interval" if bucket_seconds is None else "aggregation_bucket_size",
         )
     if bucket_seconds is not None or interval == "hour":

@@ -189,7 +189,9 @@ class Converting(ABC):
         async for event in events:
             if isinstance(event, Field):
                 raise SchemaViolation(
-                    ("body", event.name), "must come before audio when duplex is true", "order"
+                    ("body", event.name),
+                    "this field must come before audio when duplex is true",
+                    "order",
                 )
             await self._take(event)
 

@@ -202,7 +202,8 @@ def _resumed(websocket: WebSocket, connection: Connection, hello: dict[str, Any]
         raise InvalidParameters("received must be a whole number of bytes.", param="received")
     if not session.oldest <= received <= session.produced:
         raise InvalidParameters(
-            f"received must be {session.oldest} to {session.produced}, not {received}.",
+            f"received must be from {session.oldest} to {session.produced}, the counts from which "
+            f"this session can go on, not {received}.",
             param="received",
         )
     greeting = {

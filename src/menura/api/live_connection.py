@@ -128,7 +128,7 @@ def parse_object(text: str) -> dict[str, Any]:
     try:
         value = parse_json(text)
     except (ValueError, RecursionError):
-        raise MalformedJson(f"A message is not valid JSON: {text[:60]!r}.") from None
+        raise MalformedJson(f"A text message must be JSON, not {text[:60]!r}.") from None
     if not isinstance(value, dict):
         raise MalformedJson(f"A message must be a JSON object, not {text[:60]!r}.")
     return value

@@ -41,7 +41,7 @@ def ranged(request: Request, size: int, media_type: str, opener: Opener) -> Resp
     start, end = part
     if start >= end:
         refusal = RangeNotSatisfiable(
-            f"The audio has {size} bytes, and the range begins behind them.", param="range"
+            f"The audio has {size} bytes, and the range begins beyond its end.", param="range"
         )
         answer = error_response(request.scope, refusal)
         answer.headers["content-range"] = f"bytes */{size}"

@@ -315,7 +315,8 @@ def _check_unlimited(caller: Principal) -> None:
     """Raise MissingPermissions for a key that could make or become one with fewer limits."""
     if caller.is_limited:
         raise MissingPermissions(
-            "A key with limits of its own cannot make keys or change what limits them."
+            "A key with limits of its own (credits, requests at once, addresses, expiry) cannot "
+            "make keys or change their limits."
         )
 
 
@@ -326,7 +327,8 @@ def _check_expiry(expires_at: int | None) -> None:
     ahead = expires_at - int(time.time())
     if ahead + 1 < SHORTEST_LIFE or ahead > LONGEST_LIFE:
         raise InvalidParameters(
-            f"expires_at_unix {str(expires_at)[:24]} must lie 15 minutes to 90 days ahead.",
+            f"expires_at_unix must lie 15 minutes to 90 days in the future; {str(expires_at)[:24]} "
+            "does not.",
             param="expires_at_unix",
         )
 

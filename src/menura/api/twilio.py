@@ -129,20 +129,25 @@ async def _first_start(connection: Connection) -> dict[str, Any]:
         for _ in range(HELLO_EVENTS):
             text = _text(await connection.receive())
             if len(text) > HELLO_CHARACTERS:
-                raise BadRequest(f"A message before the key has {len(text)} characters.")
+                raise BadRequest(
+                    f"A message before the key may have at most {HELLO_CHARACTERS} characters, "
+                    f"not {len(text)}."
+                )
             event = parse_object(text)
             kind = event.get("event")
             if kind == "start":
                 break
             if kind != "connected":
                 raise InvalidParameters(
-                    f"start must come before {str(kind)[:60]!r}.", param="event"
+                    f"The event start must come before {str(kind)[:60]!r}.", param="event"
                 )
         else:
-            raise InvalidParameters("start must come after one connected.", param="event")
+            raise InvalidParameters(
+                "The event start must follow the first connected.", param="event"
+            )
     start = event.get("start")
     if not isinstance(start, dict):
-        raise InvalidParameters("start must hold an object.", param="start")
+        raise InvalidParameters("The event start must hold an object named start.", param="start")
     return start
 
 
@@ -222,5 +227,5 @@ def _name_of(event: dict[str, Any]) -> str:
     mark = event.get("mark")
     name = mark.get("name") if isinstance(mark, dict) else None
     if not isinstance(name, str):
-        raise InvalidParameters("mark must have a name.", param="mark")
+        raise InvalidParameters("The event mark must have a name.", param="mark")
     return name

@@ -66,7 +66,9 @@ def integer(location: Location, text: str, low: int, high: int) -> int:
         raise SchemaViolation(location, f"{shown(text)} is not an integer", "int_parsing")
     value = int(text)
     if not low <= value <= high:
-        raise SchemaViolation(location, f"{value} is not from {low} to {high}", "out_of_range")
+        raise SchemaViolation(
+            location, f"{value} is not in the range {low} to {high}", "out_of_range"
+        )
     return value
 
 

@@ -53,12 +53,12 @@ def open_live_decoder(encoding: LiveEncoding, sample_rate: int) -> LiveDecoder:
     fixed = FIXED_RATES.get(encoding)
     if fixed is not None and sample_rate != fixed:
         raise errors.InvalidParameters(
-            f"The encoding {encoding} has a sample rate of {fixed}, not {sample_rate}.",
+            f"The encoding {encoding} needs a sample_rate of {fixed}, not {sample_rate}.",
             param="input",
         )
     if not _MIN_RATE <= sample_rate <= _MAX_RATE:
         raise errors.InvalidParameters(
-            f"The sample rate {sample_rate} is not in {_MIN_RATE} to {_MAX_RATE}.", param="input"
+            f"sample_rate must be {_MIN_RATE} to {_MAX_RATE}, not {sample_rate}.", param="input"
         )
     if encoding == "opus":
         return _OpusPackets(sample_rate)

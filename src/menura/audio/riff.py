@@ -146,7 +146,7 @@ def _parse_format(data: bytes) -> WavFormat | None:
     check_shape(rate, channels)
     if bits not in widths[tag]:
         raise errors.InvalidAudio(
-            f"The WAV file has {container} bits a sample, which its format {tag} does not know.",
+            f"The WAV file declares {container} bits a sample, which format {tag} does not have.",
             param="audio",
         )
     if frame_size != channels * bits // 8 and frame_size % channels == 0:

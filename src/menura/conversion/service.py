@@ -67,8 +67,8 @@ class ConversionService:
         with self._guard:
             if len(self._jobs) >= self._settings.max_streams:
                 raise SystemBusy(
-                    f"The server converts {self._settings.max_streams} streams at once, "
-                    "which is its limit.",
+                    f"The server already runs {self._settings.max_streams} conversions, its limit; "
+                    "try again soon.",
                     retry_after=1,
                 )
             taken_in = sum(each == owner for each in self._jobs.values())

@@ -166,7 +166,9 @@ class History:
                 param="start_after_history_item_id",
             )
         if query.search is not None and query.source is None:
-            raise MissingRequiredField("A search needs source, for example STS.", param="source")
+            raise MissingRequiredField(
+                "The parameter search needs source as well, for example source=STS.", param="source"
+            )
         async with self._database.reading() as session:
             found = await session.scalars(_selection(account_id, query))
             rows = found.all()

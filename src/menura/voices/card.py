@@ -45,7 +45,8 @@ class Card:
                 )
             if text is not None and not is_storable(text):
                 raise InvalidParameters(
-                    f"{field} {text[:40]!a} holds characters that are no text.", param=field
+                    f"{field} {text[:40]!a} holds characters that cannot be stored as text.",
+                    param=field,
                 )
         _check_labels(self.labels or {})
 
@@ -63,7 +64,8 @@ def _check_labels(labels: Mapping[str, str]) -> None:
             )
         if not is_storable(name + value):
             raise InvalidParameters(
-                f"Label {name[:40]!a} holds characters that are no text.", param="labels"
+                f"Label {name[:40]!a} holds characters that cannot be stored as text.",
+                param="labels",
             )
 
 

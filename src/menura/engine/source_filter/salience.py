@@ -1,4 +1,4 @@
-"""How likely F0 is to lie at each pitch, estimated by small networks that hear its surroundings too.
+"""How likely F0 is to lie at each pitch, estimated by small networks that hear its context too.
 
 The correlations of one instant leave open which octave is meant and whether a weak sound is voiced;
 what came before and comes after settles most of it. A convolutional network names one of PITCHES
