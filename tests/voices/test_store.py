@@ -144,7 +144,7 @@ def test_limits(tmp_path: Path) -> None:
     async def act(house: House) -> None:
         few = Maker(house.account_id, None, 1)
         await house.voices.create(few, Card("One"), [house.upload()])
-        with pytest.raises(VoiceLimitReached, match="1 voices"):
+        with pytest.raises(VoiceLimitReached, match="voices to 1;"):
             await house.voices.create(few, Card("Two"), [house.upload()])
         with pytest.raises(InvalidParameters, match="at most 2 recordings"):
             await house.voices.create(house.maker, Card("Two"), [house.upload()] * 3)

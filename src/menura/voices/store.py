@@ -399,8 +399,8 @@ async def _check_room(session: AsyncSession, maker: Maker) -> None:
     await rows.one_at_a_time(session, maker.account_id)
     if await rows.count(session, maker.account_id) >= maker.voices:
         raise VoiceLimitReached(
-            f"The tier of this account allows at most {maker.voices} cloned voices; delete one to "
-            "make another."
+            f"The account's tier limits the number of cloned voices to {maker.voices}; delete one "
+            "to make another."
         )
 
 
