@@ -588,6 +588,20 @@ def test_a_backup_leaves_alone_what_lies_beside_it(data, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"copy", "copy.part"}
 
 
+@pytest.mark.parametrize("in_file", [True, False])
+def test_a_store_elsewhere_is_not_backed_up(data, tmp_path, in_file):
+    # Its copy, once served, would delete from the store what was made after it.
+    address = (tmp_path / "store").as_uri()
+    assert menura("keys", "create", "one", data=data).returncode == 0
+    if in_file:
+        (data / "menura.toml").write_text(f'objects_url = "{address}"')
+    options = {} if in_file else {"MENURA_OBJECTS_URL": address}
+    told = menura("backup", tmp_path / "copy", data=data, **options)
+    assert told.returncode == 1
+    assert "objects_url" in told.stderr
+    assert not (tmp_path / "copy").exists()
+
+
 def test_names_do_not_speak_to_the_terminal(data):
     odd = "Tit\x1b]52;c;cHduZWQ=\x07 \x1b[31m\x9b8m"
     made = menura("voices", "add", odd, SPEECH, "--consent", data=data)

@@ -40,6 +40,12 @@ def backup(
     if settings.database_url is not None:
         complain("The database is not in the data folder: copy it with its own tools.")
         raise typer.Exit(1)
+    if settings.objects_url is not None:
+        # A copy served with the same setting would sweep from the store what came after it.
+        complain(
+            "objects_url is set, so audio is not in the data folder: copy it with its own tools."
+        )
+        raise typer.Exit(1)
     if folder.exists():
         complain(f"{str(folder)!r} exists already.")
         raise typer.Exit(1)
