@@ -6,6 +6,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -371,3 +372,26 @@ def test_no_more_streams_compute_at_once_than_the_settings_say(tmp_path: Path) -
         assert job.measured.result(WAIT).seconds == 0.5
     finally:
         service.close()
+
+
+def test_what_starts_while_the_service_is_closed_is_stopped_or_refused(tmp_path):
+    for _ in range(20):
+        service = ConversionService(Settings(data=tmp_path))
+        started = threading.Event()
+
+        def start_on(service=service, started=started) -> None:
+            with pytest.raises(RuntimeError, match="shutdown"):
+                while True:
+                    with suppress(SystemBusy):
+                        service.start(plain_request().source)
+                    started.set()
+
+        starting = threading.Thread(target=start_on)
+        starting.start()
+        assert started.wait(WAIT)
+        closing = threading.Thread(target=service.close, daemon=True)
+        closing.start()
+        for thread in (starting, closing):
+            thread.join(WAIT)
+            assert not thread.is_alive()
+        assert service.running == 0

@@ -86,8 +86,9 @@ class ConversionService:
                 on_end=ended,
                 answer_held=UNSENT_BYTES if off_disk and not hold_answer else None,
             )
+            # Under the guard: what starts while all is being stopped is stopped, or refused.
+            self._threads.submit(job.run)
             self._jobs[job] = owner
-        self._threads.submit(job.run)
         return job
 
     def convert_file(
@@ -124,6 +125,9 @@ class ConversionService:
 
     def close(self) -> None:
         """Stop every job and wait for the threads."""
-        for job in tuple(self._jobs):
+        with self._guard:
+            running = tuple(self._jobs)
+            self._threads.shutdown(wait=False)
+        for job in running:
             job.cancel()
         self._threads.shutdown(wait=True)
