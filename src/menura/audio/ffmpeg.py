@@ -17,7 +17,7 @@ from menura.audio.frames import Block, cut_to_track, mono_frame
 from menura.audio.layouts import guarded
 from menura.audio.ogg import MAX_LINKS, OggLink
 from menura.audio.resample import Resampler
-from menura.audio.riff import check_shape, plausible_shape
+from menura.audio.shape import check_shape, plausible_shape
 from menura.audio.timeline import Timeline
 from menura.audio.upload import Upload
 from menura.engine.interface import Samples

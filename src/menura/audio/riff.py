@@ -12,13 +12,11 @@ import numpy as np
 from menura import errors
 from menura.audio import g711
 from menura.audio.level import mono, to_float
+from menura.audio.shape import check_shape
 from menura.audio.source import Source, read_exactly, skip
 from menura.engine.interface import Samples
 
 PCM, FLOAT, ALAW, MULAW, EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
-
-MAX_CHANNELS = 64
-MIN_RATE, MAX_RATE = 1_000, 768_000
 
 _UNKNOWN_SIZE = 0xFFFFFFFF
 _SUBFORMAT_TAIL = bytes.fromhex("000000001000800000aa00389b71")
@@ -35,26 +33,6 @@ class WavFormat:
     sample_rate: int
     bits: int
     frame_size: int
-
-
-def plausible_shape(sample_rate: int, channels: int) -> bool:
-    """Whether a recording may have this sample rate in Hz and number of channels."""
-    return MIN_RATE <= sample_rate <= MAX_RATE and 1 <= channels <= MAX_CHANNELS
-
-
-def check_shape(sample_rate: int, channels: int) -> None:
-    """Raise InvalidAudio for a sample rate or a number of channels that no recording has."""
-    if not MIN_RATE <= sample_rate <= MAX_RATE:
-        raise errors.InvalidAudio(
-            f"The audio claims a sample rate of {sample_rate} Hz; "
-            f"{MIN_RATE} to {MAX_RATE} Hz can be read.",
-            param="audio",
-        )
-    if not 1 <= channels <= MAX_CHANNELS:
-        raise errors.InvalidAudio(
-            f"The audio claims {channels} channels; 1 to {MAX_CHANNELS} can be read.",
-            param="audio",
-        )
 
 
 class PcmReader:
