@@ -16,8 +16,9 @@ from menura.audio import limits, sniff
 from menura.audio.frames import Block, cut_to_track, mono_frame
 from menura.audio.layouts import guarded
 from menura.audio.ogg import MAX_LINKS, OggLink
-from menura.audio.resample import Resampler
+from menura.audio.padding import PaddingCutter
 from menura.audio.shape import check_shape, plausible_shape
+from menura.audio.steady_rate import SteadyRate
 from menura.audio.timeline import Timeline
 from menura.audio.upload import Upload
 from menura.engine.interface import Samples
@@ -25,6 +26,7 @@ from menura.engine.interface import Samples
 limits.limit_allocations()
 
 _READ_SIZE = 4096
+"""Bytes that FFmpeg asks for at a time: what it has asked for must have arrived."""
 
 _DECODER_FAMILIES = (
     "aac", "ac3", "adpcm_", "alac", "amr", "ape", "cook", "dca", "eac3", "flac", "gsm",
@@ -48,19 +50,20 @@ _PATIENT_OPTIONS = {"probesize": "500000"}
 """FFmpeg's own 5 MB may be a million packets held in memory."""
 _MOST_PATIENT_OPTIONS = {"probesize": "2000000"}
 _TRACKS_FOUND_LATE = ("flv", "mpeg", "mpegts")
+"""Demuxers of files that list no tracks at their beginning."""
 
 _TIMESTAMPS_TRUSTED = ("matroska", "mov")
+"""Demuxers of files whose timestamps say where sound is missing; others only count samples."""
 _SILENCE_SIZE = 65_536
+"""Samples of silence given at a time; a gap may be an hour."""
 
 _ENCRYPTED_TAGS = ("enca", "encv", "drms")
-
-_LONGEST_PADDING = 8192
+"""Codec tags of protected MP4 tracks."""
 
 
 class FfmpegReader:
     """Blocks of mono samples of the first sound track.
 
-    sample_rate: Hz, known after the first block.
     length: samples that the file says it has without the encoder's padding, None if it does not.
     link: what `upload` reads if that is a chained file; the reader moves it on.
 
@@ -74,33 +77,32 @@ class FfmpegReader:
         length: int | None = None,
         link: OggLink | None = None,
     ) -> None:
-        self.sample_rate = 0
         self._upload = upload
         self._kind = kind
         self._max_tracks = limits.max_tracks(kind.demuxer or "")
-        self._length = length
         self._link = link
-        self._given = 0
         self._barren = 0
-        self._surplus: list[Samples] = []
         self._container: InputContainer | None = None
-        self._resampler: Resampler | None = None
-        self._resampled_rate = 0
+        self._steady = SteadyRate()
+        self._cutter = PaddingCutter(length)
         try:
             self._blocks = self._decode_links(self._find_sound())
         except BaseException:
             self.close()
             raise
 
+    @property
+    def sample_rate(self) -> int:
+        """Hz, known after the first block."""
+        return self._steady.sample_rate
+
     def read(self) -> Samples:
         """Return the next block, empty at the end."""
         for samples, rate in self._blocks:
-            block = self._without_padding(self._at_first_rate(samples, rate))
+            block = self._cutter.push(self._steady.push(samples, rate))
             if block.size:
                 return block
-        resampler, self._resampler = self._resampler, None
-        rest = resampler.flush() if resampler else np.zeros(0, np.float32)
-        return self._without_padding(rest)
+        return self._cutter.push(self._steady.flush())
 
     def close(self) -> None:
         """Free what FFmpeg holds."""
@@ -289,34 +291,6 @@ class FfmpegReader:
             for frame, count in zip(frames, channels, strict=True)
             if plausible_shape(frame.sample_rate, count)
         ]
-
-    def _without_padding(self, samples: Samples) -> Samples:
-        """Hold back what comes after the declared length, until it proves to be no padding."""
-        if self._length is None:
-            return samples
-        due = max(0, self._length - self._given)
-        self._given += samples.size
-        if samples.size > due:
-            self._surplus.append(samples[due:])
-            samples = samples[:due]
-        if sum(part.size for part in self._surplus) <= _LONGEST_PADDING:
-            return samples
-        samples = np.concatenate((samples, *self._surplus))
-        self._length = None
-        self._surplus = []
-        return samples
-
-    def _at_first_rate(self, samples: Samples, rate: int) -> Samples:
-        self.sample_rate = self.sample_rate or rate
-        if rate == (self._resampled_rate or self.sample_rate):
-            return self._resampler.push(samples) if self._resampler else samples
-        before, self._resampler = self._resampler, None
-        self._resampled_rate = rate
-        rest = before.flush() if before else np.zeros(0, np.float32)
-        if rate != self.sample_rate:
-            self._resampler = Resampler(rate, self.sample_rate)
-            samples = self._resampler.push(samples)
-        return np.concatenate((rest, samples))
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

@@ -1,0 +1,36 @@
+"""A track whose sample rate may change midway, as in joined MP3 files, at that of its beginning."""
+
+import numpy as np
+
+from menura.audio.resample import Resampler
+from menura.engine.interface import Samples
+
+
+class SteadyRate:
+    """A stage that takes blocks of any rate and gives samples of the first block's.
+
+    sample_rate: Hz, 0 before the first block.
+    """
+
+    def __init__(self) -> None:
+        self.sample_rate = 0
+        self._from_rate = 0
+        self._resampler: Resampler | None = None
+
+    def push(self, samples: Samples, rate: int) -> Samples:
+        """Take a block at `rate` Hz in and return the samples that have become final."""
+        self.sample_rate = self.sample_rate or rate
+        rest = np.zeros(0, np.float32)
+        if rate != (self._from_rate or self.sample_rate):
+            rest = self.flush()
+            if rate != self.sample_rate:
+                self._resampler = Resampler(rate, self.sample_rate)
+        self._from_rate = rate
+        if self._resampler is not None:
+            samples = self._resampler.push(samples)
+        return np.concatenate((rest, samples)) if rest.size else samples
+
+    def flush(self) -> Samples:
+        """End a stretch of one rate and return its remaining samples."""
+        resampler, self._resampler = self._resampler, None
+        return resampler.flush() if resampler is not None else np.zeros(0, np.float32)
