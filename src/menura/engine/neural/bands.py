@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from menura.engine.interface import SAMPLE_RATE
 from menura.engine.neural.mel import MEL_TOP
-from menura.engine.source_filter.spectrum import BINS, Array, mel, mel_bank, mel_edges
+from menura.engine.source_filter.spectrum import Array, mel, mel_bank, mel_edges, spread
 
 COUNT = 64
 """Bands from 60 Hz to 12 kHz."""
@@ -16,17 +15,10 @@ FORMED = int((CENTRES < MEL_TOP).sum())
 """Bands that the networks form: what lies above is owned by too few recordings."""
 _MELS = np.linspace(mel(np.array(60.0)), mel(np.array(12_000.0)), COUNT + 2)
 
-
 BANK: Array = mel_bank(EDGES)
 """Averages log power at bins to bands, (BINS, COUNT)."""
 
-
-def _spread() -> Array:
-    bins = np.arange(BINS) * (SAMPLE_RATE / 2 / (BINS - 1))
-    return np.asarray([np.interp(bins, CENTRES, row) for row in np.eye(COUNT)], dtype=np.float32)
-
-
-SPREAD: Array = _spread()
+SPREAD: Array = spread(CENTRES)
 """Interpolates bands at bins, (COUNT, BINS)."""
 
 

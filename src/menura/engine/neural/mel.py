@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from menura.engine.interface import HOP, SAMPLE_RATE
-from menura.engine.source_filter.spectrum import Array, windows
-from menura.engine.source_filter.spectrum import mel as mel_scale
+from menura.engine.source_filter.spectrum import Array, mel_edges, windows
 
 FFT = 1024
 MELS = 80
+"""Bands from 60 Hz to MEL_TOP."""
 MEL_WINDOW = 600
+"""Samples: 25 ms."""
 MEL_TOP = 7_600.0
 """Half the speech in the world is recorded at 16 kHz: the network listens below that."""
 FLOOR = 1e-8
@@ -40,10 +41,7 @@ def mel_bank(warp: float = 1.0) -> Array:
     warp: frequencies are read at `warp` times their value, as if the vocal tract were that much
     shorter.
     """
-    top = mel_scale(np.array(MEL_TOP))
-    corners = (
-        700.0 * np.expm1(np.linspace(mel_scale(np.array(60.0)), top, MELS + 2) / 1127.0) * warp
-    )
+    corners = mel_edges(MELS, high=MEL_TOP) * warp
     bins = np.arange(FFT // 2 + 1) * SAMPLE_RATE / FFT
     left, middle, right = corners[:-2], corners[1:-1], corners[2:]
     width = np.maximum(right - left, 2.0 * SAMPLE_RATE / FFT)

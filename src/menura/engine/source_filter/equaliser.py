@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from menura.engine.interface import HOP, ConversionSettings, Samples, Voice
-from menura.engine.source_filter.spectrum import FFT, FREQUENCIES, Array, mel, windows
+from menura.engine.source_filter.spectrum import FFT, FREQUENCIES, Array, mel_edges, spread, windows
 from menura.engine.source_filter.voice import SPECTRUM_BANDS, SourceFilterVoice
 
 FULL_SIMILARITY = 0.75
@@ -29,9 +29,7 @@ _MOST_CUT, _MOST_LIFT = 2.5, 2.0
 """Largest changes of a band in nepers of power."""
 _FLOOR = 1e-10
 
-_EDGES = 700.0 * np.expm1(
-    np.linspace(mel(np.array(80.0)), mel(np.array(7_800.0)), SPECTRUM_BANDS + 2) / 1127.0
-)
+_EDGES = mel_edges(SPECTRUM_BANDS, 80.0, 7_800.0)
 _CENTRES = _EDGES[1:-1]
 
 
@@ -42,8 +40,7 @@ def _bank() -> Array:
 
 
 _BANK = _bank()
-_SPREAD = np.stack([np.interp(FREQUENCIES, _CENTRES, row) for row in np.eye(SPECTRUM_BANDS)])
-_SPREAD = _SPREAD.astype(np.float32)
+_SPREAD = spread(_CENTRES)
 
 
 def _bands(samples: Array) -> Array:

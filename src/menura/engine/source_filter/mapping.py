@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from menura.engine.interface import SAMPLE_RATE, ConversionSettings, Voice
 from menura.engine.source_filter.features import SourceFilterFeatures
-from menura.engine.source_filter.spectrum import BINS, FREQUENCIES, Array, at_bins
+from menura.engine.source_filter.spectrum import BINS, FREQUENCIES, Array, at_bins, bins_between
 from menura.engine.source_filter.statistics import (
     LTAS_BANDS,
     PRIOR_PITCH,
@@ -31,6 +31,7 @@ _UNVOICED_SHARE = 0.3
 brings likeness (measured)."""
 _LOUDNESS_MEMORY = 800.0
 """Instants over which the level is compared: 4 s."""
+_LOUD_BINS = bins_between(100.0, 8_000.0)
 _STYLE = 0.5
 """How much farther than the target `style` 1 goes, as a share of the way."""
 _MURMUR = 4.0 * np.clip((450.0 - FREQUENCIES) / 250.0, 0.0, 1.0).astype(np.float32)
@@ -177,8 +178,8 @@ def _distinct(features: SourceFilterFeatures) -> tuple[NDArray[np.intp], NDArray
 
 
 def _power(envelope: Array) -> float:
-    """Return the power between 100 Hz and 8 kHz, summed over rows."""
-    return float(np.exp(envelope[:, 5:342]).mean(axis=1).sum())
+    """Return the mean power between 100 Hz and 8 kHz, summed over rows."""
+    return float(np.exp(envelope[:, _LOUD_BINS]).mean(axis=1).sum())
 
 
 class LoudnessKeeper:

@@ -28,21 +28,35 @@ def mel(hertz: NDArray[np.float64]) -> NDArray[np.float64]:
     return 1127.0 * np.log1p(hertz / 700.0)
 
 
-def mel_edges(count: int) -> NDArray[np.float64]:
-    """Return the borders in Hz of `count` overlapping bands, 60 Hz to 12 kHz, (count + 2,)."""
+def mel_edges(count: int, low: float = 60.0, high: float = 12_000.0) -> NDArray[np.float64]:
+    """Return the borders of `count` overlapping mel-spaced bands from `low` to `high` in Hz,
+    (count + 2,)."""
     return 700.0 * np.expm1(
-        np.linspace(mel(np.array(60.0)), mel(np.array(12_000.0)), count + 2) / 1127.0
+        np.linspace(mel(np.array(low)), mel(np.array(high)), count + 2) / 1127.0
     )
 
 
 def mel_bank(edges: NDArray[np.float64]) -> Array:
     """Return what averages bins to the triangular bands between `edges`, (BINS, bands)."""
-    bins = np.arange(BINS) * (SAMPLE_RATE / 2 / (BINS - 1))
-    width = np.maximum(np.diff(edges), SAMPLE_RATE / 1024)
-    rising = 1 - (edges[1:-1] - bins[:, None]) / width[:-1]
-    falling = 1 - (bins[:, None] - edges[1:-1]) / width[1:]
+    width = np.maximum(np.diff(edges), SAMPLE_RATE / FFT)
+    rising = 1 - (edges[1:-1] - FREQUENCIES[:, None]) / width[:-1]
+    falling = 1 - (FREQUENCIES[:, None] - edges[1:-1]) / width[1:]
     bank = np.maximum(np.minimum(rising, falling), 0.0)
     return np.asarray(bank / bank.sum(axis=0), dtype=np.float32)
+
+
+def spread(centres: NDArray[np.float64]) -> Array:
+    """Return what interpolates bands with these centres, in Hz, at every bin, (bands, BINS).
+
+    Values are held at both ends.
+    """
+    rows = [np.interp(FREQUENCIES, centres, row) for row in np.eye(len(centres))]
+    return np.asarray(rows, dtype=np.float32)
+
+
+def bins_between(low: float, high: float) -> slice:
+    """Return the bins whose centres lie between two frequencies in Hz."""
+    return slice(*np.searchsorted(FREQUENCIES, (low, high)).tolist())
 
 
 def windows(samples: NDArray[T], width: int) -> NDArray[T]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from menura.engine.source_filter import tract
-from menura.engine.source_filter.spectrum import BINS, Array, mel_bank, mel_edges
+from menura.engine.source_filter.spectrum import BINS, Array, bins_between, mel_bank, mel_edges
 
 LTAS_BANDS = 48
 """Mel-spaced bands of a long-term spectrum, 60 Hz to 12 kHz."""
@@ -36,7 +36,7 @@ _EVERY = 4
 _LOW_BANDS, _FIRM = 3, 0.75
 """Lowest bands, and the periodic share in them over which voice is firm: breath and creak tell less
 of the tract than of the throat."""
-
+_SPEECH = bins_between(100.0, 5_000.0)
 
 BANK: Array = mel_bank(mel_edges(LTAS_BANDS))
 """Averages bins to bands, (BINS, LTAS_BANDS)."""
@@ -60,7 +60,7 @@ _SPREAD = _spread()
 
 def spectral_level(envelope: Array) -> Array:
     """Return the log of the mean power between 100 Hz and 5 kHz, per row of an envelope."""
-    power = np.exp(envelope[:, 5:214]).mean(axis=1)
+    power = np.exp(envelope[:, _SPEECH]).mean(axis=1)
     return np.asarray(np.log(power + 1e-12), dtype=np.float32)
 
 

@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 from menura.engine.interface import SAMPLE_RATE, Samples
 from menura.engine.source_filter.mapping import Sound
 from menura.engine.source_filter.periodicity import CENTRES
-from menura.engine.source_filter.spectrum import BINS, FFT, FREQUENCIES, STEP, Array, windows
+from menura.engine.source_filter.spectrum import (
+    BINS,
+    FFT,
+    FREQUENCIES,
+    STEP,
+    Array,
+    spread,
+    windows,
+)
 
 PRE = 8
 """Samples that a pulse between two samples rings ahead of its place."""
@@ -46,9 +54,7 @@ _ENDS = np.ones(FFT, dtype=np.float32)
 _ENDS[:PRE] = 0.5 - 0.5 * np.cos(np.pi * (np.arange(PRE) + 0.5) / PRE)
 _ENDS[-_FALL:] = 0.5 + 0.5 * np.cos(np.pi * (np.arange(_FALL) + 0.5) / _FALL)
 
-_BAND_TO_BIN = np.stack(
-    [np.interp(FREQUENCIES, CENTRES, row) for row in np.eye(len(CENTRES))]
-).astype(np.float32)
+_BAND_TO_BIN = spread(CENTRES)
 
 
 def _filters(log_power: Array, delay: Array | None = None) -> NDArray[np.complex64]:

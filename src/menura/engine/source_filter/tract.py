@@ -12,31 +12,31 @@ from importlib.resources import files
 import numpy as np
 from numpy.typing import NDArray
 
-from menura.engine.interface import SAMPLE_RATE
-from menura.engine.source_filter.spectrum import BINS, Array, mel
+from menura.engine.source_filter.spectrum import FREQUENCIES, Array, mel_edges
 
 WARPS: NDArray[np.float64] = np.exp(np.linspace(np.log(0.84), np.log(1.2), 13))
 """Tract factors that are tried: formants at so many times an average speaker's."""
 
 _BANDS = 26
 _RANGE = (100.0, 5_600.0)
+"""Hz between which vowels are compared."""
 _FIRST, _LAST = 3, 14
+"""Cepstral terms that are compared."""
 _FRAMES_PER_PHONE = 12.0
 """Instants that count as one, since neighbours say the same."""
 _MOST_PHONES = 20.0
 """Phones after which more of the same says nothing new: spectra of one recording err alike, and
 would outvote F0 between two tract lengths that are about as likely."""
 _PRIOR_SPREAD = 0.06
+"""Standard deviation of the natural log of the tract factor around what F0 foretells."""
 _PITCH_SLOPE = 0.15
 """Natural log of the tract factor per octave of F0: men and women are an octave and 1.15 apart."""
 
 
 def _cepstra_of_warp(warp: float) -> NDArray[np.float64]:
-    low, high = mel(np.array(_RANGE))
-    edges = 700.0 * np.expm1(np.linspace(low, high, _BANDS + 2) / 1127.0) * warp
-    bins = np.arange(BINS) * (SAMPLE_RATE / 2 / (BINS - 1))
-    rising = 1 - (edges[1:-1] - bins[:, None]) / np.diff(edges)[:-1]
-    falling = 1 - (bins[:, None] - edges[1:-1]) / np.diff(edges)[1:]
+    edges = mel_edges(_BANDS, *_RANGE) * warp
+    rising = 1 - (edges[1:-1] - FREQUENCIES[:, None]) / np.diff(edges)[:-1]
+    falling = 1 - (FREQUENCIES[:, None] - edges[1:-1]) / np.diff(edges)[1:]
     bank = np.maximum(np.minimum(rising, falling), 0.0)
     turns = np.arange(_FIRST, _LAST + 1)[None, :] * (np.arange(_BANDS)[:, None] + 0.5)
     return np.asarray((bank / bank.sum(axis=0)) @ np.cos(np.pi / _BANDS * turns))
