@@ -1,7 +1,7 @@
 """What the analysis tells the rendering: the source-filter engine's features, and content codes."""
 
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -15,6 +15,8 @@ class NeuralFeatures(SourceFilterFeatures):
 
     code: content code of the instant's frame, (n, CODE), half precision.
     """
+
+    GLIDING: ClassVar[tuple[str, ...]] = (*SourceFilterFeatures.GLIDING, "code")
 
     code: HalfArray
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,9 @@ class SourceFilterFeatures:
     timbre: running long-term log spectra, voiced and unvoiced, (n, 2, LTAS_BANDS),
         half precision.
     """
+
+    GLIDING: ClassVar[tuple[str, ...]] = ("periodicity", "envelope")
+    """Fields that may be read between two rows; of the others the nearest row is taken."""
 
     samples: Array
     f0: Array

@@ -19,8 +19,6 @@ from menura.engine.source_filter.mapping import Sound
 from menura.engine.source_filter.spectrum import STEP, Array, windows
 from menura.engine.source_filter.synthesis import PRE, Synthesiser
 
-_GLIDING = ("periodicity", "envelope", "code")
-"""Features read between two rows; of the others the nearest row is taken."""
 _LEVEL_MEMORY = 1_600.0
 """Instants over which source and result are compared in level: 8 s."""
 _LEVEL_PRIOR = 200.0
@@ -223,7 +221,7 @@ def _between(rows: SourceFilterFeatures, offsets: NDArray[np.float64]) -> Source
     read: dict[str, Any] = {}
     for field in fields(rows):
         values = getattr(rows, field.name)
-        if field.name in _GLIDING:
+        if field.name in rows.GLIDING:
             below, above = values[low].astype(np.float32), values[high].astype(np.float32)
             read[field.name] = (below + part[:, None] * (above - below)).astype(values.dtype)
         else:
