@@ -19,6 +19,7 @@ from menura.engine.source_filter.mapping import (
     Sound,
     excitation,
     spectrum,
+    towards,
     tract_warp,
     without_murmur,
 )
@@ -120,7 +121,7 @@ class NeuralMapping:
         """Keep the settings, and what the network's envelope is meant for: the nearest that
         exaggerate and smooth nothing."""
         self._settings = settings
-        self._reach = min(1.0, settings.similarity_boost / FULL_SIMILARITY)
+        self._reach = towards(settings)
         self._usual = replace(
             settings,
             similarity_boost=min(settings.similarity_boost, FULL_SIMILARITY),

@@ -10,11 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from menura.engine.interface import HOP, ConversionSettings, Samples, Voice
+from menura.engine.source_filter.mapping import towards
 from menura.engine.source_filter.spectrum import FFT, FREQUENCIES, Array, mel_edges, spread, windows
 from menura.engine.source_filter.voice import SPECTRUM_BANDS, SourceFilterVoice
-
-FULL_SIMILARITY = 0.75
-"""`similarity_boost` from which the whole difference is taken."""
 
 _WINDOW = np.hanning(2 * HOP + HOP // 2 + 1)[:-1].astype(np.float32)
 _LOUD = 5.5
@@ -70,7 +68,7 @@ def long_term(samples: Samples) -> Array:
 class Equaliser:
     """The equaliser of one stream.
 
-    It acts as far as `similarity_boost` reaches, and only with `use_speaker_boost`.
+    It acts as far as `similarity_boost` goes towards the voice, and only with `use_speaker_boost`.
     prior_frames: loud frames that "no difference" counts for.
     """
 
@@ -103,8 +101,7 @@ class Equaliser:
         self._count = 0.0
 
     def _choose(self, settings: ConversionSettings) -> None:
-        reach = min(1.0, settings.similarity_boost / FULL_SIMILARITY)
-        self._reach = reach if settings.use_speaker_boost else 0.0
+        self._reach = towards(settings) if settings.use_speaker_boost else 0.0
 
     def gains(self, instants: int) -> Array:
         """Return log power to add to the next instants' envelopes, (instants, BINS)."""

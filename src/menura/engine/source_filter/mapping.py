@@ -16,8 +16,18 @@ from menura.engine.source_filter.statistics import (
 from menura.engine.source_filter.voice import SourceFilterVoice
 
 FULL_SIMILARITY = 0.75
-"""`similarity_boost` at which pitch and tract length have reached the voice."""
+"""`similarity_boost` at which everything has reached the voice."""
 
+_SCALES = (0.6, 1.6)
+"""Bounds of the factor that gives the melody the voice's range, and of the exponent that gives the
+periodic shares the voice's breath."""
+_LOWEST, _HIGHEST = 45.0, 1_000.0
+"""Hz between which the pitch stays."""
+_EVEN = 0.8
+"""Octaves by which `stability` scales the melody's range: from 1.32 times, at 0, to 0.76, at 1."""
+_LIVELIER, _FARTHER = 0.3, 0.15
+"""What `style` 1 adds to the melody's range, as a share of it, and to the voice's distance from the
+average pitch."""
 _LIMIT = 2.8
 """Largest change of the long-term spectrum in nepers of power (12 dB) up to FULL_SIMILARITY."""
 _EXTRA_LIMIT = 2.0
@@ -45,14 +55,16 @@ _COARSE = np.array(
     [np.exp(-0.5 * ((np.arange(LTAS_BANDS) - band) / 3.0) ** 2) for band in range(LTAS_BANDS)]
 )
 _COARSE = (_COARSE / _COARSE.sum(axis=1, keepdims=True)).T.astype(np.float32)
+"""Blurs long-term spectra by three bands (standard deviation), (LTAS_BANDS, LTAS_BANDS): what is
+left is moved without `use_speaker_boost`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sound:
     """What the synthesiser renders, one row per instant.
 
-    f0: Hz, 0 where unvoiced. periodicity: periodic share per band. envelope: log power.
-    change: log power by which the envelope differs from the source's.
+    f0: Hz, 0 where unvoiced, (n,). periodicity: periodic share per band, (n, bands). envelope: log
+    power, (n, BINS). change: log power by which the envelope differs from the source's, (n, BINS).
     """
 
     f0: Array
@@ -76,36 +88,37 @@ def excitation(
     features: SourceFilterFeatures, voice: SourceFilterVoice, settings: ConversionSettings
 ) -> tuple[Array, Array]:
     """Return F0 in Hz, (n,), and periodic shares, (n, bands), at the voice's height and breath."""
-    towards = min(1.0, settings.similarity_boost / FULL_SIMILARITY)
-    return _pitch(features, voice, settings, towards), _breath(features, voice, towards)
+    return _pitch(features, voice, settings), _breath(features, voice, settings)
+
+
+def towards(settings: ConversionSettings) -> float:
+    """Return the share of the way from source to voice that is gone, 0 to 1."""
+    return min(1.0, settings.similarity_boost / FULL_SIMILARITY)
 
 
 def _pitch(
-    features: SourceFilterFeatures,
-    voice: SourceFilterVoice,
-    settings: ConversionSettings,
-    towards: float,
+    features: SourceFilterFeatures, voice: SourceFilterVoice, settings: ConversionSettings
 ) -> Array:
     """Move the median, scale the excursions around it; unvoiced instants stay unvoiced."""
     voiced = features.f0 > 0
     medians, spreads = features.pitch[voiced].T
-    usual = np.clip(voice.spread / spreads, 0.6, 1.6) ** towards
-    scale = usual * 2.0 ** (0.8 * (0.5 - settings.stability)) * (1.0 + 0.3 * settings.style)
+    usual = np.clip(voice.spread / spreads, *_SCALES) ** towards(settings)
+    steady = 2.0 ** (_EVEN * (0.5 - settings.stability))
+    scale = usual * steady * (1.0 + _LIVELIER * settings.style)
     goal = medians + _moved(medians, voice, settings)
     f0 = np.zeros_like(features.f0)
     f0[voiced] = 2.0 ** np.clip(
         goal + scale * (np.log2(features.f0[voiced]) - medians),
-        np.log2(45.0),
-        np.log2(1_000.0),
+        np.log2(_LOWEST),
+        np.log2(_HIGHEST),
     )
     return f0
 
 
 def _moved(medians: Array, voice: SourceFilterVoice, settings: ConversionSettings) -> Array:
     """Return by how many octaves the pitch is moved, (n,). medians: log2 F0 of the source, (n,)."""
-    towards = min(1.0, settings.similarity_boost / FULL_SIMILARITY)
-    style = 0.15 * settings.style * (voice.pitch - PRIOR_PITCH)
-    return np.asarray(towards * (voice.pitch + style - medians))
+    style = _FARTHER * settings.style * (voice.pitch - PRIOR_PITCH)
+    return np.asarray(towards(settings) * (voice.pitch + style - medians))
 
 
 def without_murmur(
@@ -124,11 +137,13 @@ def without_murmur(
     return replace(sound, envelope=sound.envelope - cut, change=sound.change - cut)
 
 
-def _breath(features: SourceFilterFeatures, voice: SourceFilterVoice, towards: float) -> Array:
+def _breath(
+    features: SourceFilterFeatures, voice: SourceFilterVoice, settings: ConversionSettings
+) -> Array:
     """Move the periodic share towards the voice's usual one, half of the way, within bounds."""
     usual = np.clip(voice.periodicity, 0.05, 0.95)
     source = np.clip(features.breath, 0.05, 0.95)
-    power = np.clip(np.log(usual) / np.log(source), 0.6, 1.6) ** (0.5 * towards)
+    power = np.clip(np.log(usual) / np.log(source), *_SCALES) ** (0.5 * towards(settings))
     return np.asarray(features.periodicity**power, dtype=np.float32)
 
 
@@ -144,9 +159,8 @@ def spectrum(
     features: SourceFilterFeatures, voice: SourceFilterVoice, settings: ConversionSettings
 ) -> Array:
     """Return envelopes warped to the voice's tract, their long-term spectrum moved, (n, BINS)."""
-    towards = min(1.0, settings.similarity_boost / FULL_SIMILARITY)
     beyond = max(0.0, settings.similarity_boost - FULL_SIMILARITY)
-    reach = (towards + beyond) * (1.0 + _STYLE * settings.style)
+    reach = (towards(settings) + beyond) * (1.0 + _STYLE * settings.style)
     envelope = features.envelope.astype(np.float32)
     known, row = _distinct(features)
     tract, timbre = features.tract[known], features.timbre[known].astype(np.float32)
@@ -198,7 +212,7 @@ class LoudnessKeeper:
         self._source = self._source * keep + _power(sound.envelope - sound.change)
         self._moved = self._moved * keep + _power(sound.envelope)
         gain = np.float32(np.clip(np.log(self._source / self._moved), -_LIMIT, _LIMIT))
-        return Sound(sound.f0, sound.periodicity, sound.envelope + gain, sound.change + gain)
+        return replace(sound, envelope=sound.envelope + gain, change=sound.change + gain)
 
 
 class SourceFilterMapping:
