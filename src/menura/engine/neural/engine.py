@@ -12,6 +12,7 @@ from menura.engine.interface import (
 )
 from menura.engine.neural import measurement
 from menura.engine.neural.analysis import NeuralAnalysis
+from menura.engine.neural.features import NeuralFeatures
 from menura.engine.neural.mapping import NeuralMapping
 from menura.engine.neural.networks import load_networks, shipped_networks
 from menura.engine.neural.voice import VERSION, NeuralVoice
@@ -59,7 +60,7 @@ class NeuralEngine:
 
     def rendering(
         self, voice: Voice, settings: ConversionSettings, seed: int, latency: LatencyProfile
-    ) -> SourceFilterRendering:
+    ) -> SourceFilterRendering[NeuralFeatures]:
         """Start rendering one stream. The same seed and input give identical samples."""
         if not isinstance(voice, NeuralVoice):
             raise TypeError(f"{type(voice).__name__} is a voice of another engine")

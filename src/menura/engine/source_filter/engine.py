@@ -12,6 +12,7 @@ from menura.engine.interface import (
 from menura.engine.source_filter import measurement
 from menura.engine.source_filter.analysis import SourceFilterAnalysis
 from menura.engine.source_filter.equaliser import Equaliser
+from menura.engine.source_filter.features import SourceFilterFeatures
 from menura.engine.source_filter.mapping import SourceFilterMapping
 from menura.engine.source_filter.rendering import SourceFilterRendering
 from menura.engine.source_filter.voice import VERSION, SourceFilterVoice
@@ -51,7 +52,7 @@ class SourceFilterEngine:
         settings: ConversionSettings,
         seed: int,
         latency: LatencyProfile,
-    ) -> SourceFilterRendering:
+    ) -> SourceFilterRendering[SourceFilterFeatures]:
         """Start rendering one stream. The same seed and input give identical samples."""
         if not isinstance(voice, SourceFilterVoice):
             raise TypeError(f"{type(voice).__name__} is a voice of another engine")

@@ -1,7 +1,7 @@
 """Streaming conversion of features into another voice's samples."""
 
 from dataclasses import fields, replace
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,11 +36,14 @@ _HISS_LIMIT = 0.7
 """Nepers of power (3 dB) by which unvoiced sound may become louder."""
 
 
-class Mapping(Protocol):
+F = TypeVar("F", bound=SourceFilterFeatures)
+
+
+class Mapping(Protocol[F]):
     """Turns the features of one stream, block by block, into what the voice would have uttered."""
 
     @property
-    def kind(self) -> type[SourceFilterFeatures]:
+    def kind(self) -> type[F]:
         """The features it reads."""
         ...
 
@@ -49,7 +52,7 @@ class Mapping(Protocol):
         """Rows that it must have been shown beyond those that it answers for."""
         ...
 
-    def push(self, features: Any) -> Sound:
+    def push(self, features: F) -> Sound:
         """Return the sound of a block of features, row for row, `ahead` rows late: of the first
         block, without its last `ahead` rows."""
         ...
@@ -115,7 +118,7 @@ class _Level:
         return answer
 
 
-class SourceFilterRendering:
+class SourceFilterRendering(Generic[F]):
     """Renders one stream in blocks of a fixed number of output instants counted from its start.
 
     The first block is as long as the first that the analysis gives out, so that neither waits for
@@ -125,7 +128,7 @@ class SourceFilterRendering:
 
     def __init__(
         self,
-        mapping: Mapping,
+        mapping: Mapping[F],
         equaliser: Equaliser,
         speed: float,
         seed: int,
@@ -212,7 +215,7 @@ class SourceFilterRendering:
         return _within_full_scale(out[skipped:])
 
 
-def _between(rows: SourceFilterFeatures, offsets: NDArray[np.float64]) -> SourceFilterFeatures:
+def _between(rows: F, offsets: NDArray[np.float64]) -> F:
     """Read features at fractional rows."""
     low = np.minimum(offsets.astype(np.intp), len(rows.f0) - 1)
     high = np.minimum(low + 1, len(rows.f0) - 1)
