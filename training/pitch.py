@@ -444,7 +444,7 @@ def tracked(samples: Array, level: int) -> Array:
     blocks = -(-(count + late) * STEP // latency.chunk)
     padded = np.zeros(blocks * latency.chunk, np.float32)
     padded[: count * STEP] = samples[: count * STEP]
-    f0 = np.concatenate([tracker.push(block).f0 for block in padded.reshape(blocks, -1)])
+    f0 = np.concatenate([tracker.push(block) for block in padded.reshape(blocks, -1)])
     return f0[late : late + count]
 
 

@@ -14,7 +14,7 @@ def _track(samples, look_ahead=3):
     tracker = PitchTracker(4, look_ahead)
     lag = REACH // STEP + look_ahead
     padded = np.concatenate([samples, np.zeros(480 * 4 - len(samples) % 480, np.float32)])
-    f0 = np.concatenate([tracker.push(block).f0 for block in padded.reshape(-1, 480)])
+    f0 = np.concatenate([tracker.push(block) for block in padded.reshape(-1, 480)])
     return f0[lag:][: len(samples) // STEP]
 
 

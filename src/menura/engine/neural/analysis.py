@@ -8,7 +8,10 @@ from menura.engine.neural.features import NeuralFeatures
 from menura.engine.neural.networks import CODE, PATIENT, QUICK, Networks
 from menura.engine.source_filter.analysis import SourceFilterAnalysis, cleaned
 from menura.engine.source_filter.features import SourceFilterFeatures
-from menura.engine.source_filter.spectrum import STEP
+from menura.engine.source_filter.spectrum import STEP, Array
+
+_ROWS = HOP // STEP
+"""Instants of a frame, which share its code."""
 
 
 class NeuralAnalysis:
@@ -38,17 +41,17 @@ class NeuralAnalysis:
     def flush(self) -> NeuralFeatures:
         """End the input and return the remaining features. The object is spent afterwards."""
         rest = self._sound.flush()
-        last = (self._instant % (HOP // STEP) + len(rest.f0) + 1) // (HOP // STEP)
+        last = -(-(self._instant % _ROWS + len(rest.f0)) // _ROWS)
         self._keep(self._content.flush(max(0, last - len(self._codes))))
         return self._joined(rest)
 
-    def _keep(self, codes: np.ndarray) -> None:
+    def _keep(self, codes: Array) -> None:
         self._codes = np.concatenate((self._codes, codes.astype(np.float16)))
 
     def _joined(self, known: SourceFilterFeatures) -> NeuralFeatures:
-        rows = self._instant % 2 + np.arange(len(known.f0))
-        found = NeuralFeatures.of(known, self._codes[rows // 2])
+        rows = self._instant % _ROWS + np.arange(len(known.f0))
+        found = NeuralFeatures.of(known, self._codes[rows // _ROWS])
         self._instant += len(rows)
-        spent = (rows[-1] + 1) // 2 if len(rows) else 0
+        spent = (rows[-1] + 1) // _ROWS if len(rows) else 0
         self._codes = self._codes[spent:]
         return found

@@ -14,6 +14,7 @@ from menura.engine.source_filter.spectrum import STEP, Array
 from menura.engine.source_filter.statistics import SpeakerStatistics
 
 _REACH = max(spectral.REACH, periodic.REACH)
+"""Samples to either side of an instant that its envelope and periodic shares need."""
 
 SETTLING = (4, 4, 2, 0, 0)
 """Blocks per latency level for which features wait, so that the statistics that go with them have
@@ -89,10 +90,10 @@ class SourceFilterAnalysis:
         kept = self._look_ahead + 2 * _REACH
         self._history = np.concatenate([self._history[-kept:], samples])
         tracked = self._tracker.push(samples)
-        centres = 2 * _REACH + STEP * np.arange(self._instants)
-        shape = spectral.envelopes(self._history, centres, tracked.f0)
-        share, f0 = periodic.periodicities(self._history, centres, tracked.f0)
         first = 2 * _REACH
+        centres = first + STEP * np.arange(self._instants)
+        shape = spectral.envelopes(self._history, centres, tracked)
+        share, f0 = periodic.periodicities(self._history, centres, tracked)
         source = self._history[first : first + self._chunk].reshape(self._instants, STEP).copy()
         self._statistics.push(f0, share, shape)
         self._expected.push(f0)
@@ -109,13 +110,13 @@ class SourceFilterAnalysis:
     ) -> SourceFilterFeatures:
         """Join a block with what is known of the speaker by now."""
         known, rows = self._statistics, self._instants
-        pitch = np.array([self._expected.median, known.steady_spread], dtype=np.float32)
+        usual = np.array([self._expected.median, known.steady_spread], dtype=np.float32)
         return SourceFilterFeatures(
             source,
             f0,
             share,
             shape.astype(np.float16),
-            pitch[None].repeat(rows, axis=0),
+            usual[None].repeat(rows, axis=0),
             np.full(rows, known.tract, dtype=np.float32),
             known.breath[None].repeat(rows, axis=0),
             known.timbre.astype(np.float16)[None].repeat(rows, axis=0),

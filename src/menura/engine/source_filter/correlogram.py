@@ -23,30 +23,40 @@ REACH = 3 * STEP
 """Samples of future, at 24 kHz, that one instant's candidates need."""
 
 _PEAKS = 6
+"""Peaks of one instant's correlation that are candidates, the highest ones."""
 CANDIDATES = _PEAKS + fundamental.FUNDAMENTALS
+"""Candidates of one instant."""
 
 _DECIMATION = 3
 _RATE = SAMPLE_RATE // _DECIMATION
+"""Hz of what is correlated."""
 _HOP = STEP // _DECIMATION
-_TAPS = 25
-_HIGHPASS_TAPS = 256
-_LOW_TAPS = 33
+"""Samples at _RATE from instant to instant."""
+_TAPS, _HIGHPASS_TAPS, _LOW_TAPS = 25, 256, 33
+"""Lengths of the decimator, at 24 kHz, of the filter against hum and of the one below 700 Hz."""
 _SHORTEST = int(_RATE / CEILING) - 1
 _LONGEST = int(np.ceil(_RATE / FLOOR)) + 1
 _LAGS = np.arange(_SHORTEST, _LONGEST + 1)
+"""Periods that are tried, in samples at _RATE."""
+_MIDDLE = 60
+"""Index of a lag of 8.6 ms: its two windows tell the level around the instant."""
 _LEVELS = 3
 PICTURE = 4 * len(_LAGS) + _LEVELS + 2 * fundamental.BANDS
 """Numbers that tell of one instant."""
 _SHORT, _LONG = 4, 6
 """Hops per window: 20 and 30 ms; the longer one reaches into the past."""
 _CENTRE = (_TAPS // 2 - REACH) // _DECIMATION
+"""Where a block's first instant lies in its filtered samples, which the decimator delays."""
 _KEPT = 150
+"""Filtered samples before a block that its correlations need."""
 _STARTS = _KEPT + _CENTRE - (_LAGS + _SHORT * _HOP) // 2 + (_SHORT - 1) * _HOP
 """Where the newest hop of the first window begins, per lag."""
 
 _PAST = fundamental.PAST - _CENTRE
 """Samples of filtered past that the fundamentals of a block's first instant need."""
-_NEWEST = 8 - REACH // STEP - 2
+_HOPS_KEPT = 8
+"""Hops before a block whose power is kept."""
+_NEWEST = _HOPS_KEPT - REACH // STEP - 2
 """Hop in which the window of the level around a block's first instant begins."""
 
 _QUIET = 1e-8
@@ -56,6 +66,8 @@ _RELATIVE_QUIET = 3e-6
 _PEAK_DECAY = 0.9995
 """Decay of the running peak per instant: 0.4 dB a second."""
 _OCTAVE_COST = 0.03
+"""Correlation per octave by which the shorter lag is preferred: twice a period fits as well."""
+_RANK = (_OCTAVE_COST * np.log2(_LAGS[1:-1] / _SHORTEST)).astype(np.float32)
 _LEAST = 0.15
 """Correlation under which a peak is no candidate."""
 
@@ -108,8 +120,9 @@ class Correlogram:
         self._raw = np.zeros(_HIGHPASS_TAPS - 1, dtype=np.float32)
         self._clean = np.zeros(_LOW_TAPS - 1, dtype=np.float32)
         self._signals = np.zeros((2, _KEPT), dtype=np.float32)
+        # Per hop, band and lag: cross product, then sum and power of the early and the late window.
         self._hops = np.zeros((_LONG - 1, 5, 2, len(_LAGS)), dtype=np.float32)
-        self._powers = np.zeros(8, dtype=np.float32)
+        self._powers = np.zeros(_HOPS_KEPT, dtype=np.float32)
         self._past = np.zeros(_PAST, dtype=np.float32)
         self._peak = 0.0
 
@@ -143,7 +156,7 @@ class Correlogram:
         padded = np.concatenate([self._tail, samples])
         self._tail = padded[-(_TAPS - 1) :].copy()
         hops = np.mean(samples.reshape(-1, STEP) ** 2, axis=1)
-        self._powers = np.concatenate([self._powers[-8:], hops])
+        self._powers = np.concatenate([self._powers[-_HOPS_KEPT:], hops])
         raw = np.concatenate([self._raw, windows(padded, _TAPS)[::_DECIMATION] @ _DECIMATOR])
         self._raw = raw[-(_HIGHPASS_TAPS - 1) :]
         clean = np.concatenate([self._clean, np.convolve(raw, _HUM_FILTER, "valid")])
@@ -196,12 +209,12 @@ class Correlogram:
         return whole, low, np.stack([level, share, hiss], axis=1)
 
 
-_MIDDLE = 60
-"""A lag of 8.6 ms: its two windows tell the level around the instant."""
-_RANK = (_OCTAVE_COST * np.log2(_LAGS[1:-1] / _SHORTEST)).astype(np.float32)
-
-
 def _coefficient(sums: Array, width: int, quiet: float) -> Array:
+    """Return the cross-covariance coefficients of pairs of windows, (instants, bands, lags).
+
+    sums: over the windows, of what is kept per hop, (instants, 5, bands, lags). width: samples of a
+    window. quiet: power that is added to both.
+    """
     cross, early, late, early_power, late_power = (sums[:, place] for place in range(5))
     floor = width * quiet
     first = np.maximum(early_power - early * early / width, 0.0) + floor

@@ -15,10 +15,13 @@ UNVOICED_F0 = 500.0
 """F0 that sets the window where there is none: 6 ms, short enough for a plosive."""
 
 _LOWEST = 3.0 * SAMPLE_RATE / (FFT - 3)
+"""F0 in Hz whose three periods fill the transform; lower ones get its window."""
 _HALF = FFT // 2
 _BIN = SAMPLE_RATE / FFT
 _MIRROR = 32
+"""Bins by which a spectrum goes on, mirrored, at both ends: a third of the highest F0 fits in."""
 _COMPENSATION = -0.15
+"""q1 of Morise 2015: how much of what smoothing over F0 takes from peaks is given back."""
 
 REACH = _HALF
 """Samples that a window reaches at most to either side of its instant."""

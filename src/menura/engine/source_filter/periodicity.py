@@ -15,20 +15,19 @@ EDGES = (0.0, 700.0, 1_500.0, 2_500.0, 3_500.0, 5_000.0, 7_000.0, 9_000.0, 12_00
 """Borders of the bands in Hz."""
 
 BANDS = len(EDGES) - 1
+"""Bands whose share is told."""
 CENTRES = np.array([300.0, 1_100.0, 2_000.0, 3_000.0, 4_200.0, 6_000.0, 8_000.0, 10_500.0])
+"""Hz between which shares are interpolated."""
 
 _LOWEST = 100.0
+"""F0 in Hz under which the windows grow no longer."""
 _WINDOW = int(SAMPLE_RATE / _LOWEST)
 """Samples to either side of a window's middle."""
 _SHIFTS = np.arange(-3.0, 3.01, 0.5)
 """Corrections of the period in samples that are tried."""
 
 _BAND_OF_BIN = np.zeros((BINS, BANDS), dtype=np.float32)
-for _band in range(BANDS):
-    _BAND_OF_BIN[
-        (EDGES[_band] <= FREQUENCIES) & (EDGES[_band + 1] + (_band == BANDS - 1) > FREQUENCIES),
-        _band,
-    ] = 1.0
+_BAND_OF_BIN[np.arange(BINS), np.digitize(FREQUENCIES, EDGES[1:-1])] = 1.0
 _TURNS = np.exp(2j * np.pi / SAMPLE_RATE * FREQUENCIES[:, None] * _SHIFTS[None, :])
 # Real and imaginary parts take turns in the rows, as they do in memory.
 _SHIFTED = np.ascontiguousarray(
@@ -38,14 +37,14 @@ _SHIFTED = np.ascontiguousarray(
 )
 _TRUSTED = np.array([1.0, 1.0, 1.0, 1.0, 0.5, 0.0, 0.0, 0.0], dtype=np.float32)
 """Weight of each band in the choice of the correction."""
+_UNTRIED = -9.0
+"""Agreement of a correction that is too large: under any that is found."""
 
 REACH = _WINDOW + SAMPLE_RATE // 110 + 2
 """Samples that a window reaches at most to either side of its instant."""
 
 
-def periodicities(
-    samples: Array, centres: NDArray[np.intp], f0: Array
-) -> tuple[Array, NDArray[np.float32]]:
+def periodicities(samples: Array, centres: NDArray[np.intp], f0: Array) -> tuple[Array, Array]:
     """Return the periodic share of the power per band, (instants, BANDS), 0 to 1, and F0 refined.
 
     samples: must reach `REACH` beyond every centre. f0: Hz per instant; 0 gives a share of 0.
@@ -58,13 +57,13 @@ def periodicities(
         return share, refined
     period = SAMPLE_RATE / f0[voiced].astype(np.float64)
     gap = np.rint(period).astype(np.intp)
-    left = centres[voiced] - gap // 2
+    begin = centres[voiced] - gap // 2 - _WINDOW
     frames = windows(samples, 2 * _WINDOW + 1)
     width = np.minimum(period, SAMPLE_RATE / _LOWEST).astype(np.float32)[:, None]
     time = np.abs(np.arange(-_WINDOW, _WINDOW + 1, dtype=np.float32)) / width
     window = 0.5 + 0.5 * np.cos(np.pi * np.minimum(time, 1.0))
-    first = np.fft.rfft(frames[left - _WINDOW] * window, FFT, axis=1)
-    second = np.fft.rfft(frames[left + gap - _WINDOW] * window, FFT, axis=1)
+    first = np.fft.rfft(frames[begin] * window, FFT, axis=1)
+    second = np.fft.rfft(frames[begin + gap] * window, FFT, axis=1)
     bands = (first.conj() * second).view(np.float32) @ _SHIFTED
     power = np.sqrt(
         ((first.real**2 + first.imag**2) @ _BAND_OF_BIN)
@@ -75,14 +74,15 @@ def periodicities(
     )
     tried = gap[:, None] + _SHIFTS[None, :]
     near = np.abs(tried / period[:, None] - 1.0) < 0.04
-    agreement = np.where(near, coherence @ _TRUSTED, -9.0)
+    agreement = np.where(near, coherence @ _TRUSTED, _UNTRIED)
     best = agreement.argmax(axis=1)
     rows = np.arange(len(voiced))
     around = np.clip(best[:, None] + np.arange(-1, 2)[None, :], 0, len(_SHIFTS) - 1)
     share[voiced] = np.clip(coherence[rows[:, None], around].max(axis=1), 0.0, 1.0)
-    left_, at, right_ = agreement[rows[:, None], around].T
-    curve = left_ - 2 * at + right_
-    inner = (best > 0) & (best < len(_SHIFTS) - 1) & (curve < -1e-6) & (left_ > -5) & (right_ > -5)
-    shift = np.where(inner, 0.25 * (left_ - right_) / np.where(inner, curve, 1.0), 0.0)
+    before, at, after = agreement[rows[:, None], around].T
+    curve = before - 2 * at + after
+    inner = (best > 0) & (best < len(_SHIFTS) - 1) & (curve < -1e-6)
+    inner &= np.minimum(before, after) > _UNTRIED
+    shift = np.where(inner, 0.25 * (before - after) / np.where(inner, curve, 1.0), 0.0)
     refined[voiced] = SAMPLE_RATE / (tried[rows, best] + np.clip(shift, -0.5, 0.5))
     return share, refined

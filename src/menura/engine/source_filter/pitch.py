@@ -6,8 +6,6 @@ candidates and "unvoiced" is found by the Viterbi algorithm with a bounded look-
 1995 and Boersma 1993).
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,7 +13,7 @@ from menura.engine.source_filter import salience
 from menura.engine.source_filter.correlogram import CANDIDATES, REACH, Correlogram
 from menura.engine.source_filter.spectrum import Array
 
-__all__ = ["REACH", "Pitch", "PitchTracker", "Range"]
+__all__ = ["REACH", "PitchTracker", "Range"]
 
 _PROPOSED = 2
 """Pitches that the network adds to the candidates."""
@@ -56,13 +54,6 @@ class Range:
         self.mean += (log - self.mean) / self._heard
 
 
-@dataclass(frozen=True, slots=True)
-class Pitch:
-    """F0 of consecutive instants in Hz; 0 where unvoiced."""
-
-    f0: Array
-
-
 class PitchTracker:
     """Tracks one stream in blocks of a fixed number of instants.
 
@@ -88,8 +79,9 @@ class PitchTracker:
         self._last = np.zeros(_STATES - 1, dtype=np.float32)
         self._trellis: list[tuple[Array, NDArray[np.intp]]] = []
 
-    def push(self, samples: Array) -> Pitch:
-        """Take the next block of 24 kHz samples and return as many instants as it spans.
+    def push(self, samples: Array) -> Array:
+        """Take the next block of 24 kHz samples and return F0 in Hz at as many instants as it
+        spans, 0 where unvoiced, (instants,).
 
         The first instant given out lies `REACH + look_ahead * STEP` samples before the block's
         start; instants before the stream's start are unvoiced.
@@ -105,7 +97,7 @@ class PitchTracker:
         self._before -= early
         for row in range(early, count):
             self._extend(logs[row], scores[row])
-        return Pitch(self._decide())
+        return self._decide()
 
     def _extend(self, logs: Array, scores: NDArray[np.float64]) -> None:
         self._moves[:-1, :-1] = _JUMP_COST * np.abs(logs[:, None] - self._last[None, :])
