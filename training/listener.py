@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from menura.engine.neural import bands
 from training.blocks import Block, rms_norm
+from training.items import Items
 from training.loop import OneNetwork, Pace, averaged, critic_command
-from training.timbre import Items
 
 # Hyper-parameters.
 STEPS = 2_500

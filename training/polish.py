@@ -35,12 +35,14 @@ from menura.engine.neural import bands
 from menura.engine.neural.mapping import LIVELY, UNCARRIED
 from menura.engine.neural.mel import MELS
 from training import ear
+from training.codes import in_place
 from training.content import load_content, unexplained
+from training.items import FRAMES, LEAD, Items
 from training.lessons import directions_of
 from training.listener import QUIET, Listener, load_listener
 from training.loop import averaged, follow, fresh_seed, keep, rate_at, train
 from training.reader import load_reader
-from training.timbre import FRAMES, LEAD, Items, Timbre, begun_with, distance, in_place
+from training.timbre import Timbre, begun_with, distance
 from training.witness import LOUD, acquainted, load_witness
 
 # Hyper-parameters.

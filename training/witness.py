@@ -26,9 +26,9 @@ from menura.engine.interface import HOP
 from menura.engine.neural import bands
 from training import ear
 from training.data import Clip, equaliser
+from training.items import FRAMES, Items
 from training.listener import VECTOR, equal_error, margin_loss
 from training.loop import OneNetwork, Pace, averaged, fresh_seed, train
-from training.timbre import FRAMES, Items
 
 # Hyper-parameters.
 STEPS = 1_600

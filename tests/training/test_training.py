@@ -26,10 +26,12 @@ from menura.engine.neural import mel as spectra_of
 from menura.engine.neural.networks import PATIENT, QUICK
 from menura.engine.stream import ConversionStream
 from training import (
+    codes,
     content,
     data,
     envelopes,
     export,
+    items,
     lessons,
     listener,
     polish,
@@ -144,7 +146,7 @@ def heard(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(packed: Path, heard: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A timbre network after a few steps."""
     folder = tmp_path_factory.mktemp("timbre")
-    timbre.codes_of(data.Pack(packed), heard / "content.safetensors", folder / "codes.npy")
+    codes.codes_of(data.Pack(packed), heard / "content.safetensors", folder / "codes.npy")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(timbre, "BATCH", 4)
         patch.setattr(timbre, "WARM_UP", 1)
@@ -245,7 +247,7 @@ def test_lessons_tell_what_is_said_and_not_who_says_it(packed: Path) -> None:
 
 def test_alignment_finds_the_same_moment_at_another_tempo() -> None:
     ours = np.random.default_rng(0).standard_normal((60, 14)).astype(np.float32)
-    path = timbre.aligned(np.repeat(ours, 2, axis=0), ours)
+    path = items.aligned(np.repeat(ours, 2, axis=0), ours)
     assert np.abs(path / 2 - np.arange(60)).max() <= 1.0
 
 

@@ -1,4 +1,4 @@
-"""What steers the timbre network beside the content code; shared by training and run time."""
+"""What the timbre network is told beside the content code; shared by training and run time."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,6 +6,10 @@ from numpy.typing import NDArray
 from menura.engine.source_filter.spectrum import Array
 
 CONTROLS = 13
+SILENT_LEVEL = -3.6
+"""The least that `steady` gives: nothing is heard."""
+_USUAL_PITCH = 5.0
+"""Log F0 (148 Hz) over which the network is told pitches."""
 
 
 def hold(f0: Array, start: float) -> Array:
@@ -36,5 +40,22 @@ def controls_of(
     """
     pitch = np.log(f0)
     change = np.diff(level, prepend=level[:1] if before is None else np.float32(before))
-    first = np.stack((pitch - 5.0, pitch - median, level, change), axis=1)
+    first = np.stack((pitch - _USUAL_PITCH, pitch - median, level, change), axis=1)
     return np.concatenate((first, shares, voiced[:, None]), axis=1).astype(np.float32)
+
+
+def means_told(means: Array, median: float) -> Array:
+    """Return what is told of a voice as a whole, (129,).
+
+    means: its mean envelopes of voiced and of unvoiced speech, (128,). median: of its log F0.
+    """
+    return np.append(means, median - _USUAL_PITCH).astype(np.float32)
+
+
+def carried_of(envelope: Array) -> Array:
+    """Return what is told of the source's envelope, and that there is one, (n, 65).
+
+    envelope: over its level, at the voice's tract length and mean, (n, 64), in nepers of power.
+    """
+    there = np.ones((len(envelope), 1), np.float32)
+    return np.concatenate((np.clip(envelope, -9.0, 5.0), there), axis=1).astype(np.float32)

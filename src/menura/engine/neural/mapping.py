@@ -8,7 +8,7 @@ import numpy as np
 
 from menura.engine.interface import ConversionSettings, Voice
 from menura.engine.neural import bands
-from menura.engine.neural.controls import controls_of, hold, steady
+from menura.engine.neural.controls import carried_of, controls_of, hold, means_told, steady
 from menura.engine.neural.features import NeuralFeatures
 from menura.engine.neural.mel import MEMORY_FRAMES, PEAK_DECAY, SPEECH_RANGE
 from menura.engine.neural.networks import TimbreNetwork
@@ -132,7 +132,7 @@ class NeuralMapping:
     def _adopt(self, voice: NeuralVoice) -> None:
         self._voice = voice
         self._median = float(voice.pitch * np.log(2.0))
-        means = np.append(voice.means, self._median - 5.0).astype(np.float32)
+        means = means_told(voice.means, self._median)
         self._keys = self._timbre.keys.run(None, {"rows": voice.rows[None]})[0]
         self._modulation = self._timbre.modulation.run(None, {"means": means[None]})[0]
 
@@ -228,8 +228,7 @@ class NeuralMapping:
         (n, 65)."""
         usual = frames.timbre[:, 0].astype(np.float32) @ _LTAS_TO_BANDS - _LEVEL_OFFSET
         moved = bands.warped(shape - usual, warp) + self._voice.means[: bands.COUNT]
-        there = np.ones((len(moved), 1), np.float32)
-        return np.concatenate((np.clip(moved, -9.0, 5.0), there), axis=1).astype(np.float32)
+        return carried_of(moved)
 
     def _controls(self, f0: Array, relative: Array, shares: Array) -> Array:
         held = hold(f0, self._last_f0 or float(np.exp(self._median)))
