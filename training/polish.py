@@ -23,6 +23,7 @@ know, and goes on saying what the teacher heard. Resumes from the run's last che
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +127,37 @@ def verdict(made: list[Tensor], wanted: float) -> Tensor:
     return (made[-1] - wanted).square().mean()
 
 
+def mistaken(to_voice: Tensor, to_source: Tensor) -> Tensor:
+    """Return how little conversions are taken for the voice's speaker rather than the source's.
+
+    to_voice, to_source: a critic's cosines, (batch,).
+    """
+    apart = (NEARER + to_source - to_voice).clamp(min=0.0)
+    return (1.0 - to_voice + apart).mean()
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What was made of BATCH items rebuilt and, after them, as many converted, after LEAD frames.
+
+    out: envelopes over the level, (2 BATCH, FRAMES, 64). heard_as: of conversions, with their share
+    of the source's. real, fake: the truth of what was rebuilt, and all that was made, as the
+    discriminator is shown them: the voice's mean where nobody speaks. found: looked up in the
+    voice, alike. mean: of the voice's voiced speech, (2 BATCH, 64). level: (2 BATCH, FRAMES).
+    taught, said: lessons, and what the codes say of them, (2 BATCH, FRAMES, LESSON).
+    """
+
+    out: Tensor
+    heard_as: Tensor
+    real: Tensor
+    fake: Tensor
+    found: Tensor
+    mean: Tensor
+    level: Tensor
+    taught: Tensor
+    said: Tensor
+
+
 class Trainer:
     """Everything one run holds."""
 
@@ -200,6 +232,16 @@ class Trainer:
             for group in optimiser.param_groups:
                 group["lr"] = rate_at(self.step, steps, full, FINAL_SHARE * full, 0)
         rebuilt, turned = self.items.batch(BATCH), self.items.conversions(BATCH)
+        scene = self.scene(rebuilt, turned)
+        figures = {"judge": self._learn_to_judge(scene)}
+        if self.step >= WARM_UP:
+            figures |= self._learn_to_make(scene, rebuilt, turned)
+        self.step += 1
+        follow(self.average, self.makers, self.step, AVERAGE)
+        return figures
+
+    def scene(self, rebuilt: dict[str, Tensor], turned: dict[str, Tensor]) -> Scene:
+        """Make envelopes of items rebuilt and converted, and return what there is to judge."""
         both = {
             name: torch.cat((rebuilt[name], turned[name])) for name in rebuilt if name in turned
         }
@@ -212,75 +254,102 @@ class Trainer:
         there = (level > QUIET).float()[..., None]
         # Where nobody speaks nothing is judged.
         quiet = mean[:, None] * (1 - there)
-        real = rebuilt["target"][:, part] * there[:BATCH] + quiet[:BATCH]
-        fake = torch.cat((out[:BATCH], heard_as)) * there + quiet
-        found = found * there + quiet
-        taught = both["taught"][:, part] * there
-        said = self.content.lesson(both["code"][:, part])
+        return Scene(
+            out=out,
+            heard_as=heard_as,
+            real=rebuilt["target"][:, part] * there[:BATCH] + quiet[:BATCH],
+            fake=torch.cat((out[:BATCH], heard_as)) * there + quiet,
+            found=found * there + quiet,
+            mean=mean,
+            level=level,
+            taught=both["taught"][:, part] * there,
+            said=self.content.lesson(both["code"][:, part]),
+        )
 
-        wrong = mean[:BATCH].roll(1, 0), found[:BATCH].roll(1, 0)
+    def _learn_to_judge(self, scene: Scene) -> float:
+        """Take the discriminator's step and return its loss."""
+        real, mean, found, level = scene.real, scene.mean, scene.found, scene.level
+        wrong = mean[:BATCH].roll(1, 0)
         own = self.judge(real, mean[:BATCH], found[:BATCH], level[:BATCH])
-        lie = self.judge(fake.detach(), mean, found, level)
+        lie = self.judge(scene.fake.detach(), mean, found, level)
         other = self.judge(
-            real, wrong[0], found[:BATCH] - mean[:BATCH, None] + wrong[0][:, None], level[:BATCH]
+            real, wrong, found[:BATCH] - mean[:BATCH, None] + wrong[:, None], level[:BATCH]
         )
         judged = verdict(own, 1.0) + 0.7 * verdict(lie, 0.0) + 0.3 * verdict(other, 0.0)
         self.critic.zero_grad(set_to_none=True)
         judged.backward()
         nn.utils.clip_grad_norm_(self.judge.parameters(), 5.0)
         self.critic.step()
+        return judged.item()
 
-        figures = {"judge": judged.item()}
-        if self.step >= WARM_UP:
-            self.judge.requires_grad_(False)
-            lie = self.judge(fake, mean, found, level)
-            with torch.no_grad():
-                own = self.judge(real, mean[:BATCH], found[:BATCH], level[:BATCH])
-            near = distance(out[:BATCH], rebuilt["target"][:, part], rebuilt["weight"][:, part])
-            matched = torch.stack(
-                [
-                    (a[:BATCH] - b).abs().mean() / b.abs().mean()
-                    for a, b in zip(lie[:-1], own[:-1], strict=True)
-                ]
-            ).mean()
-            fooled = verdict(lie, 1.0)
-            shown = fake + SHOWN_NOISE * torch.randn_like(fake)
-            words = taken = torch.zeros(())
-            for number, reader in enumerate(self.readers):
-                with torch.autocast("cpu", torch.bfloat16):
-                    read = reader(shown, level)
-                missed = unexplained(read.float(), taught)
-                words = words + missed
-                figures[f"words_{number}"] = missed.item()
-            for number, listener in enumerate(self.listeners):
-                to_voice, to_source = self.likeness(listener, shown[BATCH:], level[BATCH:], turned)
-                apart = (NEARER + to_source - to_voice).clamp(min=0.0)
-                taken = taken + (1.0 - to_voice + apart).mean()
-                figures[f"voice_{number}"] = to_voice.mean().item()
-                figures[f"source_{number}"] = to_source.mean().item()
-            gone, seen_as = self.heard(heard_as, turned)
-            figures |= {"gone": gone.item()}
-            seen = torch.zeros(())
-            for number, (to_voice, to_source) in enumerate(seen_as):
-                apart = (NEARER + to_source - to_voice).clamp(min=0.0)
-                seen = seen + (1.0 - to_voice + apart).mean() / len(seen_as) ** 0.5
-                figures[f"voice_w{number}"] = to_voice.mean().item()
-                figures[f"source_w{number}"] = to_source.mean().item()
-            loss = DISTANCE * near + MATCHING * matched + ADVERSARIAL * fooled
-            forgotten = unexplained(said, taught)
-            loss = loss + WORDS * words + SPEAKER * taken + TAUGHT * forgotten
-            loss = loss + HEARD * gone + WITNESSED * seen
-            self.maker.zero_grad(set_to_none=True)
-            loss.backward()
-            norm = nn.utils.clip_grad_norm_(self.makers.parameters(), CLIP_NORM)
-            if bool(torch.isfinite(norm)):
-                self.maker.step()
-            self.judge.requires_grad_(True)
-            figures |= {"near": near.item(), "matched": matched.item(), "fooled": fooled.item()}
-            figures["forgotten"] = forgotten.item()
-        self.step += 1
-        follow(self.average, self.makers, self.step, AVERAGE)
-        return figures
+    def _learn_to_make(
+        self, scene: Scene, rebuilt: dict[str, Tensor], turned: dict[str, Tensor]
+    ) -> dict[str, float]:
+        """Take the step of the networks that are polished and return its figures."""
+        self.judge.requires_grad_(False)
+        lie = self.judge(scene.fake, scene.mean, scene.found, scene.level)
+        with torch.no_grad():
+            own = self.judge(
+                scene.real, scene.mean[:BATCH], scene.found[:BATCH], scene.level[:BATCH]
+            )
+        part = slice(LEAD, LEAD + FRAMES)
+        near = distance(scene.out[:BATCH], rebuilt["target"][:, part], rebuilt["weight"][:, part])
+        matched = torch.stack(
+            [
+                (a[:BATCH] - b).abs().mean() / b.abs().mean()
+                for a, b in zip(lie[:-1], own[:-1], strict=True)
+            ]
+        ).mean()
+        fooled = verdict(lie, 1.0)
+        words, taken, figures = self._read_and_listened(scene, turned)
+        gone, seen, found = self._heard_and_witnessed(scene, turned)
+        forgotten = unexplained(scene.said, scene.taught)
+        loss = DISTANCE * near + MATCHING * matched + ADVERSARIAL * fooled
+        loss = loss + WORDS * words + SPEAKER * taken + TAUGHT * forgotten
+        loss = loss + HEARD * gone + WITNESSED * seen
+        self.maker.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.makers.parameters(), CLIP_NORM)
+        if bool(torch.isfinite(norm)):
+            self.maker.step()
+        self.judge.requires_grad_(True)
+        losses = {"near": near, "matched": matched, "fooled": fooled, "forgotten": forgotten}
+        return figures | found | {name: value.item() for name, value in losses.items()}
+
+    def _read_and_listened(
+        self, scene: Scene, turned: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor, dict[str, float]]:
+        """Return what readers miss of what was said, how little conversions are taken by listeners
+        for the voice's speaker, and the figures of each."""
+        shown = scene.fake + SHOWN_NOISE * torch.randn_like(scene.fake)
+        words = taken = torch.zeros(())
+        figures = {}
+        for number, reader in enumerate(self.readers):
+            with torch.autocast("cpu", torch.bfloat16):
+                read = reader(shown, scene.level)
+            missed = unexplained(read.float(), scene.taught)
+            words = words + missed
+            figures[f"words_{number}"] = missed.item()
+        for number, listener in enumerate(self.listeners):
+            cosines = self.likeness(listener, shown[BATCH:], scene.level[BATCH:], turned)
+            taken = taken + mistaken(*cosines)
+            for name, cosine in zip(("voice", "source"), cosines, strict=True):
+                figures[f"{name}_{number}"] = cosine.mean().item()
+        return words, taken, figures
+
+    def _heard_and_witnessed(
+        self, scene: Scene, turned: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor, dict[str, float]]:
+        """Return what is gone of what Whisper hears, how little conversions are taken by witnesses
+        for the voice's speaker, and the figures of each."""
+        gone, seen_as = self.heard(scene.heard_as, turned)
+        seen = torch.zeros(())
+        figures = {"gone": gone.item()}
+        for number, cosines in enumerate(seen_as):
+            seen = seen + mistaken(*cosines) / len(seen_as) ** 0.5
+            for name, cosine in zip(("voice", "source"), cosines, strict=True):
+                figures[f"{name}_w{number}"] = cosine.mean().item()
+        return gone, seen, figures
 
     def heard(
         self, envelopes: Tensor, turned: dict[str, Tensor]
