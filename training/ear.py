@@ -23,6 +23,7 @@ from torch.nn import functional
 from menura.engine.interface import SAMPLE_RATE
 from menura.engine.neural import bands
 from menura.engine.source_filter import periodicity
+from menura.engine.source_filter.synthesis import FIRM
 from training.teacher import RATE, joined
 
 WINDOW, STEP = 400, 160
@@ -32,6 +33,7 @@ LAYERS, HEADS, WIDTH = 6, 8, 512
 RANGE = 8.0
 """Decades under the loudest value that Whisper's spectra end at."""
 UNVOICED_F0 = 150.0
+"""F0 in Hz of what excites envelopes where there is none and nothing is whitened."""
 BRIGHTEST = 30.0
 """Most that the whitened source may exceed its envelope by."""
 
@@ -82,9 +84,7 @@ def excitation(f0: Array, shares: Array, rng: np.random.Generator) -> Array:
         np.add.at(out, struck, size * (1.0 - late))
         np.add.at(out, struck - 1, size * late)
     noise = rng.standard_normal(pulses.shape).astype(np.float32)
-    share = np.clip(shares, 0.0, 1.0)
-    share[..., 0] = np.maximum(share[..., 0], 0.95)
-    share[..., 1] = np.maximum(share[..., 1], 0.8)
+    share = np.maximum(np.clip(shares, 0.0, 1.0), FIRM)
     share = (share * (f0 > 0)[..., None]) @ _SHARES
     both = np.sqrt(share) * (windows(pulses, frames) / _BETWEEN)
     both = both + np.sqrt(1.0 - share) * windows(noise, frames)

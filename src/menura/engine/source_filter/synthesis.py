@@ -34,7 +34,7 @@ _SEEDED = 0.01
 _KEPT = (1.0 - _SEEDED) ** 0.5
 """Amplitude that the source keeps where it is unvoiced."""
 
-_FIRM = np.array([0.95, 0.8, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], dtype=np.float32)
+FIRM = np.array([0.95, 0.8, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], dtype=np.float32)
 """Least periodic share of voiced sound per band: pitch is heard in the lowest harmonics, and noise
 between them as hoarseness."""
 
@@ -89,7 +89,7 @@ class Synthesiser:
         grains: the source around each instant, one step to either side, (instants, 2 * STEP).
         The samples end `PRE` samples before the block's last instant.
         """
-        least = np.where(sound.f0[:, None] > 0, _FIRM, np.float32(0.0))
+        least = np.where(sound.f0[:, None] > 0, FIRM, np.float32(0.0))
         sound = replace(sound, periodicity=np.maximum(sound.periodicity, least))
         if self._last is None:
             self._last = sound
