@@ -9,9 +9,9 @@ import sys
 import tomllib
 from pathlib import Path
 
-import av
 import pytest
 from pydantic_core import PydanticUndefined
+from tests.sounds import seconds_of
 
 from menura.settings import Settings
 
@@ -32,12 +32,6 @@ def commands(path):
             command = line.split("  #")[0].strip()
             if command and not command.startswith("#"):
                 yield command
-
-
-def seconds(path):
-    with av.open(path) as container:
-        stream = container.streams.audio[0]
-        return sum(frame.samples for frame in container.decode(stream)) / stream.rate
 
 
 def run_shell(command, server, folder):
@@ -83,7 +77,7 @@ def test_the_readmes_shell_lines_work(shared_server, tmp_path):
             (tmp_path / target).unlink(missing_ok=True)
         run_shell(line, shared_server, tmp_path)
         for target in re.findall(r"-o (\S+)", line):
-            assert seconds(tmp_path / target) > 2
+            assert seconds_of(tmp_path / target) > 2
 
 
 def test_the_readmes_python_works(shared_server, tmp_path):
@@ -99,7 +93,7 @@ def test_the_readmes_python_works(shared_server, tmp_path):
     names["client"]._client_wrapper.httpx_client.httpx_client.close()
     target = tmp_path / "out.mp3"
     target.write_bytes(names["audio"])
-    assert seconds(target) > 2
+    assert seconds_of(target) > 2
 
 
 def test_the_readmes_javascript_works(shared_server, tmp_path):
@@ -122,7 +116,7 @@ def test_the_readmes_javascript_works(shared_server, tmp_path):
         ["node", script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert seconds(tmp_path / "out.mp3") > 2
+    assert seconds_of(tmp_path / "out.mp3") > 2
 
 
 def test_the_documents_curl_lines_work(shared_server, tmp_path):

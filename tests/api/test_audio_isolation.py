@@ -8,8 +8,7 @@ import pytest
 import soxr
 
 from ..conftest import RunningServer
-from ..conversion.sound import tone, wav
-from .sounds import decoded, rms
+from ..sounds import decoded, rms, tone, wav
 
 PATHS = ("/v1/audio-isolation", "/v1/audio-isolation/stream")
 

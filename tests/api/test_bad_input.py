@@ -27,7 +27,7 @@ from menura.conversion.passthrough import PassThrough
 from menura.engine import registry
 
 from ..conftest import RunningServer, start_server
-from ..conversion.sound import tone, wav
+from ..sounds import tone, wav
 from .wire import BOUNDARY, CONVERT, STREAM, Wire, form
 
 PLAIN = "pass_through"

@@ -14,7 +14,7 @@ from menura.conversion.passthrough import PassThrough
 from menura.engine import registry
 
 from ..conftest import RunningServer
-from ..conversion.sound import tone, wav
+from ..sounds import tone, wav
 from .wire import BOUNDARY, CONVERT, STREAM, Wire, form
 
 PLAIN = "pass_through"

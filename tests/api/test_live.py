@@ -20,6 +20,8 @@ from menura.api.live_connection import Connection
 from menura.settings import Tier
 from menura.storage.tables import Account
 
+from .. import sounds
+
 SPEECH = Path(__file__).parents[1] / "speech" / "male_librispeech_1235.flac"
 VOICE = "21m00Tcm4TlvDq8ikWAM"
 QUIET_VOICE = "XB0fDUnXU5powFXDhCwa"
@@ -28,14 +30,7 @@ FILE_PACE = {"drop_late_ms": None, "seed": 7}
 
 
 def speech(rate=24000, seconds=2.0):
-    with av.open(SPEECH) as container:
-        resampler = av.AudioResampler("flt", "mono", rate)
-        frames = [
-            piece.to_ndarray()[0]
-            for frame in container.decode(audio=0)
-            for piece in resampler.resample(frame)
-        ]
-    return np.concatenate(frames)[: int(rate * seconds)]
+    return sounds.speech(SPEECH.stem, rate, seconds)
 
 
 def s16(samples):

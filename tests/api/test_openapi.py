@@ -15,7 +15,7 @@ from schemathesis.config import SchemathesisConfig
 from menura.api.app import ROUTERS
 
 from ..conftest import RunningServer
-from ..conversion.sound import tone, wav
+from ..sounds import tone, wav
 from .wire import CONVERT, VOICE
 
 OFF = {"enabled": False}

@@ -22,8 +22,8 @@ from menura.engine import registry
 from menura.settings import Tier
 
 from ..conftest import RunningServer
-from ..conversion.sound import long_wav, tone, wav
-from .sounds import rms
+from ..sounds import long_wav, rms, seconds_of, tone, wav
+from ..sounds import speech as recorded
 from .wire import CONVERT, STREAM, VOICE, Wire, form
 
 PLAIN = "pass_through"
@@ -44,11 +44,7 @@ def plain_model() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def speech() -> bytes:
     """Return two seconds of speech."""
-    with av.open(str(SPEECH)) as container:
-        frames = [frame.to_ndarray().ravel() for frame in container.decode(audio=0)]
-        rate = container.streams.audio[0].rate
-    samples = np.concatenate(frames)[: 2 * rate].astype(np.float32) / 32768
-    return wav(samples, rate)
+    return wav(recorded(SPEECH.stem, seconds=2.0), 24_000)
 
 
 def post(
@@ -85,7 +81,7 @@ def test_all_four_paths_convert(
     reply = post(shared_server, f"/v1/{family}/{VOICE}{suffix}", speech, seed="7")
     assert reply.status_code == 200
     assert reply.headers["content-type"] == "audio/mpeg"
-    assert abs(decoded_seconds(reply.content) - 2.0) < 0.03
+    assert abs(seconds_of(reply.content) - 2.0) < 0.03
     assert reply.headers["character-cost"] == reply.headers["x-character-count"] == "34"
     assert len(reply.headers["request-id"]) == 20
     assert int(reply.headers["tts-latency-ms"]) >= 0
@@ -839,12 +835,6 @@ def decoded_samples(data: bytes, known: OutputFormat) -> int:
         assert stream.rate == known.sample_rate
         assert stream.channels == 1
         return sum(frame.samples for frame in container.decode(stream))
-
-
-def decoded_seconds(data: bytes) -> float:
-    with av.open(io.BytesIO(data)) as container:
-        stream = container.streams.audio[0]
-        return sum(frame.samples for frame in container.decode(stream)) / stream.rate
 
 
 def test_json_bodies_are_no_forms(shared_server: RunningServer) -> None:

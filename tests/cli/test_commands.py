@@ -17,7 +17,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-import av
 import httpx
 import numpy as np
 import pytest
@@ -26,7 +25,7 @@ from menura.services import open_services
 from menura.settings import Settings
 from menura.voices.settings import VoiceSettings
 
-from ..conversion.sound import tone, wav
+from ..sounds import seconds_of, tone, wav
 
 ROOT = Path(__file__).parents[2]
 SPEECH = ROOT / "tests" / "speech" / "male_librispeech_1235.flac"
@@ -46,12 +45,6 @@ def menura(*arguments, data, program=("-m", "menura.cli"), **options):
     )
 
 
-def decoded_seconds(path):
-    with av.open(path) as container:
-        stream = container.streams.audio[0]
-        return sum(frame.samples for frame in container.decode(stream)) / stream.rate
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     return tmp_path_factory.mktemp("command") / "data"
@@ -62,7 +55,7 @@ def test_a_file_is_converted_without_a_server(data, tmp_path, ending, slack):
     target = tmp_path / f"out.{ending}"
     done = menura("convert", SPEECH, "--voice", "Avocet", "-o", target, data=data)
     assert done.returncode == 0, done.stderr
-    assert decoded_seconds(target) == pytest.approx(decoded_seconds(SPEECH), abs=slack)
+    assert seconds_of(target) == pytest.approx(seconds_of(SPEECH), abs=slack)
 
 
 def test_the_same_seed_gives_the_same_file_and_flags_change_it(data, tmp_path):
@@ -159,7 +152,7 @@ def test_a_recording_may_be_replaced_by_its_conversion_on_windows_too(data, tmp_
     words = ("convert", recording, "--voice", "Avocet", "-o", recording)
     replaced = menura(*words, data=data, program=("-c", WINDOWS))
     assert replaced.returncode == 0, replaced.stderr
-    assert decoded_seconds(recording) == pytest.approx(decoded_seconds(SPEECH), abs=1e-3)
+    assert seconds_of(recording) == pytest.approx(seconds_of(SPEECH), abs=1e-3)
     assert recording.read_bytes() != before
     assert list(tmp_path.iterdir()) == [recording]
 
@@ -177,7 +170,7 @@ def test_what_the_output_is_stays_what_it_is(data, tmp_path):
     assert converted(link).returncode == 0
     assert link.is_symlink()
     assert stat.S_IMODE(real.stat().st_mode) == 0o600
-    assert decoded_seconds(real) > 2
+    assert seconds_of(real) > 2
     assert part.read_bytes() == b"somebody's own"
 
     pipe = tmp_path / "pipe.wav"
@@ -309,7 +302,7 @@ def test_serve_prints_the_key_once_and_lines_that_work(tmp_path):
             capture_output=True,
         )
         assert pasted.returncode == 0
-        assert decoded_seconds(tmp_path / "out.mp3") > 2
+        assert seconds_of(tmp_path / "out.mp3") > 2
     finally:
         _stop(first)
 
@@ -827,7 +820,7 @@ def test_a_voices_own_settings_hold_without_a_server(data, tmp_path):
         assert menura("convert", SPEECH, "--voice", "Wren", "-o", target, data=data).returncode == 0
     finally:
         asyncio.run(store(VoiceSettings(speed=1.0)))
-    assert decoded_seconds(target) == pytest.approx(decoded_seconds(SPEECH) / 0.8, rel=1e-3)
+    assert seconds_of(target) == pytest.approx(seconds_of(SPEECH) / 0.8, rel=1e-3)
 
 
 def test_a_key_has_the_limits_that_it_was_made_with(tmp_path):

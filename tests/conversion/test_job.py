@@ -22,7 +22,8 @@ from menura.engine.registry import engine_for
 from menura.errors import AudioTooLong, AudioTooShort, InvalidAudio, MenuraError, SystemBusy
 from menura.settings import Settings
 
-from .sound import ENGINE, long_wav, output, plain_request, read_wav, tone, wav
+from ..sounds import long_wav, tone, wav
+from .plain import ENGINE, output, plain_request, read_wav
 
 WAIT = 60
 

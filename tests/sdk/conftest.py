@@ -4,57 +4,35 @@ import json
 import os
 import re
 import subprocess
-import wave
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from menura.audio.decode import open_decoder
 from menura.audio.level import to_int16
 from menura.audio.resample import Resampler
-from menura.engine.interface import Samples
 
 from ..conftest import RunningServer
+from ..sounds import speech, wav
 
-SPEECH = Path(__file__).parent.parent / "speech" / "female_ljspeech.flac"
 RATE = 24_000
 PROGRAM_LIMIT = 300
-
-
-def _read() -> Samples:
-    with SPEECH.open("rb") as file:
-        decoder = open_decoder(file)
-        resampler = Resampler(decoder.sample_rate, RATE)
-        blocks = []
-        while (block := decoder.read()).size:
-            blocks.append(resampler.push(block))
-        blocks.append(resampler.flush())
-    return np.concatenate(blocks)
-
-
-def _write(path: Path, samples: Samples, rate: int = RATE) -> None:
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(rate)
-        file.writeframes(to_int16(samples).tobytes())
 
 
 @pytest.fixture(scope="session")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with recordings to convert."""
     folder = tmp_path_factory.mktemp("recordings")
-    speech = _read()
-    short = speech[RATE // 2 : RATE // 2 + RATE * 12 // 10]
-    _write(folder / "speech.wav", speech[: RATE * 3])
-    _write(folder / "short.wav", short)
+    spoken = speech("female_ljspeech", RATE)
+    short = spoken[RATE // 2 : RATE // 2 + RATE * 12 // 10]
+    (folder / "speech.wav").write_bytes(wav(spoken[: RATE * 3], RATE))
+    (folder / "short.wav").write_bytes(wav(short, RATE))
     resampler = Resampler(RATE, 16_000)
     at_16000 = np.concatenate((resampler.push(short), resampler.flush()))
-    _write(folder / "short_16000.wav", at_16000, 16_000)
+    (folder / "short_16000.wav").write_bytes(wav(at_16000, 16_000))
     (folder / "short_16000.pcm").write_bytes(to_int16(at_16000).tobytes())
-    _write(folder / "six_minutes.wav", np.zeros(8000 * 360, np.float32), 8000)
+    (folder / "six_minutes.wav").write_bytes(wav(np.zeros(8000 * 360, np.float32), 8000))
     return folder
 
 

@@ -23,7 +23,7 @@ from types import TracebackType
 import av
 import httpx
 import pytest
-from tests.conversion.sound import tone, wav
+from tests.sounds import tone, wav
 
 ROUNDS = 50
 SEED = 20261123

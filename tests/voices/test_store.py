@@ -2,15 +2,12 @@
 
 import asyncio
 import hashlib
-import io
 import time
-import wave
 from pathlib import Path
 
-import av
-import numpy as np
 import pytest
 from sqlalchemy import update
+from tests.sounds import speech, wav
 from tests.voices.house import FEMALE, GEORGE, MALE, House, inside
 
 from menura.engine.interface import ConversionSettings
@@ -286,14 +283,7 @@ def test_every_account_has_its_own_number_of_clones(tmp_path: Path) -> None:
 
 def test_recordings_added_to_a_poor_clone_make_it_better(tmp_path: Path) -> None:
     def short() -> bytes:
-        with av.open(str(FEMALE)) as container:
-            frames = [frame.to_ndarray()[0] for frame in container.decode(audio=0)]
-            rate = container.streams.audio[0].rate
-        out = io.BytesIO()
-        with wave.open(out, "wb") as file:
-            file.setparams((1, 2, rate, 0, "NONE", ""))
-            file.writeframes(np.concatenate(frames)[: 3 * rate].astype("<i2").tobytes())
-        return out.getvalue()
+        return wav(speech(FEMALE.stem, seconds=3.0), 24_000)
 
     async def act(house: House) -> None:
         made = await house.voices.create(house.maker, Card("Mine"), [house.upload(FEMALE, short())])

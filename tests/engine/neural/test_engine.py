@@ -10,9 +10,9 @@ import pytest
 import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.sounds import speech
 
 import menura.engine.neural
-from menura.audio.decode import open_decoder
 from menura.engine.interface import (
     LATENCY_PROFILES,
     ConversionSettings,
@@ -23,22 +23,8 @@ from menura.engine.neural import NeuralEngine
 from menura.engine.neural.voice import NeuralVoice
 from menura.engine.stream import ConversionStream
 
-SPEECH = Path(__file__).parents[2] / "speech"
 WEIGHTS = Path(menura.engine.neural.__file__).parent / "weights"
 PATIENT, LIVE = LATENCY_PROFILES[0], LATENCY_PROFILES[3]
-
-
-def speech(name: str, seconds: float) -> np.ndarray:
-    with open(SPEECH / name, "rb") as held:
-        decoder = open_decoder(held, "other")
-        parts = []
-        while len(part := decoder.read()):
-            parts.append(part)
-    whole = np.concatenate(parts)
-    rate = decoder.sample_rate
-    if rate != 24_000:
-        whole = soxr.resample(whole, rate, 24_000)
-    return whole[: int(seconds * 24_000)].astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +34,12 @@ def engine() -> NeuralEngine:
 
 @pytest.fixture(scope="module")
 def source() -> np.ndarray:
-    return speech("male_librispeech_1235.flac", 2.5)
+    return speech("male_librispeech_1235", seconds=2.5)
 
 
 @pytest.fixture(scope="module")
 def voice(engine: NeuralEngine) -> NeuralVoice:
-    measured = engine.measure([speech("female_ljspeech.flac", 6.0)])
+    measured = engine.measure([speech("female_ljspeech", seconds=6.0)])
     assert isinstance(measured.voice, NeuralVoice)
     return measured.voice
 
@@ -214,7 +200,7 @@ def test_wild_input_gives_finite_output(engine: NeuralEngine, voice: NeuralVoice
 
 
 def test_a_high_hiss_is_not_made_louder(engine: NeuralEngine, voice: NeuralVoice) -> None:
-    higher = soxr.resample(speech("female_ljspeech.flac", 6.0), 24_000, 20_000)
+    higher = soxr.resample(speech("female_ljspeech", seconds=6.0), 24_000, 20_000)
     before, after = (
         np.square(part[: len(part) // 480 * 480].reshape(-1, 480)).mean(axis=1)
         for part in (higher, convert(engine, voice, higher))
@@ -228,7 +214,7 @@ def test_unusual_voices_stay_sensible(
     engine: NeuralEngine, voice: NeuralVoice, source: np.ndarray, kind: str
 ) -> None:
     rng = np.random.default_rng(6)
-    woman = speech("female_ljspeech.flac", 4.0)
+    woman = speech("female_ljspeech", seconds=4.0)
     time = np.arange(len(source)) / 24_000
     # Sung at 330 Hz with a vibrato; creak is irregular pulses at 35 to 70 Hz: both under a vowel.
     vibrato = np.cumsum(330.0 * 2.0 ** (0.5 / 12 * np.sin(2 * np.pi * 5.5 * time))) / 24_000
@@ -308,7 +294,7 @@ def test_speed_changes_length_alone(
 def test_changing_the_voice_mid_stream_makes_no_click(
     engine: NeuralEngine, voice: NeuralVoice, source: np.ndarray, profile: LatencyProfile
 ) -> None:
-    other = engine.measure([speech("male_flemishguy_nl.flac", 6.0)]).voice
+    other = engine.measure([speech("male_flemishguy_nl", seconds=6.0)]).voice
     assert isinstance(other, NeuralVoice)
     stream = ConversionStream(engine, voice, ConversionSettings(), profile, 1)
     head = stream.push(source[:40_000])
@@ -353,5 +339,5 @@ def test_a_reference_without_speech_is_refused(engine: NeuralEngine, reference: 
 
 
 def test_a_short_reference_is_warned_about(engine: NeuralEngine) -> None:
-    measured = engine.measure([speech("female_ljspeech.flac", 3.0)])
+    measured = engine.measure([speech("female_ljspeech", seconds=3.0)])
     assert any("short" in warning for warning in measured.warnings)

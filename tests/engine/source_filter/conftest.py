@@ -1,23 +1,12 @@
 """Speech and synthetic voices for the tests of the source-filter engine."""
 
-from pathlib import Path
-
-import av
 import numpy as np
 import pytest
+from tests.sounds import speech
 
 from menura.engine.interface import SAMPLE_RATE, Samples
 from menura.engine.source_filter import SourceFilterEngine
 from menura.engine.source_filter.voice import SourceFilterVoice
-
-SPEECH = Path(__file__).parents[2] / "speech"
-
-
-def read(name: str) -> Samples:
-    with av.open(str(SPEECH / f"{name}.flac")) as container:
-        frames = [frame.to_ndarray() for frame in container.decode(audio=0)]
-    joined = np.concatenate(frames, axis=1)[0]
-    return np.asarray(joined / 32_768.0, dtype=np.float32)
 
 
 def vowel(f0: np.ndarray, formants: tuple[float, ...] = (650.0, 1_150.0, 2_600.0)) -> Samples:
@@ -38,12 +27,12 @@ def engine() -> SourceFilterEngine:
 
 @pytest.fixture(scope="session")
 def man() -> Samples:
-    return read("male_librispeech_5322")
+    return speech("male_librispeech_5322")
 
 
 @pytest.fixture(scope="session")
 def woman() -> Samples:
-    return read("female_ljspeech")
+    return speech("female_ljspeech")
 
 
 @pytest.fixture(scope="session")
