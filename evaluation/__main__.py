@@ -44,6 +44,33 @@ def _result(converter: converters.Converter, pair: Pair, cache: Path) -> Samples
     return np.asarray(samples, dtype=np.float32)
 
 
+def _judged(
+    names: list[str], folders: list[Path], level: int, baselines: bool
+) -> list[converters.Converter]:
+    """The baselines, all or those that are named, what else is named, folders of results."""
+    engines = [n for n in names if n not in converters.BASELINES]
+    first = converters.BASELINES if baselines else [n for n in names if n not in engines]
+    return [
+        *(converters.converter(n) for n in first),
+        *(converters.converter(n, level) for n in engines),
+        *(converters.from_folder(folder, folder.name) for folder in folders),
+    ]
+
+
+def _show(bench: Bench, pair: Pair, results: dict[str, Samples], start: Path) -> None:
+    """Draw and write results of which somebody may want to see and hear something.
+
+    start: of the files' names.
+    """
+    from evaluation.pictures import draw  # noqa: PLC0415  matplotlib takes a second
+
+    kept = {n: s for n, s in results.items() if n not in {"source", "natural"}}
+    start.parent.mkdir(parents=True, exist_ok=True)
+    draw(bench, pair, kept, start.with_name(f"{start.name}.png"))
+    for who, samples in kept.items():
+        sf.write(start.with_name(f"{start.name}-{who}.wav"), samples, CORPUS_RATE)
+
+
 def _cost(pairs: int, judged: int, began: float) -> str:
     spent = resource.getrusage(resource.RUSAGE_SELF)
     return (
@@ -91,13 +118,7 @@ def main(
         write_pairs(chosen, write_list)
         console.print(f"{len(chosen)} pairs in {write_list}")
         return
-    judged = [converters.converter(n) for n in (converters.BASELINES if baselines else ())]
-    judged += [
-        converters.converter(n, level) for n in engine or () if n not in converters.BASELINES
-    ]
-    if not baselines:
-        judged += [converters.converter(n) for n in engine or () if n in converters.BASELINES]
-    judged += [converters.from_folder(path, path.name) for path in wavs or ()]
+    judged = _judged(engine or [], wavs or [], level, baselines)
 
     began = time.monotonic()
     bench, rows, problems = Bench(cache), [], []
@@ -132,15 +153,7 @@ def main(
                     )  # fmt: skip
                 progress.advance(work)
             if not quick and number < PICTURES:
-                from evaluation.pictures import draw  # noqa: PLC0415
-
-                kept = {n: s for n, s in shown.items() if n not in {"source", "natural"}}
-                folder.mkdir(parents=True, exist_ok=True)
-                draw(bench, pair, kept, folder / f"{number + 1:02}-{pair.name}.png")
-                for who, samples in kept.items():
-                    sf.write(
-                        folder / f"{number + 1:02}-{pair.name}-{who}.wav", samples, CORPUS_RATE
-                    )
+                _show(bench, pair, shown, folder / f"{number + 1:02}-{pair.name}")
             # After every pair, so that an interrupted run leaves its report behind.
             notes = [_cost(number + 1, len(judged), began), *dict.fromkeys(problems)]
             path = report.write(folder, title, rows, notes)

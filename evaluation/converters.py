@@ -8,13 +8,16 @@ import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from evaluation import world
 from evaluation.corpus import Samples
 from evaluation.pairs import Pair, read_clip
+from menura.engine.interface import LATENCY_PROFILES, ConversionSettings, Engine, Voice
+from menura.engine.neural import NeuralEngine
+from menura.engine.registry import engine_for
+from menura.engine.stream import ConversionStream
 
 ROOT = Path(__file__).resolve().parent.parent
 BASELINES = ("source", "natural", "world")
@@ -49,24 +52,20 @@ def _digest(paths: Iterator[Path] | list[Path]) -> str:
 ALIASES = {"source_filter": "menura_source_filter_v1"}
 
 
-def _streamed(engine: Any, label: str, level: int, weights: Path | None = None) -> Converter:
-    from menura.engine.interface import LATENCY_PROFILES, ConversionSettings  # noqa: PLC0415
-
+def _streamed(engine: Engine, label: str, level: int, weights: Path | None = None) -> Converter:
     latency = LATENCY_PROFILES[level]
-    voices: dict[str, Any] = {}
+    voices: dict[str, Voice] = {}
 
     def convert(pair: Pair) -> Samples:
         if pair.target.name not in voices:
             voices[pair.target.name] = engine.measure([pair.target.reference]).voice
-        analysis = engine.analysis(latency)
         voice = voices[pair.target.name]
-        rendering = engine.rendering(voice, ConversionSettings(), 1, latency)
-        parts = []
-        for start in range(0, len(pair.source), latency.chunk):
-            features = analysis.push(pair.source[start : start + latency.chunk])
-            parts.append(rendering.push(features))
-        parts += [rendering.push(analysis.flush()), rendering.flush(len(pair.source))]
-        return np.concatenate(parts).astype(np.float32)
+        stream = ConversionStream(engine, voice, ConversionSettings(), latency, seed=1)
+        parts = [
+            stream.push(pair.source[start : start + latency.chunk])
+            for start in range(0, len(pair.source), latency.chunk)
+        ]
+        return np.concatenate([*parts, stream.flush()])
 
     label = label if level == 3 else f"{label}@{level}"
     # Engines share parts, so a change to any of them counts.
@@ -77,13 +76,9 @@ def _streamed(engine: Any, label: str, level: int, weights: Path | None = None) 
 
 def _engine(name: str, level: int) -> Converter:
     if name == "neural" or name.startswith("neural="):
-        from menura.engine.neural.engine import NeuralEngine  # noqa: PLC0415
-
         folder = Path(name.partition("=")[2]) if "=" in name else None
         label = f"neural-{folder.name}" if folder else name
         return _streamed(NeuralEngine(folder), label, level, folder)
-    from menura.engine.registry import engine_for  # noqa: PLC0415
-
     return _streamed(engine_for(ALIASES.get(name, name)), name, level)
 
 
@@ -103,17 +98,6 @@ def _python(spec: str, level: int) -> Converter:
         None,
         lambda pair: np.asarray(found(pair.source, pair.target.reference), dtype=np.float32),
     )
-
-
-def _folder(folder: Path, name: str) -> Converter:
-    def read(pair: Pair) -> Samples:
-        for suffix in (".wav", ".flac", ".ogg", ".mp3"):
-            path = folder / f"{pair.name}{suffix}"
-            if path.is_file():
-                return read_clip(path)
-        raise LeftOutError(f"no {pair.name}.wav in {folder}")
-
-    return Converter(name, None, read)
 
 
 def converter(name: str, level: int = 3) -> Converter:
@@ -140,4 +124,12 @@ def converter(name: str, level: int = 3) -> Converter:
 
 def from_folder(folder: Path, name: str) -> Converter:
     """Results made elsewhere, `<pair>.wav` each."""
-    return _folder(folder, name)
+
+    def read(pair: Pair) -> Samples:
+        for suffix in (".wav", ".flac", ".ogg", ".mp3"):
+            path = folder / f"{pair.name}{suffix}"
+            if path.is_file():
+                return read_clip(path)
+        raise LeftOutError(f"no {pair.name}.wav in {folder}")
+
+    return Converter(name, None, read)
