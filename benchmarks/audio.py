@@ -18,14 +18,13 @@ from av.audio.stream import AudioStream
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.recordings import EXAMPLES, recorded
 from benchmarks.report import Report
 from menura.audio.decode import open_decoder
 from menura.audio.encode import open_encoder
 from menura.audio.formats import find_format
 from menura.audio.resample import LOW_DELAY_QUALITY, OUTPUT_QUALITY, Quality, Resampler
 from menura.engine.interface import Samples
-
-EXAMPLE = Path(__file__).parents[1] / "examples" / "speech_male.wav"
 
 FILES: tuple[tuple[str, str, str, int, int, dict[str, str]], ...] = (
     ("wav", "wav", "pcm_s16le", 44100, 2, {}),
@@ -72,13 +71,7 @@ class Trickle(io.BytesIO):
 
 def speech(sample_rate: int, seconds: float) -> Samples:
     """Return the example recording at a rate, repeated to a length."""
-    with EXAMPLE.open("rb") as file:
-        decoder = open_decoder(file)
-        blocks = []
-        while (block := decoder.read()).size:
-            blocks.append(block)
-    stage = Resampler(decoder.sample_rate, sample_rate)
-    samples = np.concatenate((*map(stage.push, blocks), stage.flush()))
+    samples = recorded(EXAMPLES / "speech_male.wav", sample_rate)
     return np.resize(samples, int(seconds * sample_rate))
 
 

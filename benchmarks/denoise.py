@@ -9,11 +9,12 @@ Every candidate is aligned by its measured delay before it is scored.
 import argparse
 import importlib.util
 import io
+import itertools
 import json
 import tarfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import av
@@ -294,6 +295,72 @@ def aligned(signal: Signal, late: int, length: int) -> Signal:
     return np.pad(moved, (0, max(0, length - len(moved))))[:length]
 
 
+Noise = Callable[[int, np.random.Generator], Signal]
+"""Makes so many samples of a noise."""
+
+
+@dataclass
+class Scores:
+    """What one candidate did to all clips in all noises.
+
+    gains: of SI-SDR in dB, by noise and SNR. segmental: gains of the segmental SNR in dB. pauses:
+    by how many dB they got quieter. cost: CPU seconds per second of audio.
+    """
+
+    gains: dict[tuple[str, float], list[float]] = field(default_factory=dict)
+    segmental: list[float] = field(default_factory=list)
+    pauses: list[float] = field(default_factory=list)
+    cost: float = 0.0
+
+    def gain(self, name: str | None = None, snr: float | None = None) -> float:
+        """Return the mean gain, of one noise or at one SNR where that is given."""
+        chosen = [
+            values
+            for (noise, ratio), values in self.gains.items()
+            if name in (None, noise) and snr in (None, ratio)
+        ]
+        return float(np.mean(np.concatenate(chosen)))
+
+
+def scored(
+    candidate: Candidate, clips: list[Signal], noises: dict[str, Noise], late: int
+) -> Scores:
+    """Let a candidate clean every clip in every noise. late: samples by which it is late."""
+    scores = Scores()
+    spent = duration = 0.0
+    for (name, make), snr in itertools.product(noises.items(), SNRS):
+        for index, clip in enumerate(clips):
+            rng = np.random.default_rng([index, int(snr), len(name)])
+            noisy = mix(clip, make(len(clip), rng), snr)
+            y, seconds = apply(candidate, noisy)
+            y = aligned(y, late, len(clip))
+            spent += seconds
+            duration += len(clip) / RATE
+            gained = si_sdr(y, clip) - si_sdr(noisy, clip)
+            scores.gains.setdefault((name, snr), []).append(gained)
+            scores.segmental.append(segmental_snr(y, clip) - segmental_snr(noisy, clip))
+            scores.pauses.append(pause_drop(y, noisy, clip))
+    scores.cost = spent / duration
+    return scores
+
+
+def row(candidate: Candidate, clips: list[Signal], noises: dict[str, Noise]) -> str:
+    """Return a candidate's row of the table."""
+    results = [apply(candidate, clip)[0] for clip in clips]
+    late = round(float(np.median([lag(y, c) for y, c in zip(results, clips, strict=True)])))
+    restored = [(aligned(y, late, len(c)), c) for y, c in zip(results, clips, strict=True)]
+    faithful = np.mean([min(si_sdr(y, c), 99) for y, c in restored])
+    distance = np.mean([log_spectral_distance(y, c) for y, c in restored])
+    scores = scored(candidate, clips, noises, late)
+    by_snr = " / ".join(f"{scores.gain(snr=snr):.1f}" for snr in SNRS)
+    by_noise = " | ".join(f"{scores.gain(name):.1f}" for name in noises)
+    return (
+        f"| {candidate.name} | {by_snr} | {by_noise} | {np.mean(scores.segmental):.1f} "
+        f"| {np.mean(scores.pauses):.1f} | {faithful:.1f} | {distance:.1f} "
+        f"| {1000 * late / RATE:.1f} | {scores.cost:.4f} |"
+    )
+
+
 def main() -> None:
     """Score every candidate and print one table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -303,7 +370,7 @@ def main() -> None:
     corpus = Corpus(options.corpus)
     clips = [corpus.read(path) for path in CLIPS]
     voices = [corpus.read(path) for path in BABBLE]
-    noises: dict[str, Callable[[int, np.random.Generator], Signal]] = {
+    noises: dict[str, Noise] = {
         "white": white,
         "fan": fan,
         "babble": lambda n, rng: babble(n, rng, voices),
@@ -315,52 +382,8 @@ def main() -> None:
     )
     print("|---|---|---|---|---|---|---|---|---|---|---|---|")
     for candidate in candidates():
-        if options.only not in candidate.name:
-            continue
-        results = [apply(candidate, clip) for clip in clips]
-        late = round(
-            float(np.median([lag(y, c) for (y, _), c in zip(results, clips, strict=True)]))
-        )
-        restored = [(aligned(y, late, len(c)), c) for (y, _), c in zip(results, clips, strict=True)]
-        faithful = np.mean([min(si_sdr(y, c), 99) for y, c in restored])
-        distance = np.mean([log_spectral_distance(y, c) for y, c in restored])
-        spent = duration = 0.0
-        gains: dict[tuple[str, float], list[float]] = {}
-        segmental: list[float] = []
-        pauses: list[float] = []
-        for name, make in noises.items():
-            for snr in SNRS:
-                for index, clip in enumerate(clips):
-                    rng = np.random.default_rng([index, int(snr), len(name)])
-                    noisy = mix(clip, make(len(clip), rng), snr)
-                    y, seconds = apply(candidate, noisy)
-                    y = aligned(y, late, len(clip))
-                    spent += seconds
-                    duration += len(clip) / RATE
-                    gains.setdefault((name, snr), []).append(si_sdr(y, clip) - si_sdr(noisy, clip))
-                    segmental.append(segmental_snr(y, clip) - segmental_snr(noisy, clip))
-                    pauses.append(pause_drop(y, noisy, clip))
-
-        def mean(name: str = "", snr: float | None = None) -> float:
-            return float(
-                np.mean(
-                    [
-                        value
-                        for (n, s), values in gains.items()  # noqa: B023
-                        if (not name or n == name) and (snr is None or s == snr)
-                        for value in values
-                    ]
-                )
-            )
-
-        by_snr = " / ".join(f"{mean(snr=s):.1f}" for s in SNRS)
-        by_noise = " | ".join(f"{mean(name=n):.1f}" for n in noises)
-        print(
-            f"| {candidate.name} | {by_snr} | {by_noise} | {np.mean(segmental):.1f} "
-            f"| {np.mean(pauses):.1f} | {faithful:.1f} | {distance:.1f} "
-            f"| {1000 * late / RATE:.1f} | {spent / duration:.4f} |",
-            flush=True,
-        )
+        if options.only in candidate.name:
+            print(row(candidate, clips, noises), flush=True)
 
 
 if __name__ == "__main__":

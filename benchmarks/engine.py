@@ -1,13 +1,9 @@
 """Real-time factor of the engines on one core: seconds of one core per second of speech."""
 
 import time
-from pathlib import Path
 
-import numpy as np
-
+from benchmarks.recordings import SPEECH, recorded
 from benchmarks.report import Report
-from menura.audio.decode import open_decoder
-from menura.audio.resample import Resampler
 from menura.engine.interface import (
     LATENCY_PROFILES,
     SAMPLE_RATE,
@@ -18,20 +14,8 @@ from menura.engine.interface import (
 from menura.engine.registry import MODELS, engine_for
 from menura.engine.stream import ConversionStream
 
-SPEECH = Path(__file__).parent.parent / "tests" / "speech"
 LIMITS = {3: 0.15, 0: 0.08}
 """Asked of levels 3 (20 ms chunks) and 0 (160 ms)."""
-
-
-def speech(name: str) -> Samples:
-    """Return a clip of `tests/speech` at 24 kHz."""
-    with open(SPEECH / name, "rb") as held:
-        decoder = open_decoder(held, "other")
-        parts = []
-        while len(part := decoder.read()):
-            parts.append(part)
-    resampler = Resampler(decoder.sample_rate, SAMPLE_RATE)
-    return np.concatenate([resampler.push(np.concatenate(parts)), resampler.flush()])
 
 
 def _cost(engine: Engine, source: Samples, reference: Samples, level: int) -> float:
@@ -47,8 +31,8 @@ def _cost(engine: Engine, source: Samples, reference: Samples, level: int) -> fl
 
 def measure_engines(report: Report, quick: bool) -> None:
     """Cost of one stream through each model, best of several runs, and of adding a voice."""
-    source = speech("male_librispeech_1235.flac")[: (4 if quick else 12) * SAMPLE_RATE]
-    reference = speech("female_ljspeech.flac")
+    source = recorded(SPEECH / "male_librispeech_1235.flac")[: (4 if quick else 12) * SAMPLE_RATE]
+    reference = recorded(SPEECH / "female_ljspeech.flac")
     for model in (model["model_id"] for model in MODELS if model["model_id"].startswith("menura")):
         engine = engine_for(model)
         for level, limit in LIMITS.items():

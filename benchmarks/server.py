@@ -7,17 +7,17 @@ through, so that what remains is upload, decoding, resampling, encoding and answ
 import asyncio
 import statistics
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
-import av
 import numpy as np
 
 from benchmarks.client import Served, exchange, form, form_head, form_tail, served, speak, watching
+from benchmarks.recordings import EXAMPLES, recorded
 from benchmarks.report import Report
 from benchmarks.served import PASS_THROUGH
-from menura.audio.encode import wav_header
+from menura.audio.encode import open_encoder, wav_header
+from menura.audio.formats import find_format
+from menura.audio.level import to_int16
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "speech_female.mp3"
 RATE = 24_000
 MODELS = ("eleven_english_sts_v2", PASS_THROUGH)
 LATE = 0.2
@@ -26,14 +26,8 @@ LATE = 0.2
 
 def speech(seconds: float, rate: int = RATE) -> bytes:
     """Return 16-bit samples of the example, repeated to a length."""
-    with av.open(str(EXAMPLE)) as container:
-        resampler = av.AudioResampler("s16", "mono", rate)
-        blocks = [
-            out.to_ndarray().ravel()
-            for frame in container.decode(audio=0)
-            for out in resampler.resample(frame)
-        ]
-    return np.resize(np.concatenate(blocks), round(seconds * rate)).astype("<i2").tobytes()
+    samples = to_int16(recorded(EXAMPLES / "speech_female.mp3", rate))
+    return np.resize(samples, round(seconds * rate)).astype("<i2").tobytes()
 
 
 def wav(samples: bytes, rate: int = RATE) -> bytes:
@@ -200,9 +194,6 @@ async def _speakers(server: Served, count: int, seconds: int, model: str) -> lis
 
 
 def _mp3(seconds: int) -> bytes:
-    from menura.audio.encode import open_encoder  # noqa: PLC0415
-    from menura.audio.formats import find_format  # noqa: PLC0415
-
     known = find_format("mp3_24000_48")
     assert known is not None
     encoder = open_encoder(known)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.engine import SPEECH, speech
+from benchmarks.recordings import SPEECH, recorded
 from benchmarks.report import Report
 from menura.engine.interface import HOP, LATENCY_PROFILES, SAMPLE_RATE, ConversionSettings, Samples
 from menura.engine.registry import DEFAULT_MODEL, engine_for
@@ -36,7 +36,7 @@ def _resident() -> float:
 def _talk(seconds: float) -> Iterator[Samples]:
     """Yield that much speech in chunks of the latency level."""
     rng = np.random.default_rng(SEED)
-    clips = [speech(path.name) for path in sorted(SPEECH.glob("*.flac"))]
+    clips = [recorded(path) for path in sorted(SPEECH.glob("*.flac"))]
     chunk = LATENCY_PROFILES[LEVEL].chunk
     left, held = int(seconds * SAMPLE_RATE) // chunk * chunk, np.zeros(0, np.float32)
     while left:
@@ -75,7 +75,7 @@ def measure_soak(report: Report, quick: bool) -> None:
     seconds = SECONDS // 12 if quick else SECONDS
     window = seconds // 12 if quick else WINDOW
     engine = engine_for(DEFAULT_MODEL)
-    voice = engine.measure([speech("female_kerstin_de.flac")]).voice
+    voice = engine.measure([recorded(SPEECH / "female_kerstin_de.flac")]).voice
     stream = ConversionStream(engine, voice, ConversionSettings(), LATENCY_PROFILES[LEVEL], SEED)
     # Whole from the start: what is kept for the comparison must not look like growth.
     source = np.full(seconds * SAMPLE_RATE // HOP, -90.0, np.float32)
