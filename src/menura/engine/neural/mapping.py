@@ -46,6 +46,8 @@ _LIMIT = 6.0
 _LTAS_TO_BANDS = (spread_over_bins(np.eye(LTAS_BANDS, dtype=np.float32)) @ bands.BANK).astype(
     np.float32
 )
+_SILENCE = -20.0
+"""Level in nepers of power (-87 dB) that is assumed before anything is heard."""
 _LEVEL_OFFSET = -0.06
 """Level of the bands over that of the bins, of which long-term spectra are reckoned, in nepers."""
 
@@ -78,6 +80,28 @@ class _Heard:
         return type(self)(self.features[rows], *rest)
 
 
+class _SpeechLevel:
+    """The mean level of one stream's speech so far.
+
+    Frames count as speech as they do in `mel.RunningMean`, but by the level of their envelopes.
+    """
+
+    def __init__(self) -> None:
+        self._peak = self._mean = _SILENCE
+        self._heard = 0.0
+
+    def push(self, level: Array) -> Array:
+        """Return by how much levels of frames lie over that of the speech, in nepers of power."""
+        relative = np.empty_like(level)
+        for index, now in enumerate(level.astype(np.float64)):
+            self._peak = max(self._peak - PEAK_DECAY, now)
+            if now > self._peak - SPEECH_RANGE:
+                self._heard = min(self._heard + 1.0, MEMORY_FRAMES)
+                self._mean += (now - self._mean) / self._heard
+            relative[index] = now - self._mean
+        return relative
+
+
 class NeuralMapping:
     """The mapping of one stream.
 
@@ -95,9 +119,7 @@ class NeuralMapping:
         self._waiting: _Heard | None = None
         self._loudness = LoudnessKeeper()
         self._choose(settings)
-        self._peak = -20.0
-        self._speech = -20.0
-        self._heard = 0.0
+        self._speech = _SpeechLevel()
         self._before: float | None = None
         self._last_f0 = 0.0
         self._last_change: Array | None = None
@@ -143,7 +165,7 @@ class NeuralMapping:
         frames = features[1::2]
         source = frames.envelope.astype(np.float32) @ bands.BANK
         level = bands.level(source)
-        relative = self._relative(level)
+        relative = self._speech.push(level)
         shape = source - level[:, None]
         warp = tract_warp(self._voice.tract, frames.tract)
         carried = self._carried(shape, frames, warp)
@@ -211,17 +233,6 @@ class NeuralMapping:
         before = np.concatenate((first, change[:-1]))
         self._last_change = change[-1:]
         return np.stack((0.5 * (before + change), change), axis=1).reshape(-1, bands.COUNT)
-
-    def _relative(self, level: Array) -> Array:
-        """Return each frame's level over that of the speech so far, in nepers of power."""
-        relative = np.empty_like(level)
-        for index, now in enumerate(level.astype(np.float64)):
-            self._peak = max(self._peak - PEAK_DECAY, now)
-            if now > self._peak - SPEECH_RANGE:
-                self._heard = min(self._heard + 1.0, MEMORY_FRAMES)
-                self._speech += (now - self._speech) / self._heard
-            relative[index] = now - self._speech
-        return relative
 
     def _carried(self, shape: Array, frames: NeuralFeatures, warp: Array) -> Array:
         """Return the source's envelope at the voice's tract length and mean, and that there is one,
