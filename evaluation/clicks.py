@@ -9,9 +9,11 @@ from scipy.ndimage import maximum_filter, median_filter
 from evaluation.corpus import Samples
 
 RATIO = 2.5
-REACH = 384
-HOLE = 4
+"""Times by which a click stands over all around it."""
+REACH, HOLE = 384, 4
+"""Samples around a click that are compared with it, 16 ms, and those next to it that are not."""
 FLOOR = 3e-3
+"""Share of the clip's peak (-50 dB) under which nothing clicks."""
 
 
 def _roughness(samples: Samples) -> npt.NDArray[np.float64]:

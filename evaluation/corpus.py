@@ -37,6 +37,7 @@ class Clip:
 
     @property
     def key(self) -> str:
+        """Name that no other clip has."""
         return f"{self.corpus}/{Path(self.path).stem}"
 
 

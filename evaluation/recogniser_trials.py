@@ -63,6 +63,7 @@ TRIALS: dict[str, Callable[[Samples], Samples]] = {
 
 
 def main() -> None:
+    """Ask both recognisers about every trial and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--corpus", type=Path, default=None)
     parser.add_argument("--cache", type=Path, default=Path("evaluation/cache"))

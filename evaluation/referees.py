@@ -57,6 +57,7 @@ class Bench:
         self.cache = cache
 
     def ask(self, referee: str, samples: Samples) -> Any:
+        """What a referee of REFEREES says of a 24 kHz clip, as JSON holds it."""
         judge, version = REFEREES[referee]
         data = np.ascontiguousarray(np.round(samples * 32768.0).astype(np.int32))
         digest = hashlib.sha256(data.tobytes()).hexdigest()[:24]

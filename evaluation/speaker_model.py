@@ -119,6 +119,7 @@ def speech_frames(power: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 
 def load_speaker_net(weights: Path = WEIGHTS) -> SpeakerNet:
+    """The trained model, ready to judge."""
     net = SpeakerNet()
     net.load_state_dict({name: value.float() for name, value in load_file(weights).items()})
     return net.eval()

@@ -21,6 +21,7 @@ PIECE = 3.5
 
 
 def pieces(corpus: Corpus, clip: Clip) -> list[Samples]:
+    """Up to three sides of trials, one after the other, from a clip."""
     samples, size = corpus.read(clip), int(PIECE * CORPUS_RATE)
     return [samples[s : s + size] for s in range(0, len(samples) - size + 1, size)][:3]
 
@@ -35,6 +36,7 @@ def equal_error_rate(same: npt.NDArray[np.float64], other: npt.NDArray[np.float6
 
 
 def main() -> None:
+    """Ask both models about every piece and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--corpus", type=Path, default=None)
     parser.add_argument("--cache", type=Path, default=Path("evaluation/cache"))

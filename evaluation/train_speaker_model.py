@@ -89,6 +89,11 @@ def crop(frames: Frames, rng: np.random.Generator) -> npt.NDArray[np.float32]:
 
 
 def margin_loss(vectors: Tensor, centres: Tensor, labels: Tensor, margin: float) -> Tensor:
+    """Cross-entropy of naming people, with an additive angular margin.
+
+    vectors: unit vectors, (batch, EMBEDDING). centres: one row each, (people, EMBEDDING). labels:
+    whose vectors they are, (batch,).
+    """
     cosine = (vectors @ nn.functional.normalize(centres, dim=1).T).clamp(-0.999, 0.999)
     own = cosine.gather(1, labels[:, None])
     with_margin = torch.cos(torch.acos(own) + margin)
@@ -98,6 +103,7 @@ def margin_loss(vectors: Tensor, centres: Tensor, labels: Tensor, margin: float)
 
 
 def train(minutes: float, work: Path, corpus: Corpus) -> None:
+    """Train for so many minutes of one core; a checkpoint in `work` every two, the weights too."""
     torch.set_num_threads(1)
     torch.manual_seed(1)
     rng = np.random.default_rng(1)
@@ -155,12 +161,14 @@ def train(minutes: float, work: Path, corpus: Corpus) -> None:
 
 
 def export(net: SpeakerNet) -> None:
+    """Write the weights in half precision."""
     save_file(
         {n: v.half() if v.is_floating_point() else v for n, v in net.state_dict().items()}, WEIGHTS
     )
 
 
 def main() -> None:
+    """Train as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--work", type=Path, default=Path("evaluation/work/speaker-model"))

@@ -21,6 +21,8 @@ REPITCHED, NOISY, LOST_BAND = 0.35, 0.15, 0.05
 EQUALISER = 0.6
 """Deviation of the equaliser in nepers of power."""
 
+BINS = FFT // 2 + 1
+
 Array = NDArray[np.float32]
 
 
@@ -79,14 +81,13 @@ class Pack:
 
 def repitch(spectra: Array, f0: Array, factor: float) -> Array:
     """Return power spectra with the harmonics of `factor` times F0 under the same envelope."""
-    bins = FFT // 2 + 1
-    hertz = np.arange(bins) * SAMPLE_RATE / FFT
+    hertz = np.arange(BINS) * SAMPLE_RATE / FFT
     width = np.maximum(f0, 60.0)[:, None]
     total = np.concatenate((np.zeros((len(spectra), 1)), np.cumsum(spectra, axis=1)), axis=1)
     step = SAMPLE_RATE / FFT
 
     def integral(at: NDArray[np.float64]) -> NDArray[np.float64]:
-        place = np.clip(at / step + 0.5, 0.0, bins - 1e-3)
+        place = np.clip(at / step + 0.5, 0.0, BINS - 1e-3)
         whole = place.astype(int)
         rows = np.arange(len(spectra))[:, None]
         low = total[rows, whole]
@@ -120,13 +121,15 @@ def perturbed(wave: Array, f0: Array, frames: int, rng: np.random.Generator, war
     if rng.random() < REPITCHED:
         spectra = repitch(spectra, f0, float(np.exp2(rng.uniform(-10, 10) / 12)))
     if rng.random() < NOISY:
-        level = np.percentile(spectra.sum(axis=1), 95) / 513 * 10 ** (-rng.uniform(10, 40) / 10)
-        tilt = np.exp(np.interp(np.arange(513), np.linspace(0, 512, 5), rng.normal(0, 1.2, 5)))
+        level = np.percentile(spectra.sum(axis=1), 95) / BINS * 10 ** (-rng.uniform(10, 40) / 10)
+        tilt = np.exp(
+            np.interp(np.arange(BINS), np.linspace(0, BINS - 1, 5), rng.normal(0, 1.2, 5))
+        )
         noise = level * tilt / tilt.mean() * rng.exponential(1.0, spectra.shape)
         spectra = spectra + noise.astype(np.float32)
     if rng.random() < LOST_BAND:
         cut = rng.uniform(3_300, 7_000) * FFT / SAMPLE_RATE * warp
-        spectra = spectra * (1e-4 + 1.0 / (1.0 + (np.arange(513) / cut) ** 40)).astype(np.float32)
+        spectra = spectra * (1e-4 + 1.0 / (1.0 + (np.arange(BINS) / cut) ** 40)).astype(np.float32)
     heard = spectra_of.log_mel(spectra, warp)
     knots = int(rng.integers(4, 8))
     heights = rng.normal(0, EQUALISER, knots)

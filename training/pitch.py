@@ -57,9 +57,11 @@ SHORTEST, LONGEST = 1.5, 12.0
 """Seconds that a clip must have, and that are heard of it."""
 SEED = 7
 BLOCK = 32
+"""Instants correlated at a time."""
 VARIATIONS = 1
 """Times that every clip is heard otherwise, beside as it is."""
 VOWELS = 2_500
+"""Vowels that are made, and stretches of noise."""
 NEAR = 0.09
 """Octaves within which a pitch is the right one."""
 WIDTHS = {"quick": 96, "patient": 128}
@@ -136,6 +138,7 @@ def truth(samples: Array) -> tuple[Array, Array]:
 
 
 def labelled(corpus: Corpus, clip: Clip, cache: Path) -> tuple[Array, Array, Array]:
+    """Return a clip's samples and `truth`, which is kept in a folder."""
     samples = corpus.read(clip)[: int(LONGEST * SAMPLE_RATE)]
     kept = cache / f"{clip.key.replace('/', '-')}.npz"
     if not kept.is_file():

@@ -64,6 +64,7 @@ RATE = 5e-3
 DECAY = 1e-3
 SEED = 7
 LEAST_VOICED = 60
+"""Voiced instants without which a stretch tells no median: 0.3 s."""
 OUT = Path(settling.__file__).with_name("settling.npz")
 
 
@@ -147,6 +148,7 @@ def stretch_of(f0: Array, rng: np.random.Generator) -> Array:
 
 
 def streams(people: dict[str, list[Array]], rng: np.random.Generator) -> list[Stream]:
+    """Draw streams of everybody's clips, some with a change of speaker."""
     made, names = [], sorted(people)
 
     def some(person: str, number: int) -> list[Array]:
@@ -227,6 +229,7 @@ class Batch:
 
 
 def batch(heard: list[Stream]) -> Batch:
+    """Return streams and their stretches padded to the longest."""
     ticks = max(len(one.means) for one in heard)
     inputs = np.zeros((len(heard), ticks, INPUTS), np.float32)
     # One more, which no tick reaches: what is assumed before anything is heard.
@@ -267,6 +270,7 @@ def loss(model: Expecting, b: Batch, index: int, level: int) -> torch.Tensor:
 
 
 def train(heard: list[Stream], epochs: int) -> Expecting:
+    """Return a network that has learnt from streams; the loss on the terminal."""
     torch.manual_seed(SEED)
     rng = random.Random(SEED)
     ordered = sorted(heard, key=lambda one: len(one.means))
@@ -337,6 +341,7 @@ def judge(corpus: Corpus, labels: Path, level: int) -> str:
 
 
 def main() -> None:
+    """Train and replace the package's weights, or judge them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--corpus", type=Path, default=None)
     parser.add_argument("--cache", type=Path, required=True, help="Folder that keeps F0.")
