@@ -381,13 +381,16 @@ def test_what_starts_while_the_service_is_closed_is_stopped_or_refused(tmp_path)
         started = threading.Event()
 
         def start_on(service=service, started=started) -> None:
-            with pytest.raises(RuntimeError, match="shutdown"):
-                while True:
-                    with suppress(SystemBusy):
-                        service.start(plain_request().source)
-                    started.set()
+            while True:
+                with suppress(SystemBusy):
+                    service.start(plain_request().source)
+                started.set()
 
-        starting = threading.Thread(target=start_on)
+        def start_until_refused(start_on=start_on) -> None:
+            with pytest.raises(RuntimeError, match="shutdown"):
+                start_on()
+
+        starting = threading.Thread(target=start_until_refused)
         starting.start()
         assert started.wait(WAIT)
         closing = threading.Thread(target=service.close, daemon=True)
