@@ -10,7 +10,8 @@ from websockets.sync.client import connect
 from menura.cli.deadlines import PunctualHTTP
 
 from ..conftest import start_server
-from .wire import CONVERT, VOICE
+from ..conversion.sound import tone, wav
+from .wire import BOUNDARY, CONVERT, STREAM, VOICE, form
 
 WAIT = 30.0
 """Seconds after which a server that keeps a connection has failed."""
@@ -23,6 +24,12 @@ UPGRADE = (
 
 class Hasty(PunctualHTTP):
     head_seconds = rest_seconds = stall_seconds = 0.4
+
+    def connection_made(self, transport):
+        super().connection_made(transport)
+        # Some kilobytes that nobody reads are enough to hold an answer up.
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        transport.set_write_buffer_limits(high=0)
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +73,12 @@ def refuses_more(plain):
     """Tell whether the server is gone from the other end of a connection, soon."""
     deadline = time.monotonic() + WAIT
     while time.monotonic() < deadline:
+        # Who sends is not given up.
+        time.sleep(3 * Hasty.stall_seconds)
         try:
             plain.sendall(b"G")
         except (ConnectionResetError, BrokenPipeError):
             return True
-        time.sleep(0.05)
     return False
 
 
@@ -123,12 +131,28 @@ def test_a_websocket_is_under_other_deadlines(hasty):
         assert json.loads(client.recv(timeout=WAIT))["type"] == "started"
 
 
-def test_who_takes_nothing_of_an_answer_is_given_up(dial):
+@pytest.mark.parametrize("owed", ["", "Content-Length: 1000000\r\n"])
+def test_who_takes_nothing_of_an_answer_is_given_up(dial, owed):
     plain = dial(SO_RCVBUF=4096)
-    # So many answers, asked for in one go, fill every buffer on the way.
-    asked = b"GET /static/js/live.js HTTP/1.1\r\nHost: x\r\n\r\n" * 1500
-    plain.sendall(asked)
+    asked = "GET /static/js/live.js HTTP/1.1\r\nHost: x\r\n"
+    plain.sendall(f"{asked}\r\n{asked}\r\n{asked}{owed}\r\n".encode())
     assert refuses_more(plain)
+
+
+def test_who_still_sends_may_take_nothing_of_an_answer(hasty, dial):
+    plain = dial(SO_RCVBUF=4096)
+    body = form(("audio", wav(tone(4.0))))
+    head = (
+        f"POST {STREAM}?duplex=true&output_format=pcm_48000 HTTP/1.1\r\nHost: x\r\n"
+        f"xi-api-key: {hasty.api_key}\r\nContent-Length: {len(body)}\r\n"
+        f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n\r\n"
+    )
+    plain.sendall(head.encode())
+    step = len(body) // 12
+    for place in range(0, len(body), step):
+        time.sleep(0.1)
+        plain.sendall(body[place : place + step])
+    assert heard(plain).endswith(b"\r\n0\r\n\r\n")
 
 
 @pytest.mark.parametrize(

@@ -22,12 +22,14 @@ class PunctualHTTP(H11Protocol):
     """For the rest of an upload that has been answered already: many clients read no answer, a
     refusal included, before they have sent everything."""
     stall_seconds = 600.0
-    """For taking anything of an answer, once the upload is complete; routes that stream have a
+    """For taking anything of an answer, or sending anything meanwhile; routes that stream have a
     shorter one of their own. Also for what is left to be taken when a connection is closed."""
 
     _deadline: asyncio.TimerHandle | None = None
     _owes_rest = False
     _stall: asyncio.TimerHandle | None = None
+    _sent_since = False
+    """Whether the client has sent anything since `_stall` was set."""
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Called when a connection is made."""
@@ -42,6 +44,7 @@ class PunctualHTTP(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Called when the client sends."""
+        self._sent_since = True
         super().data_received(data)
         self._watch()
 
@@ -59,7 +62,7 @@ class PunctualHTTP(H11Protocol):
         """Called when the client takes less than it is sent."""
         super().pause_writing()
         self._unset_stall()
-        self._stall = self.loop.call_later(self.stall_seconds, self._stalled)
+        self._await_reader()
 
     def resume_writing(self) -> None:
         """Called when the client has taken enough for more to be sent."""
@@ -69,12 +72,15 @@ class PunctualHTTP(H11Protocol):
 
     def _watch(self) -> None:
         """Set the deadline for what the client owes now, and leave the one that is set already."""
+        if self.transport.get_protocol() is not self:
+            self._unset_deadline()
+            return
         answering = self.cycle is not None and not self.cycle.response_complete
         closing = self.transport.is_closing()
         if closing and self._stall is None:
             # To close is to wait until what was written has been read.
             self._stall = self.loop.call_later(self.stall_seconds, self.transport.abort)
-        if answering or closing or self.transport.get_protocol() is not self:
+        if answering or closing:
             self._unset_deadline()
             return
         owes_rest = self.conn.their_state is h11.SEND_BODY
@@ -89,12 +95,16 @@ class PunctualHTTP(H11Protocol):
         self.transport.close()
         self._watch()
 
+    def _await_reader(self) -> None:
+        self._sent_since = False
+        self._stall = self.loop.call_later(self.stall_seconds, self._stalled)
+
     def _stalled(self) -> None:
-        if self.conn.their_state is h11.SEND_BODY and not self.transport.is_closing():
+        if self._sent_since and not self.transport.is_closing():
             # While it still sends, a client has every right not to read.
-            self._stall = self.loop.call_later(self.stall_seconds, self._stalled)
-            return
-        self.transport.abort()
+            self._await_reader()
+        else:
+            self.transport.abort()
 
     def _unset_deadline(self) -> None:
         if self._deadline is not None:
