@@ -527,10 +527,17 @@ def test_who_had_nothing_when_the_server_ended_is_told_so_and_pays_nothing(tmp_p
         key = {"xi-api-key": re.search(r"API key: (\S+)", lines).group(1)}
         path = f"{url}/v1/speech-to-speech/JBFqnCBsd6RMkjVDRZzb"
         files = {"audio": wav(tone(600.0, 8_000), 8_000)}
+        uploading = (
+            "POST /v1/service-accounts HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+            f"content-length: 9\r\nxi-api-key: {key['xi-api-key']}\r\n\r\n{{"
+        )
+        host, port = url.removeprefix("http://").split(":")
         with (
             ThreadPoolExecutor() as threads,
             closing(sqlite3.connect(tmp_path / "menura.db")) as database,
+            socket.create_connection((host, int(port)), 60) as wire,
         ):
+            wire.sendall(uploading.encode())
             asked = [
                 threads.submit(httpx.post, path, headers=key, files=files, timeout=60)
                 for _ in range(4)
@@ -541,7 +548,8 @@ def test_who_had_nothing_when_the_server_ended_is_told_so_and_pays_nothing(tmp_p
                 time.sleep(0.05)
             server.send_signal(signal.SIGTERM)
             answers = [each.result() for each in asked]
-            server.communicate(timeout=30)
+            assert wire.recv(65_536).startswith(b"HTTP/1.1 503")
+            logged, _ = server.communicate(timeout=30)
             assert database.execute("SELECT sum(credits) FROM usage_records").fetchone()[0] is None
     finally:
         server.kill()
@@ -549,6 +557,7 @@ def test_who_had_nothing_when_the_server_ended_is_told_so_and_pays_nothing(tmp_p
         assert answer.status_code == 503
         assert answer.json()["detail"]["code"] == "service_unavailable"
         assert answer.headers["retry-after"] == "5"
+    assert "Traceback" not in logged
 
 
 def test_a_backup_of_a_running_server_can_be_served(server, tmp_path):

@@ -21,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 from menura.accounts import Charge, Lease, credits_for
 from menura.accounts.credits import AHEAD, Product
 from menura.api.auth import principal_of, services_of
+from menura.api.errors import shutting_down
 from menura.api.exchange import Answer, Exchange
 from menura.api.multipart import (
     Event,
@@ -41,7 +42,6 @@ from menura.errors import (
     RequestTooLarge,
     SchemaViolation,
     TooMany,
-    Unavailable,
 )
 from menura.history import NewItem, Recording
 
@@ -134,11 +134,11 @@ class Converting(ABC):
                 await self._after_upload(events)
         except ClientDisconnect:
             raise
-        except (Exception, asyncio.CancelledError) as error:
+        except Exception as error:
             trace_id = self._scope["state"]["trace_id"]
             if not self._exchange.started:
-                if isinstance(error, Cancelled | asyncio.CancelledError):
-                    raise Unavailable("The server is shutting down.", retry_after=5) from None
+                if isinstance(error, Cancelled):
+                    raise shutting_down() from None
                 if isinstance(error, MenuraError) and error.http == 500:
                     # The job's thread told the cause, but knows of no request.
                     log.error("A conversion failed (trace %s).", trace_id)

@@ -15,7 +15,14 @@ from starlette.types import Receive, Scope, Send
 
 from menura.accounts.keys import PREFIX
 from menura.api.values import media_type
-from menura.errors import BadRequest, InvalidContentType, MalformedJson, MenuraError, shown
+from menura.errors import (
+    BadRequest,
+    InvalidContentType,
+    MalformedJson,
+    MenuraError,
+    Unavailable,
+    shown,
+)
 
 _NOT_JSON = "The body is not valid JSON."
 
@@ -81,6 +88,11 @@ def internal_error() -> MenuraError:
     return MenuraError(
         "An unexpected error happened. The server's log has it under the id of this answer."
     )
+
+
+def shutting_down() -> Unavailable:
+    """Return what a client learns that has had nothing of its answer when the server ends."""
+    return Unavailable("The server is shutting down.", retry_after=5)
 
 
 def error_response(scope: Scope, error: MenuraError) -> Response:

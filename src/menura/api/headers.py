@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from menura.accounts import Principal
-from menura.api.errors import internal_error, send_error
+from menura.api.errors import internal_error, send_error, shutting_down
 from menura.ids import new_id, new_trace_id
 
 CORS: tuple[tuple[bytes, bytes], ...] = (
@@ -106,6 +106,12 @@ class ResponseHeaders:
                     await self._app(scope, receive, send_with_headers)
             except ClientDisconnect:
                 status = status or 499
+            except asyncio.CancelledError:
+                # So uvicorn ends what still runs when it has waited long enough.
+                if status:
+                    log.warning("%s broke off (trace %s).", _place(scope), state["trace_id"])
+                else:
+                    await send_error(scope, receive, send_with_headers, shutting_down())
             except Exception:
                 log.exception("%s failed (trace %s)", _place(scope), state["trace_id"])
                 if not status:
