@@ -44,9 +44,13 @@ def microphone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(microphone: Path) -> Iterator[Browser]:
-    """Chromium; skips with the reason when the machine has none."""
+    """Chromium; skips with the reason when the machine has none.
+
+    Ends with its module: while Playwright is open, its event loop keeps `asyncio.run` of whatever
+    test comes next from this thread.
+    """
     if CHROMIUM is None:
         pytest.skip("Chromium is not installed (Debian: apt-get install chromium).")
     expect.set_options(timeout=PATIENCE)
