@@ -52,9 +52,9 @@ async def own(
 async def one_at_a_time(session: AsyncSession, account_id: str) -> None:
     """Let one writer of an account go on from here, until its transaction ends, so that what it
     looks at stays as it is. A writing block of SQLite does so by itself."""
-    await session.execute(
-        select(Account.account_id).where(Account.account_id == account_id).with_for_update()
-    )
+    mine = select(Account.account_id).where(Account.account_id == account_id)
+    # Charges and leases refer to the account, and wait for no maker of voices.
+    await session.execute(mine.with_for_update(key_share=True))
 
 
 async def count(session: AsyncSession, account_id: str) -> int:
