@@ -2,6 +2,7 @@
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from sqlalchemy import select
@@ -110,8 +111,9 @@ def _stored_key(path: Path) -> str:
     if path.is_file():
         found = path.read_text(encoding="utf-8").strip()
         if found.startswith(PREFIX):
-            # Whoever brought it may have left it readable by all.
-            path.chmod(0o600)
+            # Whoever brought it may have left it readable by all, or mounted it as it is to stay.
+            with suppress(OSError):
+                path.chmod(0o600)
             return found
         path.unlink()
     secret = new_secret()
