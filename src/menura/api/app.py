@@ -36,6 +36,7 @@ ROUTERS = (
 """Modules with a FastAPI `router`, in the order their routes are matched."""
 
 LAST_SECONDS = 5.0
+"""How long requests that were ended at shutdown may take to charge and store what was heard."""
 
 log = logging.getLogger("menura.api")
 

@@ -20,8 +20,8 @@ EXAMPLE = Path("examples/speech_female.mp3")
 OWN_ADDRESSES = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 """Where a server is found that listens on every address; on `::` it has no IPv4."""
 
-
 MANY_FILES = 10_240
+"""As many as macOS lets a process have open."""
 
 
 class AnnouncingServer(uvicorn.Server):
