@@ -4,17 +4,19 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, event, text
 from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.pool import Pool
 
 from menura.settings import Settings
 from menura.storage.database import HEAD, Database, database_url
@@ -188,6 +190,19 @@ def test_the_url_of_the_settings_gets_an_asynchronous_driver(tmp_path: Path) -> 
     assert url == "postgresql+asyncpg://me:pw@db/menura"
 
 
+@pytest.fixture
+def forgetful() -> Iterator[None]:
+    """A SQLite that leaves in its file what was deleted, as most are built."""
+
+    def leave(connection: Any, _: object) -> None:
+        connection.cursor().execute("PRAGMA secure_delete=OFF")
+
+    event.listen(Pool, "connect", leave)
+    yield
+    event.remove(Pool, "connect", leave)
+
+
+@pytest.mark.usefixtures("forgetful")
 def test_what_was_deleted_is_no_longer_in_the_file(tmp_path: Path) -> None:
     secret = "the speaker agreed " * 20
 
