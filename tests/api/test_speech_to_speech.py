@@ -7,6 +7,7 @@ import time
 import wave
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from menura.settings import Tier
 from ..conftest import RunningServer
 from ..sounds import long_wav, rms, seconds_of, tone, wav
 from ..sounds import speech as recorded
+from ..storage.full import no_file_beyond
 from .wire import CONVERT, STREAM, VOICE, Wire, form
 
 PLAIN = "pass_through"
@@ -936,3 +938,23 @@ def test_a_slowed_duplex_stream_costs_what_was_said(server: Server) -> None:
     assert 4.5 < len(reply.body) / 32_000 < 5.6
     assert idle(running)
     assert used(running) <= 60
+
+
+@pytest.mark.parametrize("path", [CONVERT, CONVERT + "/stream"])
+def test_a_full_disk_is_told_costs_nothing_and_is_got_over(server: Server, path: str) -> None:
+    opened = server()
+    audio = wav(tone(8.0))
+    with no_file_beyond(500_000), suppress(httpx.RemoteProtocolError):
+        # An answer that has begun breaks off; a whole one has not.
+        refused = post(opened, f"{path}?output_format=pcm_48000", audio, model_id=PLAIN)
+        assert refused.status_code == 503
+        assert refused.headers["retry-after"]
+        assert "no room" in refused.json()["detail"]["message"]
+    assert idle(opened)
+    assert used(opened) == 0
+    assert opened.client.get("/v1/history").json()["history"] == []
+    assert list((opened.settings.data / "incoming").iterdir()) == []
+    kept = post(opened, f"{path}?output_format=pcm_48000", audio, model_id=PLAIN)
+    assert kept.status_code == 200
+    found = opened.client.get(f"/v1/history/{kept.headers['history-item-id']}/audio")
+    assert found.content == kept.content

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.storage.full import no_file_beyond
 
 from menura.conversion.spool import Spool, SpoolAborted
+from menura.errors import Unavailable
 
 
 @given(
@@ -163,3 +165,11 @@ def test_an_aborted_spool_takes_no_more() -> None:
     spool.finish()
     assert not spool.finished
     assert changes == [2, 2, 2]
+
+
+def test_bytes_there_is_no_room_for_are_refused() -> None:
+    spool = Spool(memory=1000)
+    spool.append(b"a" * 900)
+    with no_file_beyond(5000), pytest.raises(Unavailable, match="no room"):
+        spool.append(b"b" * 10_000)
+    spool.abort()

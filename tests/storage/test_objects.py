@@ -9,7 +9,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.storage.full import no_file_beyond
 
+from menura.errors import Unavailable
 from menura.settings import Settings
 from menura.storage.objects import ObjectMissing, Objects, new_key
 
@@ -170,3 +172,13 @@ def test_an_object_and_its_name_are_on_the_disk(
     asyncio.run(objects.put(key, b"x" * 256_000))
     path = tmp_path / "objects" / key
     assert {each.stat().st_ino for each in (path, path.parent, path.parent.parent)} <= synced
+
+
+def test_what_there_is_no_room_for_leaves_nothing(tmp_path: Path) -> None:
+    objects = Objects(tmp_path / "incoming", folder=tmp_path / "objects")
+
+    with no_file_beyond(100_000), pytest.raises(Unavailable, match="no room"):
+        asyncio.run(objects.put("history/aa/a", DATA))
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    asyncio.run(objects.put("history/aa/a", DATA))
+    assert asyncio.run(objects.read("history/aa/a")) == DATA

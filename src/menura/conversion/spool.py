@@ -12,6 +12,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import IO
 
+from menura.storage.room import room_needed
+
 Waiting = Callable[[], AbstractContextManager[object]]
 """Entered by a reader for as long as it has to wait for more bytes."""
 
@@ -64,10 +66,10 @@ class Spool:
         self._listener = listener
 
     def append(self, data: bytes | bytearray | memoryview) -> None:
-        """Add bytes at the end; ignored after `abort`."""
+        """Add bytes at the end; ignored after `abort`. Raises Unavailable when the disk is full."""
         if not len(data):
             return
-        with self._changed:
+        with self._changed, room_needed():
             if self._finished:
                 raise ValueError("the spool is finished")
             if self._aborted:

@@ -24,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_e
 
 from menura.errors import Unavailable
 from menura.settings import Settings
+from menura.storage.room import no_room
 
 HEAD = "0003"
 """The newest revision in `migrations/versions`; a database that has it is used as it is."""
@@ -119,7 +120,7 @@ class Database:
 
         durable: whether the changes must survive a power failure the moment the block has
         ended. Without it SQLite may lose the last moments, though never its consistency. Raises
-        Unavailable where the database does not answer.
+        Unavailable where the database does not answer, or has no room.
         """
         with self._answering():
             async with self._connection(durable=durable) as connection:
@@ -130,11 +131,13 @@ class Database:
 
     @contextmanager
     def _answering(self) -> Iterator[None]:
-        """Tell a database that is away for a while from a statement that failed."""
+        """Tell a database that is away for a while, or full, from a statement that failed."""
         try:
             yield
         except DBAPIError as error:
             code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
+            if code == sqlite3.SQLITE_FULL:
+                raise no_room(error.orig) from error
             if not error.connection_invalidated and code != sqlite3.SQLITE_BUSY:
                 raise
             log.error("The database does not answer: %s", error.orig)

@@ -34,6 +34,7 @@ from obstore.exceptions import NotFoundError as ObstoreNotFound
 from obstore.store import LocalStore, from_url
 
 from menura.settings import Settings
+from menura.storage.room import room_needed
 
 if TYPE_CHECKING:
     from obstore import GetOptions
@@ -80,15 +81,17 @@ class ObjectWriter:
     """
 
     def __init__(self, folder: Path) -> None:
-        descriptor, name = tempfile.mkstemp(dir=folder, prefix="incoming-")
+        with room_needed():
+            descriptor, name = tempfile.mkstemp(dir=folder, prefix="incoming-")
         self.path = Path(name)
         self.size = 0
         self._digest = hashlib.sha256()
         self._file: IO[bytes] = os.fdopen(descriptor, "wb", buffering=CHUNK)
 
     def write(self, data: bytes) -> None:
-        """Append. Raises OSError, for example when the disk is full."""
-        self._file.write(data)
+        """Append. Raises OSError, and Unavailable when the disk is full."""
+        with room_needed():
+            self._file.write(data)
         self._digest.update(data)
         self.size += len(data)
 
@@ -99,10 +102,11 @@ class ObjectWriter:
         self.path.unlink(missing_ok=True)
 
     def close(self) -> tuple[int, str]:
-        """Bring the bytes to the disk and return their number and SHA-256."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+        """Bring the bytes to the disk and return their number and SHA-256. Raises as `write`."""
+        with room_needed():
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
         return self.size, self._digest.hexdigest()
 
 
@@ -278,10 +282,11 @@ def _missing_as_ours(key: str) -> Iterator[None]:
 
 def _move(source: Path, target: Path) -> None:
     """Put a finished file in place, so that its new name survives a power failure too."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    source.replace(target)
-    for folder in (target.parent, target.parent.parent):
-        sync_folder(folder)
+    with room_needed():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.replace(target)
+        for folder in (target.parent, target.parent.parent):
+            sync_folder(folder)
 
 
 def sync_folder(folder: Path) -> None:
