@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select, update
 from tests.history.rooms import Room, room, tone
+from tests.storage.full import let_grow
 
 from menura.accounts import Charge
 from menura.audio.formats import find_format
@@ -17,6 +18,7 @@ from menura.errors import (
     InvalidCursor,
     InvalidPageSize,
     MissingRequiredField,
+    Unavailable,
 )
 from menura.history import NewItem, Query
 from menura.history.item_id import LENGTH, is_item_id, new_item_id
@@ -310,5 +312,25 @@ def test_several_items_come_as_wav_when_asked(tmp_path: Path) -> None:
             with zipfile.ZipFile(io.BytesIO(await collect(found.content))) as archive:
                 assert archive.namelist() == [f"{name}.wav" for name in wanted]
                 assert all(archive.read(name)[:4] == b"RIFF" for name in archive.namelist())
+
+    asyncio.run(work())
+
+
+def test_what_the_database_has_no_room_for_leaves_nothing_and_is_deleted_or_kept_later(
+    tmp_path: Path,
+) -> None:
+    async def work() -> None:
+        async with room(tmp_path) as opened:
+            before = await opened.add()
+            await let_grow(opened.database, pages=1)
+            with pytest.raises(Unavailable, match="no room"):
+                await opened.add(voice_name="A" * 100_000)
+            assert await objects_of(opened) == [before.object_key]
+            assert await rows_of(opened) == (1, 1)
+            await opened.history.delete(opened.caller_.account_id, before.history_item_id)
+            assert await objects_of(opened) == []
+            await let_grow(opened.database, pages=100_000)
+            await opened.add(voice_name="A" * 100_000)
+            assert await rows_of(opened) == (1, 1)
 
     asyncio.run(work())

@@ -28,7 +28,8 @@ from menura.history.download import audio, extension, zip_of
 from menura.history.item_id import is_item_id, new_item_id
 from menura.ids import is_acceptable
 from menura.storage.database import Database
-from menura.storage.objects import ObjectMissing, Objects, ObjectWriter, new_key
+from menura.storage.objects import ObjectMissing, Objects, ObjectWriter
+from menura.storage.orphans import Unowned
 from menura.storage.tables import HistoryItem, StoredObject
 from menura.storage.text import is_storable
 
@@ -57,7 +58,7 @@ class Recording:
         self.writer = writer
 
     def write(self, data: bytes) -> None:
-        """Append encoded audio. Raises OSError, for example when the disk is full."""
+        """Append encoded audio. Raises OSError, and Unavailable when the disk is full."""
         self.writer.write(data)
 
     def abandon(self) -> None:
@@ -129,32 +130,33 @@ class History:
         self, recording: Recording, item: NewItem, charge: Charge | None = None
     ) -> tuple[HistoryItem, Charged]:
         """Make the item exist, and charge for it, both or neither."""
-        key = new_key("history")
-        size, digest = await self._objects.keep(recording.writer, key)
-        async with self._database.writing(durable=True) as session:
-            charged = Charged(0, 0)
-            if charge is not None:
-                charged = await self._credits.charge_within(session, charge)
-            session.add(StoredObject(key=key, size=size, sha256=digest))
-            await session.flush()
-            row = HistoryItem(
-                history_item_id=recording.history_item_id,
-                account_id=item.account_id,
-                request_id=item.request_id,
-                created_at=int(recording.created_at),
-                source=item.source,
-                voice_id=item.voice_id,
-                voice_name=item.voice_name,
-                voice_category=item.voice_category,
-                model_id=item.model_id,
-                characters_from=charged.before,
-                characters_to=charged.after,
-                content_type=item.content_type,
-                output_format=item.output_format,
-                settings=item.settings,
-                object_key=key,
-            )
-            session.add(row)
+        async with Unowned(self._database, self._objects) as unowned:
+            stored = await unowned.keep("history", recording.writer)
+            async with self._database.writing(durable=True) as session:
+                charged = Charged(0, 0)
+                if charge is not None:
+                    charged = await self._credits.charge_within(session, charge)
+                session.add(stored)
+                await session.flush()
+                row = HistoryItem(
+                    history_item_id=recording.history_item_id,
+                    account_id=item.account_id,
+                    request_id=item.request_id,
+                    created_at=int(recording.created_at),
+                    source=item.source,
+                    voice_id=item.voice_id,
+                    voice_name=item.voice_name,
+                    voice_category=item.voice_category,
+                    model_id=item.model_id,
+                    characters_from=charged.before,
+                    characters_to=charged.after,
+                    content_type=item.content_type,
+                    output_format=item.output_format,
+                    settings=item.settings,
+                    object_key=stored.key,
+                )
+                session.add(row)
+            unowned.hand_over()
         return row, charged
 
     async def list(self, account_id: str, query: Query) -> Page:

@@ -14,9 +14,9 @@ from menura.engine.registry import engine_for
 from menura.settings import Settings
 from menura.storage.database import Database
 from menura.storage.objects import ObjectMissing, Objects
+from menura.storage.orphans import Unowned
 from menura.storage.tables import VoiceModelRow, VoiceRow
 from menura.voices import rows
-from menura.voices.orphans import Unowned
 from menura.voices.premade import Premade, find_premade, measured_premade, premade_file
 from menura.voices.preview import PREVIEW_FORMAT, Preview, make_preview
 from menura.voices.references import Measured, Reference, measure

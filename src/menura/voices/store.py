@@ -30,10 +30,10 @@ from menura.ids import is_acceptable, new_id
 from menura.settings import Settings
 from menura.storage.database import Database
 from menura.storage.objects import Objects, ObjectWriter
+from menura.storage.orphans import Unowned
 from menura.storage.tables import StoredObject, VoiceRow, VoiceSampleRow, VoiceSettingsRow
 from menura.voices import rows
 from menura.voices.card import Card, clean_file_name
-from menura.voices.orphans import Unowned
 from menura.voices.premade import find_premade, premade_voices
 from menura.voices.preview import Preview
 from menura.voices.profiles import Profiles
