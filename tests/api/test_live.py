@@ -21,6 +21,7 @@ from menura.settings import Tier
 from menura.storage.tables import Account
 
 from .. import sounds
+from ..storage.full import no_file_beyond
 
 SPEECH = Path(__file__).parents[1] / "speech" / "male_librispeech_1235.flac"
 VOICE = "21m00Tcm4TlvDq8ikWAM"
@@ -951,3 +952,18 @@ def test_clear_empties_what_has_not_been_sent(shared_server, monkeypatch):
         audio, others = heard(client)
     assert {"event": "clear", "streamSid": "MZ1"} in others
     assert len(audio) < 0.3 * sent
+
+
+def test_a_full_disk_costs_the_history_item_and_not_the_conversation(server):
+    opened = server()
+    with no_file_beyond(500_000):
+        data = 4 * s16(speech())
+        ended, audio = converted(opened, data, 9600, output_format="pcm_48000")
+    assert len(audio) == 2 * len(data)
+    assert ended["character_cost"] == 134
+    assert ended["history_item_id"] is None
+    assert opened.client.get("/v1/history").json()["history"] == []
+    now = round(1000 * time.time())
+    moments = {"start_unix": now - 86_400_000, "end_unix": now}
+    stats = opened.client.get("/v1/usage/character-stats", params=moments).json()
+    assert sum(stats["usage"]["All"]) == 134

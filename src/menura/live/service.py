@@ -137,13 +137,13 @@ class LiveService:
                 record=session.recording is not None,
                 lease_id=lease.lease_id,
             )
-            if session.recording is not None and failure is None:
+            if session.recording is not None and not session.unkept and failure is None:
                 try:
                     row, _ = await self._history.commit(
                         session.recording, _new_item(session), charge
                     )
                     history_item_id = row.history_item_id
-                except OSError:
+                except (OSError, Unavailable):
                     log.exception("The audio of a live stream could not be stored.")
             if history_item_id is None:
                 await self._accounts.credits.charge(charge)

@@ -1,11 +1,13 @@
 """A live stream that outlives its connection: what it was sent, what it has made, who listens."""
 
 import asyncio
+import logging
 from collections import deque
 from dataclasses import dataclass
 
 from menura.accounts import Principal
 from menura.conversion.cores import Cores
+from menura.errors import Unavailable
 from menura.history.service import Recording
 from menura.ids import new_id
 from menura.live.chain import LiveRequest
@@ -17,6 +19,8 @@ connection has been given yet is kept besides."""
 
 PIECE_BYTES = 1 << 16
 """Output given at a time, so that what a slow listener has been given is known closely."""
+
+log = logging.getLogger("menura.live")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,7 @@ class LiveSession:
 
     received: input bytes taken so far. held: set when input waits for what its worker is allowed.
     ended: done with what the session came to, or failed.
+    unkept: its recording could not be written whole, so that there will be no history item.
     given_up: its client has heard all or has gone, so that nobody can resume it.
     voice_id, asked: the voice, and what the client itself said of its settings, after the changes
     so far.
@@ -65,6 +70,7 @@ class LiveSession:
         self.item = item
         self.request_id = request_id
         self.recording = recording
+        self.unkept = False
         self.voice_id = item.voice_id
         self.asked = request.asked
         self.received = 0
@@ -190,8 +196,14 @@ class LiveSession:
             await self._news.wait()
 
     def _on_output(self, data: bytes) -> None:
-        if self.recording is not None:
-            self.recording.write(data)
+        if self.recording is not None and not self.unkept:
+            try:
+                self.recording.write(data)
+            except (OSError, Unavailable) as error:
+                # A conversation does not end because nobody can keep it.
+                log.error("The audio of a live stream cannot be stored: %s", error)
+                self.unkept = True
+                self.recording.abandon()
         self._made += len(data)
         self._loop.call_soon_threadsafe(self._keep, data)
 
