@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.audio.threads import native_threads
 
 from menura.audio.low_delay import TAPS, LowDelayResampler
 from menura.audio.resample import resampled_length
@@ -67,3 +68,11 @@ def test_at_odd_rates_chunks_differ_by_a_millionth_at_most(pair):
         out = np.concatenate([*pieces, stage.flush()])
         assert out.size == plain.size
         np.testing.assert_allclose(out, plain, rtol=0, atol=1e-6)
+
+
+def test_it_brings_no_threads():
+    before = native_threads()
+    stages = [LowDelayResampler(48_000, 24_000) for _ in range(5)]
+    for stage in stages:
+        stage.push(np.zeros(4800, np.float32))
+    assert native_threads() == before

@@ -4,8 +4,11 @@ The filter of `Resampler` rings longer and its library works in blocks of up to 
 polyphase filter gives every sample as soon as its 16 neighbours are there.
 """
 
+from contextlib import suppress
+
 import av
 import numpy as np
+from av.filter import Graph
 
 from menura.audio.resample import resampled_length
 from menura.engine.interface import Samples
@@ -32,7 +35,7 @@ class LowDelayResampler:
         self.to_rate = to_rate
         self._taken = 0
         self._given = 0
-        self._swr = None if from_rate == to_rate else av.AudioResampler("flt", "mono", to_rate)
+        self._swr = None if from_rate == to_rate else _swr(from_rate, to_rate)
 
     @property
     def delay(self) -> float:
@@ -62,10 +65,29 @@ class LowDelayResampler:
 
     def _collect(self, frame: av.AudioFrame | None) -> Samples:
         assert self._swr is not None
-        pieces = [piece.to_ndarray()[0] for piece in self._swr.resample(frame)]
+        self._swr.push(frame)
+        pieces = []
+        with suppress(av.error.BlockingIOError, av.error.EOFError):
+            while True:
+                piece = self._swr.pull()
+                assert isinstance(piece, av.AudioFrame)
+                pieces.append(piece.to_ndarray()[0])
         if not pieces:
             return EMPTY
         due = resampled_length(self._taken, self.from_rate, self.to_rate) - self._given
         samples: Samples = np.concatenate(pieces).astype(np.float32, copy=False)[: max(0, due)]
         self._given += samples.size
         return samples
+
+
+def _swr(from_rate: int, to_rate: int) -> Graph:
+    """Return what `av.AudioResampler` makes, but without threads of its own: FFmpeg would start as
+    many as there are cores, up to 16, which no filter of sound uses."""
+    graph = Graph()
+    graph.threads = 1
+    graph.link_nodes(
+        graph.add("abuffer", sample_rate=str(from_rate), sample_fmt="flt", channel_layout="mono"),
+        graph.add("aformat", sample_rates=str(to_rate), sample_fmts="flt", channel_layouts="mono"),
+        graph.add("abuffersink"),
+    ).configure()
+    return graph
