@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import gc
 import json
 import re
 import struct
@@ -17,6 +18,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from menura.api.live_connection import Connection
+from menura.live.chain import LiveChain
+from menura.live.session import LiveSession
+from menura.live.worker import LiveWorker
 from menura.settings import Tier
 from menura.storage.tables import Account
 
@@ -967,3 +971,21 @@ def test_a_full_disk_costs_the_history_item_and_not_the_conversation(server):
     moments = {"start_unix": now - 86_400_000, "end_unix": now}
     stats = opened.client.get("/v1/usage/character-stats", params=moments).json()
     assert sum(stats["usage"]["All"]) == 134
+
+
+def test_a_stream_that_is_over_does_not_wait_for_a_collection_of_garbage(server):
+    opened = server()
+    gc.collect()
+    gc.disable()
+    try:
+        with Client(opened) as client:
+            client.tell(type="start", **FILE_PACE)
+            client.until("started")
+            client.socket.send(s16(speech()))
+        deadline = time.monotonic() + 20
+        kinds = (LiveSession, LiveWorker, LiveChain)
+        while left := [kind for kind in map(type, gc.get_objects()) if kind in kinds]:
+            assert time.monotonic() < deadline, left
+            time.sleep(0.05)
+    finally:
+        gc.enable()

@@ -1,5 +1,6 @@
 """The voice changer over real sockets: what it answers, in which order, and what it leaves."""
 
+import gc
 import io
 import json
 import threading
@@ -17,8 +18,11 @@ import numpy as np
 import pytest
 
 from menura.api import converting
+from menura.api.exchange import Exchange
 from menura.audio.formats import FORMATS, STREAM_FORMATS, OutputFormat
+from menura.conversion.job import Job
 from menura.conversion.passthrough import PassThrough
+from menura.conversion.spool import Spool
 from menura.engine import registry
 from menura.settings import Tier
 
@@ -64,6 +68,16 @@ def idle(server: RunningServer) -> bool:
         if not server.services.conversion.running and not running(account):
             return True
         time.sleep(0.01)
+    return False
+
+
+def gone(*kinds: type) -> bool:
+    """Wait until no object of these types is left."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        if not any(isinstance(found, kinds) for found in gc.get_objects()):
+            return True
+        time.sleep(0.05)
     return False
 
 
@@ -958,3 +972,17 @@ def test_a_full_disk_is_told_costs_nothing_and_is_got_over(server: Server, path:
     assert kept.status_code == 200
     found = opened.client.get(f"/v1/history/{kept.headers['history-item-id']}/audio")
     assert found.content == kept.content
+
+
+@pytest.mark.parametrize("path", [CONVERT, CONVERT + "/stream", CONVERT + "/stream?duplex=true"])
+def test_what_is_over_does_not_wait_for_a_collection_of_garbage(server: Server, path: str) -> None:
+    opened = server()
+    audio = wav(tone(1.0))
+    gc.collect()
+    gc.disable()
+    try:
+        assert post(opened, path, audio, model_id=PLAIN).status_code == 200
+        assert idle(opened)
+        assert gone(Job, Spool, Exchange)
+    finally:
+        gc.enable()

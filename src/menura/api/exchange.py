@@ -34,6 +34,7 @@ class Exchange:
         self._receive = receive
         self._send = PatientSend(send, stall)
         self._inbound: asyncio.Task[None] | None = None
+        self._closed = False
         self.started = False
 
     def read(self, rest: Coroutine[Any, Any, None] | None = None) -> None:
@@ -51,7 +52,7 @@ class Exchange:
     @property
     def over(self) -> bool:
         """Tell whether the client has gone, or its upload has failed."""
-        return self._inbound is not None and self._inbound.done()
+        return self._closed or (self._inbound is not None and self._inbound.done())
 
     def check(self) -> None:
         """Raise ClientDisconnect, or what reading the rest of the request raised."""
@@ -65,6 +66,9 @@ class Exchange:
             await asyncio.wait({self._inbound})
             if not self._inbound.cancelled():
                 self._inbound.exception()
+            # A task that has failed holds its frames, and those this.
+            self._inbound = None
+            self._closed = True
 
     async def unless_gone(self, awaitable: Awaitable[_Result]) -> _Result:
         """Wait for something, but no longer than the client does. Raises as `check` does."""

@@ -68,7 +68,7 @@ class Job:
         limits: DurationLimits,
         cores: Cores,
         *,
-        on_end: Callable[[], None],
+        on_end: Callable[["Job"], None],
         answer_held: int | None = None,
     ) -> None:
         self.upload = upload
@@ -139,7 +139,7 @@ class Job:
         finally:
             work.close()
             self.upload.abort()
-            self._on_end()
+            self._on_end(self)
 
     def _fail(self, error: Exception) -> None:
         self.answer.abort()

@@ -60,10 +60,6 @@ class ConversionService:
         Raises ConcurrencyExceeded beyond that, SystemBusy beyond `max_streams`.
         """
 
-        def ended() -> None:
-            with self._guard:
-                del self._jobs[job]
-
         with self._guard:
             if len(self._jobs) >= self._settings.max_streams:
                 raise SystemBusy(
@@ -83,13 +79,17 @@ class ConversionService:
                 guess,
                 limits or self.limits,
                 self.cores,
-                on_end=ended,
+                on_end=self._ended,
                 answer_held=UNSENT_BYTES if off_disk and not hold_answer else None,
             )
             # Under the guard: what starts while all is being stopped is stopped, or refused.
             self._threads.submit(job.run)
             self._jobs[job] = owner
         return job
+
+    def _ended(self, job: Job) -> None:
+        with self._guard:
+            del self._jobs[job]
 
     def convert_file(
         self,

@@ -62,7 +62,7 @@ class Spool:
         return self._file is not None
 
     def listen(self, listener: Callable[[], None]) -> None:
-        """Have `listener` called after every change, in the thread that made it."""
+        """Have `listener` called after every change up to `abort`, in the thread that made it."""
         self._listener = listener
 
     def append(self, data: bytes | bytearray | memoryview) -> None:
@@ -108,6 +108,8 @@ class Spool:
             self._free()
             self._changed.notify_all()
         self._tell()
+        # Nothing changes any more, and listeners have the spool they listen to.
+        self._listener = None
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Return up to `size` bytes that are already here from `offset` on, without waiting.
@@ -174,8 +176,9 @@ class Spool:
             self._file = None
 
     def _tell(self) -> None:
-        if self._listener is not None:
-            self._listener()
+        listener = self._listener
+        if listener is not None:
+            listener()
 
 
 class SpoolReader(io.RawIOBase):

@@ -165,13 +165,21 @@ class LiveWorker:
             )
 
     def _run(self) -> None:
-        failure: BaseException | None = None
+        on_end = self._on_end
         try:
             while self._step():
                 pass
         except Exception as error:  # the session tells the client and logs it
-            failure = error
-        self._on_end(failure)
+            self._let_go()
+            on_end(error)
+        else:
+            self._let_go()
+            on_end(None)
+
+    def _let_go(self) -> None:
+        """Forget who listens: it has this worker, and both would stay until the next collection of
+        garbage, with minutes of sound."""
+        del self._on_output, self._on_held, self._on_end
 
     def _step(self) -> bool:
         with self._changed:
