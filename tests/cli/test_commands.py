@@ -878,3 +878,22 @@ def test_a_flag_of_the_server_goes_before_the_environment(tmp_path, flag, wrong,
     assert refused.returncode == 2, refused.stderr
     assert name in refused.stderr
     assert str(wrong) in refused.stderr
+
+
+def test_a_running_server_has_little_for_the_garbage_collector_to_look_at(tmp_path):
+    program = """
+import gc, signal
+from menura.cli import serve
+from menura.cli.main import app
+
+async def tell(services, port):
+    print("to look at:", len(gc.get_objects()))
+    signal.raise_signal(signal.SIGTERM)
+
+serve.announce = tell
+app()
+"""
+    told = menura("serve", "--port", "0", data=tmp_path / "data", program=("-c", program))
+    found = re.search(r"to look at: (\d+)", told.stdout)
+    assert found, told.stderr
+    assert int(found[1]) < 10_000
