@@ -28,6 +28,7 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
     """A WebSocket that is kept while its client sends or reads anything at all."""
 
     _moved = False
+    _messages = 0
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Called when a connection is made."""
@@ -45,9 +46,12 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
             self.conn.max_message_size = self.config.ws_max_size
 
     def send_receive_event_to_app(self) -> None:
-        """Called when a message is whole. The one after it is under the limit before."""
+        """Called when a message is whole. What comes in one piece with it is under the limit
+        before, what comes later is not."""
         super().send_receive_event_to_app()
-        self.conn.max_message_size = self.config.ws_max_size
+        self._messages += 1
+        if self._messages > 1 or not authenticates_itself(cast(Scope, self.scope)):
+            self.conn.max_message_size = self.config.ws_max_size
 
     def data_received(self, data: bytes) -> None:
         """Called when the client sends."""
