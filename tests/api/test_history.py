@@ -1,16 +1,20 @@
 """The history over HTTP, as the official SDK reads it."""
 
+import asyncio
 import io
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 from elevenlabs.types import GetSpeechHistoryResponse, SpeechHistoryItemResponse
+from starlette.requests import ClientDisconnect
+from starlette.types import Message
 from tests.conftest import RunningServer
 
 from menura.accounts import Charge, Principal
+from menura.api.ranges import StoredAudio
 from menura.history import NewItem
 
 from .wire import Wire
@@ -262,3 +266,32 @@ def test_downloading_what_does_not_exist(shared_server: RunningServer) -> None:
     answer = shared_server.client.post("/v1/history/download", json=body)
     assert answer.status_code == 404
     assert answer.json()["detail"]["code"] == "history_item_not_found"
+
+
+def test_what_a_vanished_client_has_not_taken_is_let_go_of_at_once(
+    shared_server: RunningServer,
+) -> None:
+    let_go = []
+
+    async def content() -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield b"audio"
+        finally:
+            let_go.append(True)
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            raise OSError
+
+    async def work() -> None:
+        stream = content()
+        scope = {"type": "http", "app": shared_server.app, "asgi": {"spec_version": "2.4"}}
+        with pytest.raises(ClientDisconnect):
+            await StoredAudio(stream)(scope, receive, send)
+        assert let_go
+
+    asyncio.run(work())

@@ -1,7 +1,8 @@
 """Stored audio as an answer: all of it, or the one part that the header Range asks for."""
 
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
@@ -23,7 +24,10 @@ class StoredAudio(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         stall = services_of(scope).settings.answer_stall_timeout
-        await super().__call__(scope, receive, PatientSend(send, stall))
+        # What a client that vanished has not taken is let go of now, not when it is collected.
+        assert isinstance(self.body_iterator, AsyncGenerator)
+        async with aclosing(self.body_iterator):
+            await super().__call__(scope, receive, PatientSend(send, stall))
 
 
 def ranged(request: Request, size: int, media_type: str, opener: Opener) -> Response:
