@@ -1,11 +1,11 @@
-"""Streams compute in the order they asked, and a failing one gives its turn back."""
+"""Streams compute in the order they asked, talkers first; a failing one gives its turn back."""
 
 import threading
 import time
 
 import pytest
 
-from menura.conversion.cores import Cores, Turn
+from menura.conversion.cores import URGENT_RUN, Cores, Turn
 
 
 def test_no_more_than_the_permits_compute_at_once() -> None:
@@ -56,6 +56,30 @@ def test_a_stream_that_asks_again_stands_at_the_end() -> None:
         thread.join(5)
     assert order[:3] == ["a", "b", "c"]
     assert sorted(order) == sorted("abc" * 3)
+
+
+def test_who_is_urgent_goes_first_and_leaves_a_turn_to_others_now_and_then() -> None:
+    cores = Cores(1)
+    order: list[str] = []
+    cores.acquire()
+
+    def work(name: str, urgent: bool) -> None:
+        cores.acquire(urgent=urgent)
+        order.append(name)
+        cores.release()
+
+    threads = []
+    for position in range(URGENT_RUN + 4):
+        talks = position >= 2
+        thread = threading.Thread(target=work, args=("talk" if talks else "file", talks))
+        thread.start()
+        threads.append(thread)
+        while cores.waiting <= position:
+            time.sleep(0.001)
+    cores.release()
+    for thread in threads:
+        thread.join(5)
+    assert order == ["talk"] * URGENT_RUN + ["file"] + ["talk"] * 2 + ["file"]
 
 
 def test_a_failure_gives_the_turn_back() -> None:

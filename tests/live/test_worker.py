@@ -45,7 +45,8 @@ class Listener:
         self.audio = b""
         self.ended, self.held = threading.Event(), threading.Event()
         self.failure = None
-        self.worker = LiveWorker(wanted, Cores(cores), self.hear, self.hold, self.end)
+        self.cores = Cores(cores)
+        self.worker = LiveWorker(wanted, self.cores, self.hear, self.hold, self.end)
 
     def hear(self, data):
         self.audio += data
@@ -192,3 +193,27 @@ def test_no_more_is_made_than_is_allowed():
     listener.worker.allow(9.0)
     listener.wait()
     assert len(listener.audio) / 2 == len(tone)
+
+
+def test_who_talks_goes_before_a_file_and_a_recording_that_is_sent_at_once_does_not():
+    listener = Listener(request(drop_late=None), cores=1)
+    left = []
+
+    def convert_file():
+        listener.cores.acquire()
+        left.append(listener.worker.backlog)
+        listener.cores.release()
+
+    listener.cores.acquire()
+    file = threading.Thread(target=convert_file)
+    file.start()
+    while listener.cores.waiting < 1:
+        time.sleep(0.001)
+    listener.worker.feed(noise(2.0))
+    while listener.cores.waiting < 2:
+        time.sleep(0.001)
+    listener.cores.release()
+    file.join(30)
+    listener.worker.end()
+    listener.wait()
+    assert 1.0 < left[0] < 1.98

@@ -5,9 +5,12 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+URGENT_RUN = 8
+"""Turns that who is urgent takes in a row at most while others wait: nobody waits for ever."""
+
 
 class Cores:
-    """A number of permits given out first come, first served.
+    """A number of permits given out first come, first served; somebody who talks goes first.
 
     A stream that asks again right after its turn stands behind everybody who already waits, so
     that streams of any length advance alike, one chunk each.
@@ -15,30 +18,39 @@ class Cores:
 
     def __init__(self, count: int) -> None:
         self._free = count
-        self._queue: deque[threading.Lock] = deque()
+        self._urgent: deque[threading.Lock] = deque()
+        self._patient: deque[threading.Lock] = deque()
+        self._run = 0
         self._guard = threading.Lock()
 
     @property
     def waiting(self) -> int:
         """Number of threads that wait for a turn."""
-        return len(self._queue)
+        return len(self._urgent) + len(self._patient)
 
-    def acquire(self) -> None:
-        """Wait for a permit. The wait is short: every holder gives it back after one chunk."""
+    def acquire(self, *, urgent: bool = False) -> None:
+        """Wait for a permit. The wait is short: every holder gives it back after one chunk.
+
+        urgent: somebody hears the result as it is made; goes before who is not.
+        """
         with self._guard:
             if self._free:
                 self._free -= 1
                 return
             ticket = threading.Lock()
             ticket.acquire()
-            self._queue.append(ticket)
+            (self._urgent if urgent else self._patient).append(ticket)
         ticket.acquire()
 
     def release(self) -> None:
-        """Give a permit back, or on to whoever has waited longest."""
+        """Give a permit back, or on to whoever is next."""
         with self._guard:
-            if self._queue:
-                self._queue.popleft().release()
+            if self._urgent and (not self._patient or self._run < URGENT_RUN):
+                self._run = self._run + 1 if self._patient else 0
+                self._urgent.popleft().release()
+            elif self._patient:
+                self._run = 0
+                self._patient.popleft().release()
             else:
                 self._free += 1
 

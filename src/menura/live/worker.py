@@ -16,6 +16,10 @@ from menura.live.chain import LiveChain, LiveRequest
 PIECE_SECONDS = 0.02
 """Audio computed under one turn on a core, and dropped at once when it is late."""
 
+EARLY_SECONDS = 0.1
+"""What comes no earlier than this before its time is heard as it is made: links deliver in bursts.
+What comes earlier is no talk but a recording, and waits for its turn as others do."""
+
 SILENCE_DBFS = -100.0
 
 
@@ -204,11 +208,12 @@ class LiveWorker:
             self.chain.change(item.voice, item.settings)
             item.done()
             return True
-        self._compute(item)
+        self._compute(*item)
         return True
 
-    def _next(self) -> "Samples | _Change | None":
-        """Take the next thing to do; late audio is dropped on the way. Null at the end."""
+    def _next(self) -> "tuple[float, Samples] | _Change | None":
+        """Take the next thing to do, audio with the time when it is due; late audio is dropped on
+        the way. Null at the end."""
         while self._queue:
             item = self._queue.popleft()
             if isinstance(item, _Change):
@@ -216,12 +221,12 @@ class LiveWorker:
             due, samples = item
             self._waiting -= samples.size
             if self._drop_late is None or time.monotonic() - due <= self._drop_late:
-                return samples
+                return item
             self._dropped += samples.size
-        return None if self._ending else np.zeros(0, np.float32)
+        return None if self._ending else (self._due, np.zeros(0, np.float32))
 
-    def _compute(self, samples: Samples) -> None:
-        self._cores.acquire()
+    def _compute(self, due: float, samples: Samples) -> None:
+        self._cores.acquire(urgent=due - time.monotonic() < EARLY_SECONDS)
         started = time.perf_counter()
         try:
             made = self.chain.push(samples)
