@@ -2,6 +2,8 @@
 
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -34,6 +36,16 @@ def test_no_more_than_the_permits_compute_at_once() -> None:
     assert most == 2
 
 
+def in_line(cores: Cores, works: list[Callable[[], None]]) -> list[threading.Thread]:
+    """Start threads one after the other, each once the one before waits for its turn."""
+    threads = [threading.Thread(target=work) for work in works]
+    for position, thread in enumerate(threads):
+        thread.start()
+        while cores.waiting <= position:
+            time.sleep(0.001)
+    return threads
+
+
 def test_a_stream_that_asks_again_stands_at_the_end() -> None:
     cores = Cores(1)
     order: list[str] = []
@@ -44,13 +56,7 @@ def test_a_stream_that_asks_again_stands_at_the_end() -> None:
             with Turn(cores):
                 order.append(name)
 
-    threads = []
-    for position, name in enumerate("abc"):
-        thread = threading.Thread(target=work, args=(name,))
-        thread.start()
-        threads.append(thread)
-        while cores.waiting <= position:
-            time.sleep(0.001)
+    threads = in_line(cores, [partial(work, name) for name in "abc"])
     cores.release()
     for thread in threads:
         thread.join(5)
@@ -68,14 +74,8 @@ def test_who_is_urgent_goes_first_and_leaves_a_turn_to_others_now_and_then() -> 
         order.append(name)
         cores.release()
 
-    threads = []
-    for position in range(URGENT_RUN + 4):
-        talks = position >= 2
-        thread = threading.Thread(target=work, args=("talk" if talks else "file", talks))
-        thread.start()
-        threads.append(thread)
-        while cores.waiting <= position:
-            time.sleep(0.001)
+    files, talks = partial(work, "file", False), partial(work, "talk", True)
+    threads = in_line(cores, [files] * 2 + [talks] * (URGENT_RUN + 2))
     cores.release()
     for thread in threads:
         thread.join(5)
