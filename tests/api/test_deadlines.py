@@ -10,7 +10,7 @@ from websockets.sync.client import connect
 from menura.cli.deadlines import PunctualHTTP
 
 from ..conftest import start_server
-from ..conversion.sound import tone, wav
+from ..sounds import tone, wav
 from .wire import BOUNDARY, CONVERT, STREAM, VOICE, form
 
 WAIT = 30.0
