@@ -101,10 +101,11 @@ def test_an_interrupted_conversion_stops_and_keeps_the_old_file(data, tmp_path):
         noise = np.random.default_rng(1).integers(-3_000, 3_000, 16_000 * 1_200)
         file.writeframes(noise.astype("<i2").tobytes())
     command = [sys.executable, "-m", "menura.cli", "convert", str(long), "--voice", "Wren"]
-    # A script's background jobs hear no interrupts; these tests may be one.
+    # A script's background jobs hear no interrupts, and none under nohup hears that the terminal
+    # goes; these tests may be one.
     hearing, deaf = (
         f"import os, signal, sys; signal.signal(signal.SIGINT, signal.{how}); "
-        "os.execv(sys.argv[1], sys.argv[1:])"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
         for how in ("SIG_DFL", "SIG_IGN")
     )
     for sent, how in ((signal.SIGINT, hearing), (signal.SIGTERM, deaf), (signal.SIGHUP, hearing)):
