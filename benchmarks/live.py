@@ -1,17 +1,20 @@
-"""The live socket: delay from mouth to ear, and how many talkers two cores hold."""
+"""The live socket: delay from mouth to ear, alone and beside files, and how many talkers two cores
+hold."""
 
 import asyncio
 import json
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
 from websockets.asyncio.client import connect
 
-from benchmarks.client import VOICE, Served, served
+from benchmarks.client import VOICE, Served, exchange, form, served
 from benchmarks.report import Report
 from benchmarks.served import PASS_THROUGH
-from benchmarks.server import speech
+from benchmarks.server import speech, wav
 
 RATE = 24_000
 CHUNK = 480
@@ -21,6 +24,9 @@ SLACK = 15.0
 
 LATE = 40.0
 """Milliseconds over the stated delay at which a talker hears a gap: one chunk of jitter buffer."""
+
+FILES = 12
+"""Files that are converted at the same time, over and over, beside a talker."""
 
 
 @dataclass
@@ -96,6 +102,29 @@ def mouth_to_ear(report: Report, quick: bool) -> None:
     )
 
 
+def beside_files(report: Report, quick: bool) -> None:
+    """Delay of one talker on two cores that files keep busy."""
+    body = form(wav(speech(10)))
+    done = threading.Event()
+    with served(cores=2) as server, ThreadPoolExecutor(FILES) as clients:
+
+        def convert() -> None:
+            while not done.is_set():
+                exchange(server, "output_format=pcm_24000", [body], len(body))
+
+        work = [clients.submit(convert) for _ in range(FILES)]
+        time.sleep(1.0)
+        try:
+            (result,) = asyncio.run(talks(server, 1, 5 if quick else 30, MODELS[0]))
+        finally:
+            done.set()
+        for each in work:
+            each.result()
+    name = f"live: a talker beside {FILES} files"
+    report.add(f"{name}, p99 over the stated delay", result.quantile(0.99) - result.stated, "ms")
+    report.add(f"{name}, audio dropped", result.dropped, "ms")
+
+
 def talkers(report: Report, quick: bool) -> None:
     """Talkers at once before the p99 delay of one passes the stated delay by a jitter buffer."""
     held = []
@@ -114,4 +143,4 @@ def talkers(report: Report, quick: bool) -> None:
     report.add("live: talkers on two cores, p99 in time", held[0], "talkers", floor=held[1])
 
 
-SUITE = [mouth_to_ear, talkers]
+SUITE = [mouth_to_ear, beside_files, talkers]
