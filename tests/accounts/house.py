@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from menura.accounts import Accounts, Principal
+from menura.accounts.leases import LIFETIME
 from menura.settings import Settings, Tier
 from menura.storage.database import Database, database_url
-from menura.storage.tables import Account
+from menura.storage.tables import Account, LeaseRow
 
 
 class House:
@@ -29,18 +30,41 @@ class House:
     async def caller_of_tier(self, tier: str) -> Principal:
         """Make an account of a tier with a key and return who holds it."""
         account_id = f"account-{tier}"
-        async with self.database.writing() as session:
-            session.add(
-                Account(
-                    account_id=account_id,
-                    workspace_id="workspace",
-                    name=tier,
-                    tier=tier,
-                    created_at=int(time.time()) + 1,
-                )
-            )
+        await add_account(self.database, account_id, tier=tier)
         made = await self.accounts.keys.create(account_id, "test")
         return await self.accounts.keys.authenticate(made.secret)
+
+    async def hold(
+        self, caller: Principal, lease_id: str, process_id: str, **reserved: float
+    ) -> None:
+        """Write down a place that a process holds for a caller, as if it ran something."""
+        async with self.database.writing() as session:
+            session.add(
+                LeaseRow(
+                    lease_id=lease_id,
+                    account_id=caller.account_id,
+                    key_id=caller.key_id,
+                    process_id=process_id,
+                    expires_at=time.time() + LIFETIME,
+                    **reserved,
+                )
+            )
+
+
+async def add_account(
+    database: Database, account_id: str, *, tier: str | None = None, workspace: str = "workspace"
+) -> None:
+    """Make an account that is younger than the local one."""
+    async with database.writing() as session:
+        session.add(
+            Account(
+                account_id=account_id,
+                workspace_id=workspace,
+                name=tier or account_id,
+                tier=tier,
+                created_at=int(time.time()) + 1,
+            )
+        )
 
 
 @asynccontextmanager

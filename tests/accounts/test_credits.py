@@ -203,17 +203,7 @@ def test_a_dead_process_s_reservation_ends_with_its_lease(tmp_path: Path) -> Non
     async def work() -> None:
         async with house(tmp_path, tiers=POOR) as opened:
             caller = await opened.caller_of_tier("poor")
-            async with opened.database.writing() as session:
-                session.add(
-                    LeaseRow(
-                        lease_id="dead",
-                        account_id=caller.account_id,
-                        key_id=caller.key_id,
-                        process_id="dead",
-                        expires_at=time.time() + 30,
-                        reserved=60,
-                    )
-                )
+            await opened.hold(caller, "dead", "dead", reserved=60)
             with pytest.raises(InsufficientCredits):
                 await opened.accounts.credits.check(caller, 1)
             async with opened.database.writing() as session:

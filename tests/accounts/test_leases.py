@@ -138,17 +138,8 @@ def test_a_dead_process_loses_its_places_in_time(tmp_path: Path) -> None:
     async def work() -> None:
         async with house(tmp_path, tiers=SMALL_TIERS) as opened:
             caller = await opened.caller_of_tier("small")
-            async with opened.database.writing() as session:
-                for number in range(2):
-                    session.add(
-                        LeaseRow(
-                            lease_id=f"dead{number}",
-                            account_id=caller.account_id,
-                            key_id=caller.key_id,
-                            process_id="dead",
-                            expires_at=time.time() + LIFETIME,
-                        )
-                    )
+            for number in range(2):
+                await opened.hold(caller, f"dead{number}", "dead")
             with pytest.raises(ConcurrencyExceeded):
                 async with opened.accounts.leases.acquire(caller):
                     pass
@@ -166,17 +157,7 @@ def test_a_start_clears_leases_only_when_no_other_process_lives(
 ) -> None:
     async def work() -> None:
         async with house(tmp_path) as opened:
-            caller = await opened.caller()
-            async with opened.database.writing() as session:
-                session.add(
-                    LeaseRow(
-                        lease_id="other",
-                        account_id=caller.account_id,
-                        key_id=caller.key_id,
-                        process_id="other",
-                        expires_at=time.time() + LIFETIME,
-                    )
-                )
+            await opened.hold(await opened.caller(), "other", "other")
         async with house(tmp_path, alone=alone) as opened:
             assert await held(opened) == left
 
@@ -228,16 +209,7 @@ def test_a_process_that_ends_gives_its_places_up_at_once(tmp_path: Path) -> None
         async with house(tmp_path) as one:
             caller = await one.caller()
             async with house(tmp_path, alone=False) as other:
-                async with other.database.writing() as session:
-                    session.add(
-                        LeaseRow(
-                            lease_id="running",
-                            account_id=caller.account_id,
-                            key_id=caller.key_id,
-                            process_id=other.accounts.leases._process_id,
-                            expires_at=time.time() + LIFETIME,
-                        )
-                    )
+                await other.hold(caller, "running", other.accounts.leases._process_id)
                 assert await held(one) == 1
             assert await held(one) == 0
 

@@ -20,9 +20,9 @@ from websockets.sync.client import ClientConnection, connect
 
 from menura.api.live_connection import Connection
 from menura.settings import Tier
-from menura.storage.tables import Account
 
 from .. import sounds
+from ..accounts.house import add_account
 from ..storage.full import no_file_beyond
 
 SPEECH = Path(__file__).parents[1] / "speech" / "male_librispeech_1235.flac"
@@ -749,19 +749,6 @@ def key_of(server, account_id=None, **limits):
     return server.run(keys.create(account_id, "some", **limits)).secret
 
 
-async def another_account(database):
-    async with database.writing() as session:
-        session.add(
-            Account(
-                account_id="stranger",
-                workspace_id="elsewhere",
-                name="stranger",
-                tier=None,
-                created_at=int(time.time()) + 1,
-            )
-        )
-
-
 def started(server, **start):
     with Client(server) as client:
         client.tell(type="start", **start)
@@ -769,7 +756,9 @@ def started(server, **start):
 
 
 def test_another_account_cannot_resume(shared_server):
-    shared_server.run(another_account(shared_server.services.database))
+    shared_server.run(
+        add_account(shared_server.services.database, "stranger", workspace="elsewhere")
+    )
     foreign = key_of(shared_server, "stranger")
     weak = key_of(shared_server, permissions=["voices_read"])
     own = Client(shared_server)

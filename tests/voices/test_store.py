@@ -2,11 +2,11 @@
 
 import asyncio
 import hashlib
-import time
 from pathlib import Path
 
 import pytest
 from sqlalchemy import update
+from tests.accounts.house import add_account
 from tests.sounds import speech, wav
 from tests.voices.house import FEMALE, GEORGE, MALE, House, inside
 
@@ -22,7 +22,7 @@ from menura.errors import (
     VoiceLimitReached,
     VoiceNotFound,
 )
-from menura.storage.tables import Account, VoiceRow
+from menura.storage.tables import VoiceRow
 from menura.voices import rows
 from menura.voices.card import Card
 from menura.voices.search import VoiceQuery
@@ -262,16 +262,7 @@ def test_edits_at_the_same_time_both_count(tmp_path: Path) -> None:
 
 def test_every_account_has_its_own_number_of_clones(tmp_path: Path) -> None:
     async def act(house: House) -> None:
-        async with house.services.database.writing() as session:
-            session.add(
-                Account(
-                    account_id="stranger",
-                    workspace_id="elsewhere",
-                    name="stranger",
-                    tier=None,
-                    created_at=int(time.time()) + 1,
-                )
-            )
+        await add_account(house.services.database, "stranger", workspace="elsewhere")
         theirs = Maker("stranger", None, 1)
         await house.voices.create(theirs, Card("Theirs"), [house.upload()])
         assert await house.voices.count(house.account_id) == 0
