@@ -69,12 +69,20 @@ def test_pictures_follow_the_theme(page: Page, shared_server):
     until(page, f"document.querySelector('#plots canvas') && {wave} !== window.before")
 
 
+CHOSEN_IN_SIGHT = """(() => {
+  const picker = document.querySelector("[data-picker=convert]");
+  const frame = picker.querySelector(".voice-list").getBoundingClientRect();
+  const chosen = picker.querySelector(".choose[aria-pressed=true]").getBoundingClientRect();
+  return chosen.height > 0 && frame.top <= chosen.top && chosen.bottom <= frame.bottom;
+})()"""
+
+
 def test_the_chosen_voice_is_in_sight(page: Page, shared_server):
     open_page(page, shared_server)
     page.get_by_role("tab", name="Voices").click()
     last = page.locator("#voice-library .choose").last
     last.click()
-    chosen = page.locator("[data-picker=convert] .choose[aria-pressed=true]").bounding_box()
-    frame = page.locator("[data-picker=convert] .voice-list").bounding_box()
-    assert frame["y"] <= chosen["y"]
-    assert chosen["y"] + chosen["height"] <= frame["y"] + frame["height"]
+    # The list of voices is fetched anew meanwhile, and drawn again when it comes.
+    until(page, CHOSEN_IN_SIGHT)
+    page.wait_for_load_state("networkidle")
+    assert page.evaluate(CHOSEN_IN_SIGHT)
