@@ -14,9 +14,10 @@ from benchmarks.client import Served, exchange, form, form_head, form_tail, serv
 from benchmarks.recordings import EXAMPLES, recorded
 from benchmarks.report import Report
 from benchmarks.served import PASS_THROUGH
-from menura.audio.encode import open_encoder, wav_header
+from menura.audio.encode import open_encoder
 from menura.audio.formats import find_format
 from menura.audio.level import to_int16
+from menura.audio.wav_header import wav_header
 
 RATE = 24_000
 MODELS = ("eleven_english_sts_v2", PASS_THROUGH)

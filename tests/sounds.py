@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from menura.audio.encode import wav_header
+from menura.audio.wav_header import wav_header
 from menura.engine.interface import Samples
 
 SPEECH = Path(__file__).parent / "speech"

@@ -30,7 +30,8 @@ from menura.engine.source_filter.features import SourceFilterFeatures
 from menura.engine.source_filter.settling import INPUTS, TICK, USUAL, Evidence
 from menura.engine.source_filter.spectrum import STEP
 from menura.engine.source_filter.statistics import SpeakerStatistics
-from training.pitch import judged_clips, labelled, tracked
+from training.pitch import tracked
+from training.pitch_clips import judged_clips, labelled
 
 Array = NDArray[np.float32]
 

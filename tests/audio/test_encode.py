@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from menura.audio import g711
 from menura.audio.decode import open_decoder
-from menura.audio.encode import Encoder, open_encoder, wav_header
+from menura.audio.encode import Encoder, open_encoder
 from menura.audio.formats import FORMATS, OutputFormat, find_format
 from menura.audio.resample import Resampler
+from menura.audio.wav_header import wav_header
 
 LOSSY_FLOOR = {"mp3": 20, "opus": 20, "ulaw": 30, "alaw": 30, "pcm": 80, "wav": 80}
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import IO
 
 from menura.audio.decode import open_decoder
-from menura.audio.encode import wav_header
 from menura.audio.formats import OutputFormat
 from menura.audio.g711 import alaw_decode, ulaw_decode
 from menura.audio.level import to_int16
+from menura.audio.wav_header import wav_header
 from menura.storage.objects import CHUNK
 
 
