@@ -229,6 +229,21 @@ def test_broken_bodies_are_refused(body: bytes) -> None:
         read(body)
 
 
+def test_a_wrong_boundary_is_named() -> None:
+    with pytest.raises(BadRequest, match="without its last boundary, '--abc--'"):
+        read(FORM, content_type="multipart/form-data; boundary=abc")
+    with pytest.raises(InvalidContentType, match="'multipart/form-data' names no boundary"):
+        read(FORM, content_type="multipart/form-data")
+
+
+def test_limits_of_parts_and_headers_are_named() -> None:
+    many_parts = part("a", b"v") * 11 + b"--xyz--\r\n"
+    many_headers = b"--xyz\r\n" + b"X: y\r\n" * 20 + b"\r\nv\r\n--xyz--\r\n"
+    for body in (many_parts, many_headers):
+        with pytest.raises(BadRequest, match=r"10 parts, .* 8 headers of 4224 bytes"):
+            read(body)
+
+
 def test_limits_hold_for_length_header_file_field_and_whole() -> None:
     with pytest.raises(MenuraError, match="at most 1000") as caught:
         read(b"", headers=[(b"content-length", b"99999999999")])

@@ -263,6 +263,29 @@ def test_what_does_not_fit_the_schema_is_a_422_list(
     assert len(reply.headers["x-trace-id"]) == 32
 
 
+@pytest.mark.parametrize(
+    ("query", "fields", "words"),
+    [
+        ("?enable_logging=perhaps", {}, ["'perhaps'", "true", "false"]),
+        ("?optimize_streaming_latency=fast", {}, ["'fast'", "from 0 to 4"]),
+        ("", {"seed": "one"}, ["'one'", "from 0 to 4294967295"]),
+        ("", {"seed": "-1"}, ["'-1'", "from 0 to 4294967295"]),
+        ("", {"seed": "9" * 40}, ["9" * 40, "from 0 to 4294967295"]),
+        ("", {"file_format": "mp3"}, ["'mp3'", "other, pcm_s16le_16"]),
+        ("", {"model_id": "eleven_sts"}, ["'eleven_sts'", "eleven_multilingual_sts_v2"]),
+        ("", {"model_id": "eleven_v3"}, ["'eleven_v3'", "eleven_multilingual_sts_v2"]),
+        ("", {"voice_settings": '{"stability": 2}'}, ["stability", "'2'", "from 0 to 1"]),
+    ],
+    ids=str,
+)
+def test_a_refusal_names_the_value_and_what_is_allowed(
+    shared_server: RunningServer, query: str, fields: dict[str, str], words: list[str]
+) -> None:
+    detail = post(shared_server, CONVERT + query, b"x", **fields).json()["detail"]
+    message = detail[0]["msg"] if isinstance(detail, list) else detail["message"]
+    assert all(word in message for word in words), message
+
+
 @pytest.mark.parametrize("name", [f.name for f in FORMATS if f.codec == "wav"])
 def test_wav_is_refused_on_stream(shared_server: RunningServer, name: str) -> None:
     reply = post(shared_server, f"{STREAM}?output_format={name}", b"x")

@@ -29,7 +29,7 @@ def tarred() -> bytes:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"hello, this is no audio\n", "text"),
+        (b"speech.wav", r"text \('speech.wav'\)"),
         ("Grüße aus Köln, ça va?".encode(), "text"),
         ("text of another kind".encode("utf-16"), "text"),
         (b"x" * 100_000, "text"),

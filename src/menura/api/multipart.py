@@ -26,6 +26,7 @@ from menura.errors import (
     InvalidContentType,
     RequestTooLarge,
     SchemaViolation,
+    shown,
 )
 from menura.settings import Settings
 
@@ -34,6 +35,8 @@ _NOT_CHARSETS = frozenset(
 )
 _OVERHEAD = 1_048_576
 _HEADER_CHARSET = "latin-1"
+_HEADERS = 8
+_HEADER_BYTES = 4224
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +135,12 @@ async def read_form(
                 if event is not None:
                     yield event
         if body.count:
-            parser.close()
+            _finish(parser)
     except ParserLimitReached as error:
-        raise BadRequest(f"The form exceeds a limit: {error}.") from None
+        raise BadRequest(
+            f"The form exceeds a limit ({error}): it may have {limits.parts} parts, and each of "
+            f"them {_HEADERS} headers of {_HEADER_BYTES} bytes."
+        ) from None
     except MultipartError as error:
         raise BadRequest(f"The multipart body is broken: {error.args[0]}.") from None
 
@@ -260,14 +266,33 @@ def _parser(content_type: str, limits: FormLimits) -> PushMultipartParser:
             f"Content-Type {kind[:80]!r} is not supported here; send multipart/form-data."
         )
     boundary = options.get("boundary", "")
-    if not 0 < len(boundary) <= 200 or not boundary.isascii() or not boundary.isprintable():
+    if not boundary:
         raise InvalidContentType(
-            f"The multipart boundary {boundary[:40]!r} is missing or not usable."
+            f"Content-Type {content_type[:80]!r} names no boundary; HTTP clients add one where "
+            "this header is left to them."
+        )
+    if len(boundary) > 200 or not boundary.isascii() or not boundary.isprintable():
+        raise InvalidContentType(
+            f"The multipart boundary {shown(boundary)} is not usable: it may have 200 printable "
+            "ASCII characters."
         )
     # Any bytes are text in this charset: what they mean is decided name by name.
     return PushMultipartParser(
-        boundary, max_segment_count=limits.parts, header_charset=_HEADER_CHARSET
+        boundary,
+        max_segment_count=limits.parts,
+        max_header_count=_HEADERS,
+        max_header_size=_HEADER_BYTES,
+        header_charset=_HEADER_CHARSET,
     )
+
+
+def _finish(parser: PushMultipartParser) -> None:
+    """Raise BadRequest if there is more to come, which is all that many see of a wrong boundary."""
+    try:
+        parser.close()
+    except MultipartError:
+        last = shown(b"--" + parser.boundary + b"--")
+        raise BadRequest(f"The multipart body ends without its last boundary, {last}.") from None
 
 
 def _said(text: str) -> str:

@@ -57,18 +57,17 @@ def boolean(location: Location, text: str) -> bool:
     word = text.strip().lower()
     if word in _TRUE or word in _FALSE:
         return word in _TRUE
-    raise SchemaViolation(location, f"{shown(text)} is not a boolean", "bool_parsing")
+    raise SchemaViolation(location, f"{shown(text)} is neither true nor false", "bool_parsing")
 
 
 def integer(location: Location, text: str, low: int, high: int) -> int:
     """Read a whole number from `low` to `high`."""
+    refusal = f"{shown(text)} is not an integer from {low} to {high}"
     if not _INTEGER.fullmatch(text.strip()):
-        raise SchemaViolation(location, f"{shown(text)} is not an integer", "int_parsing")
+        raise SchemaViolation(location, refusal, "int_parsing")
     value = int(text)
     if not low <= value <= high:
-        raise SchemaViolation(
-            location, f"{value} is not in the range {low} to {high}", "out_of_range"
-        )
+        raise SchemaViolation(location, refusal, "out_of_range")
     return value
 
 

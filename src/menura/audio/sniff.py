@@ -6,6 +6,8 @@ other files or the network.
 
 from dataclasses import dataclass
 
+from menura.errors import shown
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:
@@ -283,4 +285,4 @@ def _sniff_text(head: bytes) -> Kind | None:
         return Kind("an SVG image", None)
     if start.startswith(("{", "[")):
         return Kind("JSON text", None)
-    return Kind("text", None)
+    return Kind(f"text ({shown(sample.strip())})", None)

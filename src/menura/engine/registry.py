@@ -182,4 +182,7 @@ def engine_for(model_id: str = DEFAULT_MODEL) -> Engine:
             f"Model {model_id[:64]!r} cannot convert speech; use one of {', '.join(_BUILDERS)}.",
             param="model_id",
         )
-    raise ModelNotFound(f"A model with id {model_id[:64]!r} was not found.", param="model_id")
+    raise ModelNotFound(
+        f"A model with id {model_id[:64]!r} was not found; use one of {', '.join(_BUILDERS)}.",
+        param="model_id",
+    )
