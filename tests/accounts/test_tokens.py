@@ -77,6 +77,17 @@ def test_a_token_dies_with_its_key(tmp_path: Path) -> None:
     asyncio.run(work())
 
 
+def test_a_key_that_was_deleted_meanwhile_makes_no_token(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with house(tmp_path) as opened:
+            caller = await opened.caller()
+            await opened.accounts.keys.revoke(caller.account_id, caller.key_id)
+            with pytest.raises(InvalidApiKey):
+                await opened.accounts.tokens.create(caller, "speech_to_speech_live")
+
+    asyncio.run(work())
+
+
 def test_a_token_gives_no_more_than_its_key(tmp_path: Path) -> None:
     async def work() -> None:
         async with house(tmp_path) as opened:

@@ -35,12 +35,16 @@ class Tokens:
     keys: Keys
 
     async def create(self, principal: Principal, token_type: TokenType) -> str:
-        """Make a token for the caller's key. Raises MissingPermissions."""
+        """Make a token for the caller's key. Raises MissingPermissions, InvalidApiKey."""
         for permission in TOKEN_TYPES[token_type]:
             principal.require(permission)
         token = "sutkn_" + secrets.token_hex(24)
         now = int(time.time())
         async with self.database.writing() as session:
+            # The key may have been deleted since it opened the door.
+            mine = select(ApiKey.key_id).where(ApiKey.key_id == principal.key_id)
+            if await session.scalar(mine.with_for_update(read=True, key_share=True)) is None:
+                raise InvalidApiKey("Invalid API key.")
             await session.execute(delete(SingleUseToken).where(SingleUseToken.expires_at <= now))
             session.add(
                 SingleUseToken(
