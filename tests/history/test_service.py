@@ -213,6 +213,11 @@ def test_filters(tmp_path: Path) -> None:
             third = (await opened.add(voice_id="v3", voice_name="МАРИЯ")).history_item_id
             assert await ids(search="мария", source="STS") == [third]
             await opened.history.delete(account_id, third)
+            # An accent as part of its letter, and as a character of its own.
+            for name, search in (("Z\u00c9", "ze\u0301"), ("ZE\u0301", "z\u00e9")):
+                fourth = (await opened.add(voice_id="v4", voice_name=name)).history_item_id
+                assert await ids(search=search, source="STS") == [fourth]
+                await opened.history.delete(account_id, fourth)
             assert await ids(before=one.created_at) == []
             assert await ids(after=two.created_at + 1) == []
             assert len(await ids(after=one.created_at, before=two.created_at + 1)) == 2

@@ -1,5 +1,6 @@
 import base64
 from contextlib import suppress
+from unicodedata import normalize
 
 import pytest
 from hypothesis import given
@@ -120,6 +121,15 @@ def test_filters() -> None:
     assert ids(VoiceQuery(search="home NEWS"), voices) == ["clone1"]
     assert ids(VoiceQuery(search="clon"), voices) == ["clone3", "clone2", "clone1"]
     assert ids(VoiceQuery(category="cloned"), voices) == ["clone3", "clone2", "clone1"]
+    # An accent may be a character of its own, as in the file names of macOS.
+    for name, label, search in (
+        ("Z\u00c9", "b\u00e9", "ze\u0301"),
+        ("ZE\u0301", "be\u0301", "z\u00e9"),
+    ):
+        accented = [clone(4, name, accent=label), *voices]
+        assert ids(VoiceQuery(search=search), accented) == ["clone4"]
+        assert ids(VoiceQuery(accent=normalize("NFC", label)), accented) == ["clone4"]
+        assert ids(VoiceQuery(accent=normalize("NFD", label)), accented) == ["clone4"]
     for nothing in (
         VoiceQuery(category="famous"),
         VoiceQuery(voice_type="community"),

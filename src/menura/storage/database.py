@@ -25,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_e
 from menura.errors import Unavailable
 from menura.settings import Settings
 from menura.storage.room import no_room
+from menura.storage.text import folded
 
 HEAD = "0003"
 """The newest revision in `migrations/versions`; a database that has it is used as it is."""
@@ -201,7 +202,7 @@ def _use_wal(path: Path) -> None:
 
 
 def _folded(text: str | None) -> str | None:
-    return None if text is None else text.casefold()
+    return None if text is None else folded(text)
 
 
 def _prepare_sqlite(connection: Any, _: object) -> None:

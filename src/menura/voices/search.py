@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from menura.errors import InvalidCursor, InvalidPageSize
+from menura.storage.text import folded
 from menura.voices.voice import Voice
 
 LARGEST_PAGE = 100
@@ -92,7 +93,7 @@ SortKey = list[int | str]
 def _sort_key(voice: Voice, places: Mapping[str, int], sort: str | None) -> SortKey:
     """Return a key no two voices share, so that a page can begin behind a deleted voice."""
     if sort == "name":
-        return [voice.name.casefold(), voice.own_id]
+        return [folded(voice.name), voice.own_id]
     if sort == "created_at_unix":
         return [voice.created_at or 0, voice.own_id]
     if voice.is_premade:
@@ -101,10 +102,10 @@ def _sort_key(voice: Voice, places: Mapping[str, int], sort: str | None) -> Sort
 
 
 def _matches(voice: Voice, query: VoiceQuery) -> bool:
-    labels = {name: value.casefold() for name, value in voice.labels.items()}
+    labels = {name: folded(value) for name, value in voice.labels.items()}
 
     def label_is(name: str, wanted: Iterable[str | None]) -> bool:
-        values = [value.casefold() for value in wanted if value]
+        values = [folded(value) for value in wanted if value]
         return not values or labels.get(name) in values
 
     return (
@@ -137,8 +138,8 @@ def _contains(voice: Voice, search: str | None) -> bool:
     if not search:
         return True
     texts = [voice.name, voice.description or "", voice.category, *voice.labels.values()]
-    text = "\n".join(texts).casefold()
-    return all(word in text for word in search.casefold().split())
+    text = folded("\n".join(texts))
+    return all(word in text for word in folded(search).split())
 
 
 def _order(query: VoiceQuery) -> str:

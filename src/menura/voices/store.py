@@ -32,6 +32,7 @@ from menura.storage.database import Database
 from menura.storage.objects import Objects, ObjectWriter
 from menura.storage.orphans import Unowned
 from menura.storage.tables import StoredObject, VoiceRow, VoiceSampleRow, VoiceSettingsRow
+from menura.storage.text import folded
 from menura.voices import rows
 from menura.voices.card import Card, clean_file_name
 from menura.voices.premade import find_premade, premade_voices
@@ -135,7 +136,7 @@ class VoiceStore:
         with suppress(VoiceNotFound):
             return await self.get(account_id, wanted)
         voices = await self.all(account_id)
-        named = [voice for voice in voices if voice.name.casefold() == wanted.casefold()]
+        named = [voice for voice in voices if folded(voice.name) == folded(wanted)]
         if len(named) == 1:
             return named[0]
         if named:
