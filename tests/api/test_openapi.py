@@ -107,3 +107,24 @@ def test_no_operation_names_a_refusal_that_it_never_gives(shared_server: Running
     schema = named["content"]["application/json"]["schema"]
     assert schema == {"$ref": "#/components/schemas/ValidationBody"}
     assert "HTTPValidationError" not in document["components"]["schemas"]
+
+
+def test_a_client_made_from_the_document_has_plain_names_and_whole_answers(
+    shared_server: RunningServer,
+) -> None:
+    document = shared_server.client.get("/openapi.json").json()
+    names = {
+        operation["operationId"]
+        for operations in document["paths"].values()
+        for operation in operations.values()
+    }
+    assert {"get_voice", "list_history", "create_key", "voice_changer_stream"} <= names
+    assert not [name for name in names if "_v1_" in name or "_v2_" in name]
+    schemas = document["components"]["schemas"]
+    for path in ("/v1/user", "/v1/user/subscription", "/v1/history", "/v2/voices"):
+        answer = document["paths"][path]["get"]["responses"]["200"]
+        name = answer["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+        sent = shared_server.client.get(path).json()
+        assert sorted(schemas[name]["required"]) == sorted(sent), path
+    voice = shared_server.client.get(f"/v1/voices/{VOICE}").json()
+    assert sorted(schemas["VoiceModel"]["required"]) == sorted(voice)

@@ -270,7 +270,7 @@ def check_addresses(addresses: Sequence[str] | None) -> None:
             ipaddress.ip_network(address, strict=False)
         except ValueError:
             raise InvalidParameters(
-                f"{address!r} is neither an IP address nor a network.", param="allowed_ips"
+                f"{address[:64]!r} is neither an IP address nor a network.", param="allowed_ips"
             ) from None
 
 

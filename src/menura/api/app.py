@@ -89,6 +89,8 @@ def create_app(settings: Settings, on_ready: Callable[[Services], None] | None =
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        # Clients made from the document name their functions so; the framework adds the path.
+        generate_unique_id_function=lambda route: route.name,
     )
     app.state.metrics = Metrics()
     errors.install(app)

@@ -10,10 +10,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
-from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
 from menura.accounts import Principal
+from menura.api.answer import Answer
 from menura.api.auth import permitted, services_of
 from menura.api.converting import Converting, ConvertingResponse, Decision
 from menura.api.errors import refusals
@@ -74,10 +74,10 @@ class Isolation(Converting):
         )
 
 
-class IsolationItems(BaseModel):
+class IsolationItems(Answer):
     """A page of earlier isolations."""
 
-    items: list[None] = []
+    items: tuple[None, ...] = ()
     has_more: bool = False
 
 

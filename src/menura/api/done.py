@@ -2,10 +2,10 @@
 
 from typing import Literal
 
-from pydantic import BaseModel
+from menura.api.answer import Answer
 
 
-class Done(BaseModel):
+class Done(Answer):
     """The thing was done."""
 
     status: Literal["ok"] = "ok"

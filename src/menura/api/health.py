@@ -4,17 +4,17 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import BaseModel
 
 from menura import __version__
 from menura.accounts import Principal
+from menura.api.answer import Answer
 from menura.api.auth import permitted
 from menura.api.errors import ErrorBody, refusals
 
 router = APIRouter(tags=["health"])
 
 
-class Health(BaseModel):
+class Health(Answer):
     """What `/health` tells everybody."""
 
     status: Literal["ok"] = "ok"

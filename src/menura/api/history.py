@@ -7,6 +7,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 
 from menura.accounts import Principal
+from menura.api.answer import Answer
 from menura.api.auth import permitted, services_of
 from menura.api.bounded import BoundedRoute
 from menura.api.done import Done
@@ -23,7 +24,7 @@ Reader = Annotated[Principal, permitted("speech_history_read")]
 Writer = Annotated[Principal, permitted("speech_history_write")]
 
 
-class Item(BaseModel):
+class Item(Answer):
     """One conversion."""
 
     history_item_id: str
@@ -47,7 +48,7 @@ class Item(BaseModel):
     output_format: str | None
 
 
-class ItemList(BaseModel):
+class ItemList(Answer):
     """One page of items. To get the next one, send `last_history_item_id` as
     `start_after_history_item_id`."""
 
@@ -66,7 +67,7 @@ class Wanted(BaseModel):
     ] = None
 
 
-class BadFormat(BaseModel):
+class BadFormat(Answer):
     """The refusal of an unknown `output_format`."""
 
     error: Literal["invalid_output_format"]
@@ -155,7 +156,7 @@ async def list_history(
     },
     summary="Download items",
 )
-async def download(request: Request, wanted: Wanted, caller: Reader) -> Response:
+async def download_items(request: Request, wanted: Wanted, caller: Reader) -> Response:
     """Return the audio of one item, or a zip of several."""
     if wanted.output_format not in (None, "", "wav", "default"):
         # The contract gives this one refusal a shape of its own.
@@ -201,7 +202,7 @@ async def delete_item(request: Request, history_item_id: str, caller: Writer) ->
     },
     summary="Hear an item",
 )
-async def get_audio(request: Request, history_item_id: str, caller: Reader) -> Response:
+async def get_item_audio(request: Request, history_item_id: str, caller: Reader) -> Response:
     """Return one conversion's audio as it was made."""
     history = services_of(request.scope).history
     row = await history.get(caller.account_id, history_item_id)

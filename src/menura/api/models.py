@@ -3,9 +3,9 @@
 from typing import Annotated
 
 from fastapi import APIRouter
-from pydantic import BaseModel
 
 from menura.accounts import Principal
+from menura.api.answer import Answer
 from menura.api.auth import permitted
 from menura.api.errors import refusals
 from menura.engine.registry import MODELS
@@ -13,21 +13,21 @@ from menura.engine.registry import MODELS
 router = APIRouter(prefix="/v1", tags=["models"])
 
 
-class Language(BaseModel):
+class Language(Answer):
     """A language a model takes."""
 
     language_id: str
     name: str
 
 
-class ModelRates(BaseModel):
+class ModelRates(Answer):
     """What a model costs relative to the base price."""
 
     character_cost_multiplier: float
     cost_discount_multiplier: float
 
 
-class Model(BaseModel):
+class Model(Answer):
     """A model as the contract describes it."""
 
     model_id: str
@@ -49,10 +49,10 @@ class Model(BaseModel):
     concurrency_group: str
 
 
-class SharedVoices(BaseModel):
+class SharedVoices(Answer):
     """A page of the shared voice library."""
 
-    voices: list[None] = []
+    voices: tuple[None, ...] = ()
     has_more: bool = False
     last_sort_id: str | None = None
     total_count: int = 0

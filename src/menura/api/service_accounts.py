@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from menura.accounts import Principal
 from menura.accounts.keys import MOST_CREDITS, check_addresses, check_name, check_permissions
+from menura.api.answer import Answer
 from menura.api.auth import permitted, services_of
 from menura.api.bounded import BoundedRoute
 from menura.api.done import Done
@@ -43,19 +44,19 @@ Permissions = list[str] | Literal["all"]
 Lift = Literal["clear", "no_update"]
 
 
-class ConcurrencyLimit(BaseModel):
+class ConcurrencyLimit(Answer):
     """How many requests may run at once."""
 
     limit: int
 
 
-class PlatformLimits(BaseModel):
+class PlatformLimits(Answer):
     """Limits of one key, beside those of its account."""
 
     concurrency: ConcurrencyLimit
 
 
-class Key(BaseModel):
+class Key(Answer):
     """What is known of an API key. The key itself is shown only once, when it is made."""
 
     name: str
@@ -73,7 +74,7 @@ class Key(BaseModel):
     platform_limits: PlatformLimits | None
 
 
-class KeyList(BaseModel):
+class KeyList(Answer):
     """The keys of one service account."""
 
     model_config = ConfigDict(serialize_by_alias=True)
@@ -89,7 +90,7 @@ class ServiceAccount(KeyList):
     created_at_unix: int
 
 
-class ServiceAccountList(BaseModel):
+class ServiceAccountList(Answer):
     """All holders of keys."""
 
     model_config = ConfigDict(serialize_by_alias=True)
@@ -103,7 +104,7 @@ class NewServiceAccount(BaseModel):
     name: str
 
 
-class ServiceAccountMade(BaseModel):
+class ServiceAccountMade(Answer):
     """The id of the holder just made."""
 
     model_config = ConfigDict(serialize_by_alias=True)
@@ -122,7 +123,7 @@ class NewKey(BaseModel):
     expires_at_unix: int | None = None
 
 
-class KeyMade(BaseModel):
+class KeyMade(Answer):
     """The new key, which is shown only in this answer."""
 
     model_config = ConfigDict(serialize_by_alias=True)

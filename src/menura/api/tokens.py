@@ -3,17 +3,17 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel
 
 from menura.accounts import Principal
 from menura.accounts.tokens import TokenType
+from menura.api.answer import Answer
 from menura.api.auth import permitted, services_of
 from menura.api.errors import refusals
 
 router = APIRouter(prefix="/v1/single-use-token", tags=["tokens"])
 
 
-class Token(BaseModel):
+class Token(Answer):
     """A token, shown once."""
 
     token: str

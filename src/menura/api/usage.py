@@ -3,17 +3,17 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel
 
 from menura.accounts import Principal
 from menura.accounts.usage import Breakdown, Interval, Metric
+from menura.api.answer import Answer
 from menura.api.auth import permitted, services_of
 from menura.api.errors import refusals
 
 router = APIRouter(prefix="/v1/usage", tags=["usage"])
 
 
-class CharacterStats(BaseModel):
+class CharacterStats(Answer):
     """`time` has the start of each interval in Unix milliseconds; `usage` has, for each label, one
     value per interval."""
 

@@ -4,10 +4,10 @@ import time
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel
 
 from menura.accounts import Principal
 from menura.accounts.credits import next_reset
+from menura.api.answer import Answer
 from menura.api.auth import permitted, services_of
 from menura.api.errors import refusals
 from menura.services import Services
@@ -15,14 +15,14 @@ from menura.services import Services
 router = APIRouter(prefix="/v1/user", tags=["user"])
 
 
-class Overage(BaseModel):
+class Overage(Answer):
     """What credits beyond the limit cost; nothing here."""
 
     amount: str = "0"
     currency: str = "usd"
 
 
-class Subscription(BaseModel):
+class Subscription(Answer):
     """What the account may use, and what it has used this month."""
 
     tier: str
@@ -54,12 +54,12 @@ class SubscriptionWithInvoices(Subscription):
     """The subscription as its own endpoint gives it."""
 
     next_invoice: None = None
-    open_invoices: list[None] = []
+    open_invoices: tuple[None, ...] = ()
     has_open_invoices: bool = False
     pending_change: None = None
 
 
-class User(BaseModel):
+class User(Answer):
     """The caller's account."""
 
     user_id: str

@@ -6,9 +6,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Path, Query, Request
 from fastapi.responses import Response
-from pydantic import BaseModel
+from pydantic import Field
 
 from menura.accounts import Principal
+from menura.api.answer import Answer
 from menura.api.auth import permitted, services_of
 from menura.api.bounded import BoundedRoute
 from menura.api.done import Done
@@ -42,7 +43,7 @@ AUDIO: dict[int | str, dict[str, Any]] = {
 }
 
 
-class SettingsModel(BaseModel):
+class SettingsModel(Answer):
     """How a voice is applied when a request says nothing else."""
 
     stability: float
@@ -52,17 +53,17 @@ class SettingsModel(BaseModel):
     speed: float
 
 
-class FineTuning(BaseModel):
+class FineTuning(Answer):
     """Fine-tuning does not exist here; clients expect the object."""
 
     is_allowed_to_fine_tune: bool = False
-    state: dict[str, str] = {}
-    verification_failures: list[str] = []
+    state: dict[str, str] = Field(default_factory=dict)
+    verification_failures: tuple[str, ...] = ()
     verification_attempts_count: int = 0
     manual_verification_requested: bool = False
 
 
-class SampleModel(BaseModel):
+class SampleModel(Answer):
     """A recording a voice was made from. `hash` is the SHA-256 of the file."""
 
     sample_id: str
@@ -79,7 +80,7 @@ class SampleModel(BaseModel):
     trim_end: None = None
 
 
-class VoiceModel(BaseModel):
+class VoiceModel(Answer):
     """A voice. `settings` is null where the default settings apply."""
 
     voice_id: str
@@ -90,12 +91,12 @@ class VoiceModel(BaseModel):
     labels: dict[str, str]
     description: str | None
     preview_url: str
-    available_for_tiers: list[str] = []
+    available_for_tiers: tuple[str, ...] = ()
     settings: SettingsModel | None
     sharing: None = None
     high_quality_base_model_ids: list[str]
-    verified_languages: list[dict[str, str]] = []
-    collection_ids: list[str] = []
+    verified_languages: tuple[dict[str, str], ...] = ()
+    collection_ids: tuple[str, ...] = ()
     safety_control: None = None
     voice_verification: None = None
     permission_on_resource: str | None
@@ -110,13 +111,13 @@ class VoiceModel(BaseModel):
     recording_quality_reason: str | None
 
 
-class VoiceList(BaseModel):
+class VoiceList(Answer):
     """Every voice the account sees."""
 
     voices: list[VoiceModel]
 
 
-class VoicePageModel(BaseModel):
+class VoicePageModel(Answer):
     """One page of voices. `next_page_token`, sent back, gives the next; it is null on the last."""
 
     voices: list[VoiceModel]
@@ -125,7 +126,7 @@ class VoicePageModel(BaseModel):
     next_page_token: str | None
 
 
-class Made(BaseModel):
+class Made(Answer):
     """A voice was made and can be used at once."""
 
     voice_id: str
@@ -145,7 +146,7 @@ async def list_voices(
 
 
 @router.get("/v2/voices", summary="Search voices", responses=refusals(400, 422))
-async def search(
+async def search_voices(
     request: Request,
     caller: Reader,
     page_size: Annotated[int, Query(description="1 to 100.")] = 10,
@@ -228,7 +229,7 @@ async def default_settings(caller: Anyone) -> SettingsModel:
     responses=refusals(400, 422),
     openapi_extra=form_document(["name", "files"]),
 )
-async def add(request: Request, caller: Anyone) -> Made:
+async def add_voice(request: Request, caller: Anyone) -> Made:
     """Make a voice from recordings of it. The form's parts may come in any order."""
     if not caller.may("create_instant_voice_clone"):
         caller.require("voices_write")
@@ -299,7 +300,7 @@ async def edit_voice(request: Request, caller: Writer, voice_id: VoiceId) -> Don
 
 
 @router.get("/v1/voices/{voice_id}/settings", summary="A voice's settings", responses=refusals(404))
-async def get_settings(request: Request, caller: Reader, voice_id: VoiceId) -> SettingsModel:
+async def get_voice_settings(request: Request, caller: Reader, voice_id: VoiceId) -> SettingsModel:
     """Return the settings that a conversion uses when its request gives none."""
     voice = await services_of(request.scope).voices.get(caller.account_id, voice_id)
     return SettingsModel(**voice.effective_settings.given())
@@ -328,7 +329,7 @@ async def get_settings(request: Request, caller: Reader, voice_id: VoiceId) -> S
         }
     },
 )
-async def edit_settings(
+async def edit_voice_settings(
     request: Request, caller: Writer, voice_id: VoiceId, changes: Annotated[Any, Body()]
 ) -> Done:
     """Store settings with a voice. What is null or not sent stays as it is."""
@@ -351,7 +352,7 @@ async def edit_settings(
     response_class=Response,
     responses={**AUDIO, **refusals(404)},
 )
-async def preview(request: Request, caller: Reader, voice_id: VoiceId) -> Response:
+async def preview_voice(request: Request, caller: Reader, voice_id: VoiceId) -> Response:
     """Return a short example spoken in the voice. A clone's is made when first asked for."""
     made = await services_of(request.scope).voices.preview(caller.account_id, voice_id)
     return _whole(request, made.data, made.media_type)
