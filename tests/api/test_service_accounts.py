@@ -138,6 +138,8 @@ def test_limits_are_set_and_cleared(shared_server: RunningServer, holder: str) -
         ({"character_limit": -1}, 422),
         ({"character_limit": 10**30}, 422),
         ({"allowed_ips": ["home"]}, 400),
+        # Whoever works out a list that comes out empty means no key that is open to all.
+        ({"allowed_ips": []}, 422),
         ({"expires_at_unix": 1}, 400),
         ({"expires_at_unix": 10**30}, 400),
         ({"expires_at_unix": 10**400}, 400),

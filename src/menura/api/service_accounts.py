@@ -40,6 +40,10 @@ Limit = Annotated[
 Concurrency = Annotated[
     int, Field(ge=1, le=2**31 - 1, description="Requests of the key that may run at once.")
 ]
+Addresses = Annotated[
+    list[str],
+    Field(min_length=1, description="Addresses and networks that the key may be used from."),
+]
 Permissions = list[str] | Literal["all"]
 Lift = Literal["clear", "no_update"]
 
@@ -118,7 +122,7 @@ class NewKey(BaseModel):
     name: str
     permissions: Permissions
     character_limit: Limit | None = None
-    allowed_ips: list[str] | None = None
+    allowed_ips: Addresses | None = None
     tts_concurrency_limit: Concurrency | None = None
     expires_at_unix: int | None = None
 
@@ -139,7 +143,7 @@ class KeyChanges(BaseModel):
     name: str | None = None
     permissions: Permissions | None = None
     character_limit: Limit | Lift | None = None
-    allowed_ips: list[str] | Lift | None = None
+    allowed_ips: Addresses | Lift | None = None
     tts_concurrency_limit: Concurrency | Lift | None = None
     expires_at_unix: int | Lift | None = None
 
@@ -211,7 +215,7 @@ async def create_key(
         permissions=permissions,
         character_limit=new.character_limit,
         concurrency_limit=new.tts_concurrency_limit,
-        allowed_ips=new.allowed_ips or None,
+        allowed_ips=new.allowed_ips,
         expires_at=new.expires_at_unix,
         service_account_id=_holder(caller, service_account_user_id),
     )
@@ -258,7 +262,7 @@ async def update_key(
         _check_unlimited(caller)
     for column, value in limits.items():
         if value is not None:
-            columns[column] = None if value in (CLEAR, []) else value
+            columns[column] = None if value == CLEAR else value
     await services_of(request.scope).accounts.keys.update(
         caller.account_id, _holder(caller, service_account_user_id), key_id, columns
     )
