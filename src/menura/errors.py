@@ -44,14 +44,22 @@
 The HTTP status stands here and nowhere else, so that a change of the contract is one line.
 """
 
+import json
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 
 def shown(value: object) -> str:
-    """Return a value as refusals name it: quoted, its beginning alone if it is long."""
-    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-    return repr(text if len(text) <= 60 else text[:60] + "...")
+    """Return a value as refusals name it, its beginning alone if it is long: a text in quotes,
+    anything else as JSON has it."""
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    if isinstance(text, str):
+        return repr(_beginning(text))
+    return _beginning(json.dumps(text))
+
+
+def _beginning(text: str) -> str:
+    return text if len(text) <= 60 else text[:60] + "..."
 
 
 class MenuraError(Exception):

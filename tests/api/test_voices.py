@@ -279,10 +279,18 @@ def test_settings(shared_server: RunningServer, clone: str) -> None:
     assert client.post(f"{path}/edit", json={"style": 1}).json() == {"status": "ok"}
     assert client.get(path).json() == default | {"stability": 0.2, "style": 1.0}
     assert client.get(f"/v1/voices/{clone}").json()["settings"] == client.get(path).json()
-    for bad in ({"speed": 3}, {"use_speaker_boost": "yes"}, [], 3):
+    for bad, named in (
+        ({"speed": 3}, "not 3."),
+        ({"use_speaker_boost": "yes"}, "not 'yes'."),
+        ({"stability": True}, "not true."),
+        ([], "not []."),
+        ({"speed": [None]}, "not [null]."),
+        ([5] * 99, f"not {str([5] * 99)[:60]}..."),
+    ):
         refused = client.post(f"{path}/edit", json=bad)
         assert refused.status_code == 400, bad
         assert detail(refused)["code"] == "invalid_voice_settings"
+        assert named in detail(refused)["message"]
     broken = client.post(f"{path}/edit", content=b"{", headers={"content-type": "application/json"})
     assert detail(broken)["code"] == "malformed_json"
 

@@ -1,6 +1,5 @@
 """Every refusal in the contract's shape, whoever raised it."""
 
-import json
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
@@ -203,6 +202,4 @@ def _named(error: Any) -> str:
     given = error.get("input")
     if error["type"] == "missing" or not isinstance(given, str | int | float):
         return ""
-    if isinstance(given, str):
-        return "" if PREFIX in given else f": {shown(given)}"
-    return f": {json.dumps(given)[:60]}"
+    return "" if isinstance(given, str) and PREFIX in given else f": {shown(given)}"

@@ -13,6 +13,7 @@ from menura.engine.registry import canonical, engine_for
 from menura.errors import (
     InvalidVoiceSettings,
     SchemaViolation,
+    shown,
 )
 from menura.live.chain import LiveRequest
 from menura.live.session import LiveItem
@@ -39,7 +40,7 @@ def _typed(
     if value is None:
         return default
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise _wrong(within + name, f"{name} must be {KINDS[kind]}, not {str(value)[:60]!r}")
+        raise _wrong(within + name, f"{name} must be {KINDS[kind]}, not {shown(value)}")
     return value
 
 
@@ -58,7 +59,7 @@ def asked_settings(value: Any) -> VoiceSettings:
     """Return a message's `voice_settings`. Raises InvalidVoiceSettings."""
     if value is not None and not isinstance(value, dict):
         raise InvalidVoiceSettings(
-            f"voice_settings must be a JSON object, not {str(value)[:60]!r}.",
+            f"voice_settings must be a JSON object, not {shown(value)}.",
             param="voice_settings",
         )
     asked = voice_settings(value or {})

@@ -22,6 +22,7 @@ from menura.errors import (
     NotFound,
     SchemaViolation,
     VoiceNotFound,
+    shown,
 )
 from menura.voices.premade import find_premade, premade_file
 from menura.voices.preview import PREVIEW_FORMAT
@@ -337,7 +338,7 @@ async def edit_voice_settings(
         raise not_json(request)
     if not isinstance(changes, dict):
         raise InvalidVoiceSettings(
-            f"The settings must be a JSON object, not {str(changes)[:60]!r}.",
+            f"The settings must be a JSON object, not {shown(changes)}.",
             param="voice_settings",
         )
     await services_of(request.scope).voices.edit_settings(

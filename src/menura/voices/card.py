@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath, PureWindowsPath
 from unicodedata import category, normalize
 
-from menura.errors import InvalidParameters
+from menura.errors import InvalidParameters, shown
 from menura.storage.text import is_storable
 
 LONGEST_NAME = 100
@@ -84,12 +84,12 @@ def parse_labels(text: str) -> dict[str, str] | None:
         return None
     if not isinstance(labels, dict):
         raise InvalidParameters(
-            f"labels must be a JSON object of strings, not {text[:60]!r}.", param="labels"
+            f"labels must be a JSON object of strings, not {shown(text)}.", param="labels"
         )
     for name, value in labels.items():
         if not isinstance(value, str):
             raise InvalidParameters(
-                f"Label {name[:40]!r} must be a string, not {str(value)[:60]!r}.", param="labels"
+                f"Label {name[:40]!r} must be a string, not {shown(value)}.", param="labels"
             )
     return labels
 
