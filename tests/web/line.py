@@ -35,7 +35,7 @@ class Line:
         trace: TracebackType | None,
     ) -> None:
         self._listener.close()
-        self.cut()
+        self.die()
 
     def cut(self) -> None:
         """Break every connection that there is; new ones are taken."""
@@ -63,6 +63,9 @@ class Line:
                     continue
                 there = socket.create_connection(self._there)
                 self._ends += [here, there]
+                if self._dead:
+                    self.cut()
+                    continue
                 for pair in ((here, there, self._path), (there, here, b"")):
                     threading.Thread(target=_hand_on, args=pair, daemon=True).start()
 
