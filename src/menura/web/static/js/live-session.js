@@ -86,9 +86,11 @@ export class LiveSession extends EventTarget {
     this.live = false;
     if (this.closing) return this.tell("closed");
     if (!this.id) return this.tell("error", { detail: { message: "The server closed the connection. Check its log, then start again." } });
-    if (wasLive) this.lostAt = performance.now();
+    if (wasLive) {
+      this.lostAt = performance.now();
+      this.tell("lost");
+    }
     if (performance.now() - this.lostAt > PATIENCE) return this.tell("error", { detail: { message: "The connection was lost for too long. Start again." } });
-    this.tell("lost");
     await new Promise((resolve) => setTimeout(resolve, 500));
     try {
       await this.open();
