@@ -18,7 +18,7 @@ def test_a_narrow_screen_shows_what_can_be_done_with_an_item(page: Page, shared_
     page.set_viewport_size({"width": width, "height": 700})
     open_page(page, shared_server)
     page.get_by_role("tab", name="History").click()
-    row = page.locator("#history-list tbody tr[data-id]").first
+    row = page.locator("#history-list li[data-id]").first
     row.get_by_role("button", name="Play").click()
     for control in (
         row.get_by_role("checkbox"),
@@ -44,6 +44,60 @@ def test_a_long_name_leaves_room_for_its_buttons(page: Page, server):
     page.wait_for_load_state("networkidle")
     delete = page.get_by_role("button", name="Delete W").bounding_box()
     assert delete["x"] + delete["width"] <= card["x"] + card["width"]
+
+
+def test_a_long_name_leaves_room_for_what_can_be_done_with_an_item(page: Page, server):
+    started = server()
+    cloned = started.client.post(
+        "/v1/voices/add", data={"name": "W" * 90}, files={"files": SPEECH.read_bytes()}
+    ).json()["voice_id"]
+    started.client.post(
+        f"/v1/speech-to-speech/{cloned}", files={"audio": SPEECH.read_bytes()}
+    ).raise_for_status()
+    open_page(page, started)
+    page.get_by_role("tab", name="History").click()
+    expect(page.locator("#history-list")).to_contain_text("WWW")
+    for name in ("Play", "Download W", "Delete"):
+        box = page.locator("#history-list").get_by_role("button", name=name).bounding_box()
+        assert box["x"] + box["width"] <= 1280
+
+
+def test_the_tab_key_passes_the_voices_and_the_arrows_go_through_them(page: Page, shared_server):
+    open_page(page, shared_server)
+    place = page.locator("[data-picker=convert]")
+    place.locator(".choose").nth(2).click()
+    place.get_by_label("Kind").focus()
+    page.keyboard.press("Tab")
+    expect(place.locator("[data-preview]").nth(2)).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    expect(place.locator("[data-preview]").nth(3)).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(place.locator(".choose").nth(3)).to_be_focused()
+    page.keyboard.press("End")
+    expect(place.locator(".choose").last).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(page.locator("#settings summary").first).to_be_focused()
+
+
+def test_on_a_phone_the_settings_do_not_part_the_voice_from_the_result(page: Page, shared_server):
+    open_page(page, shared_server)
+    expect(page.locator("#convert-speed")).to_be_visible()
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.reload()
+    expect(page.locator("#room-convert .voice-list li").first).to_be_visible()
+    expect(page.locator("#convert-speed")).to_be_hidden()
+    page.get_by_text("Settings", exact=True).first.click()
+    expect(page.locator("#convert-speed")).to_be_visible()
+
+
+def test_forced_colours_show_the_room_and_the_levels(page: Page, shared_server):
+    page.emulate_media(forced_colors="active")
+    open_page(page, shared_server)
+    assert page.locator("#tab-convert").evaluate(OUTLINE) == "solid"
+    assert page.locator("#tab-live").evaluate(OUTLINE) == "none"
+    page.get_by_role("tab", name="Live").click()
+    border = page.locator("#meter-in").evaluate("meter => getComputedStyle(meter).borderTopStyle")
+    assert border == "solid"
 
 
 def test_the_keyboard_sees_where_it_is(page: Page, shared_server):

@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 
 from .conftest import SPEECH
 from .line import Line
-from .steps import open_page, until
+from .steps import convert, open_page, until
 
 TRACKS = """
 window.tracks = [];
@@ -116,3 +116,25 @@ def test_a_voice_of_too_little_speech_is_asked_about_first(page: Page, server):
     assert names().count("In a hurry") == 1
     assert len(asked) == 2
     assert "10 to 60 seconds" in asked[0]
+
+
+def test_what_sounds_is_hushed_by_the_next_sound_and_by_the_microphone(page: Page, shared_server):
+    open_page(page, shared_server)
+    convert(page)
+    play, preview = page.locator("#play"), page.locator("#room-convert [data-preview]").first
+    expect(play).to_have_attribute("aria-label", "Play")
+    play.click()
+    expect(play).to_have_attribute("aria-label", "Pause")
+    preview.click()
+    expect(play).to_have_attribute("aria-label", "Play")
+    expect(preview).to_have_attribute("aria-pressed", "true")
+    play.click()
+    expect(preview).to_have_attribute("aria-pressed", "false")
+    page.get_by_role("tab", name="History").click()
+    page.locator("#history-list").get_by_role("button", name="Play").first.click()
+    until(page, "document.querySelector('#history-list audio')?.currentTime > 0")
+    expect(play).to_have_attribute("aria-label", "Play")
+    page.get_by_role("tab", name="Voices").click()
+    page.locator("#clone-record").click()
+    until(page, "document.querySelector('#history-list audio').paused")
+    page.locator("#clone-record").click()

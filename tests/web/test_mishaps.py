@@ -353,7 +353,7 @@ def test_what_another_tab_has_deleted_goes_away(page: Page, server):
     open_page(page, started)
     page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_role("tab", name="History").click()
-    row = page.locator("#history-list tbody tr[data-id]")
+    row = page.locator("#history-list li[data-id]")
     expect(row).to_have_count(1)
     started.client.delete(f"/v1/history/{row.get_attribute('data-id')}").raise_for_status()
     row.get_by_role("button", name="Delete").click()
@@ -403,6 +403,84 @@ def test_a_key_that_is_revoked_while_the_line_is_down_ends_live_when_it_is_back(
         expect(page.locator("#notice")).to_contain_text("menura keys create")
 
 
+def test_the_next_key_sees_what_the_last_one_could_not(page: Page, shared_server):
+    with SPEECH.open("rb") as file:
+        shared_server.client.post(
+            "/v1/speech-to-speech/21m00Tcm4TlvDq8ikWAM", files={"audio": file}
+        ).raise_for_status()
+    key = limited_key(shared_server, "speech_to_speech", "voices_read")
+    open_page(page, replace(shared_server, api_key=key))
+    page.get_by_role("tab", name="Account").click()
+    expect(page.locator("#usage")).to_contain_text("user_read")
+    page.get_by_role("tab", name="History").click()
+    expect(page.locator("#history-list")).to_contain_text("speech_history_read")
+    revoke_limited_keys(shared_server)
+    page.locator("#history-refresh").click()
+    page.locator("#key").fill(shared_server.api_key)
+    page.get_by_role("button", name="Open").click()
+    expect(page.locator("#history-list li[data-id]").first).to_be_visible()
+    page.get_by_role("tab", name="Account").click()
+    expect(page.locator("#usage-facts")).to_contain_text("enterprise")
+    expect(page.locator("#notice")).to_be_hidden()
+
+
+def test_what_could_not_be_loaded_is_not_loading_for_ever(page: Page, shared_server):
+    with Line(shared_server.url) as line:
+        open_page(page, replace(shared_server, url=line.url))
+        page.wait_for_load_state("networkidle")
+        line.die()
+        for room, place in (("history", "history-list"), ("account", "usage")):
+            page.locator(f"#tab-{room}").click()
+            expect(page.locator("#notice")).to_contain_text("The server does not answer")
+            expect(page.locator(f"#{place}")).to_have_text("Not loaded.")
+        line.mend()
+        page.get_by_role("tab", name="History").click()
+        page.get_by_role("tab", name="Account").click()
+        expect(page.locator("#usage-facts")).to_contain_text("enterprise")
+
+
+def test_a_lost_live_stream_does_not_talk_over_other_messages(page: Page, shared_server):
+    page.add_init_script(LINES)
+    with Line(shared_server.url) as line:
+        open_page(page, replace(shared_server, url=line.url))
+        page.get_by_role("tab", name="Live").click()
+        page.locator("#live-start").click()
+        until(page, "window.events.some(({ type }) => type === 'stats')")
+        line.die()
+        expect(page.locator("#notice")).to_contain_text("The connection dropped")
+        page.get_by_role("tab", name="Account").click()
+        expect(page.locator("#notice")).to_contain_text("The server does not answer")
+        page.wait_for_timeout(2000)
+        expect(page.locator("#notice")).to_contain_text("The server does not answer")
+        page.get_by_role("tab", name="Live").click()
+        page.locator("#live-start").click()
+
+
+def test_stopping_keeps_the_keyboard_where_it_was(page: Page, shared_server, microphone, tmp_path):
+    long = tmp_path / "long.wav"
+    with wave.open(str(microphone)) as short, wave.open(str(long), "wb") as file:
+        file.setparams(short.getparams())
+        file.writeframes(short.readframes(short.getnframes()) * 20)
+    open_page(page, shared_server)
+    page.set_input_files("#file", long)
+    page.locator("#convert").press("Enter")
+    expect(page.locator("#timing")).to_contain_text("First sound")
+    expect(page.locator("#convert")).to_be_focused()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator("#timing")).to_have_text("Stopped.")
+    expect(page.locator("#convert")).to_be_focused()
+    expect(page.locator("#notice")).to_be_hidden()
+
+
+def test_of_several_files_the_one_that_is_taken_is_named(page: Page, shared_server):
+    open_page(page, shared_server)
+    box = page.locator("#drop").bounding_box()
+    drop(page, box["x"] + 20, box["y"] + 20, copies=3)
+    expect(page.locator("#notice")).to_contain_text(f"of these 3, {SPEECH.name} was taken")
+    expect(page.locator("#source-name")).to_contain_text(SPEECH.name)
+
+
 def test_a_new_key_is_copied(page: Page, server):
     page.context.grant_permissions(["clipboard-read", "clipboard-write", "microphone"])
     open_page(page, server())
@@ -415,7 +493,7 @@ def test_a_new_key_is_copied(page: Page, server):
     assert copied == page.locator("#key-made code").inner_text()
 
 
-def drop(page: Page, x: float, y: float) -> None:
+def drop(page: Page, x: float, y: float, copies: int = 1) -> None:
     session = page.context.new_cdp_session(page)
     for kind in ("dragEnter", "dragOver", "drop"):
         session.send(
@@ -424,7 +502,7 @@ def drop(page: Page, x: float, y: float) -> None:
                 "type": kind,
                 "x": x,
                 "y": y,
-                "data": {"items": [], "files": [str(SPEECH)], "dragOperationsMask": 1},
+                "data": {"items": [], "files": [str(SPEECH)] * copies, "dragOperationsMask": 1},
             },
         )
 
@@ -478,7 +556,7 @@ def test_history_shows_an_item_once_and_asks_before_it_deletes(page: Page, share
         ).raise_for_status()
     open_page(page, shared_server)
     page.evaluate("for (let i = 0; i < 3; i++) document.querySelector('#tab-history').click()")
-    rows = page.locator("#history-list tbody tr[data-id]")
+    rows = page.locator("#history-list li[data-id]")
     expect(rows.first).to_be_visible()
     page.wait_for_timeout(1000)
     ids = [row.get_attribute("data-id") for row in rows.all()]

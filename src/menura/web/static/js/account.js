@@ -1,12 +1,13 @@
 // Usage, limits, and the keys of this account.
 
 import { call, forgetKey, getJson, unlessGone } from "./api.js";
-import { $, make, missing, notice, onClick, quiet, status } from "./page.js";
+import { $, make, missing, onClick, onSubmit, status } from "./page.js";
 import { colour } from "./plots.js";
 
 const DAY = 86400000;
 const UNLIMITED = 2147483647;
 const number = (value) => (value >= UNLIMITED ? "no limit" : value.toLocaleString());
+const plot = make("canvas", { width: 640, height: 200, role: "img", "aria-label": "Credits used per day over the last 30 days" });
 let perDay = []; // credits used
 
 export function open() {
@@ -22,31 +23,18 @@ export function open() {
     forgetKey();
     location.reload();
   });
-  $("key-create").addEventListener("submit", async (event) => {
-    event.preventDefault();
-    quiet();
+  onSubmit($("key-create"), async () => {
     const name = $("key-name").value.trim();
-    if (!name) {
-      notice("Give the key a name.");
-      return;
-    }
-    const button = event.submitter;
-    button.disabled = true;
-    try {
-      const account = await serviceAccount();
-      const made = await (await call(`/v1/service-accounts/${account}/api-keys`, { method: "POST", json: { name, permissions: "all" } })).json();
-      $("key-made").hidden = false;
-      $("key-copy").textContent = "Copy";
-      $("key-made").dataset.id = made.key_id;
-      $("key-made").querySelector("code").textContent = made["xi-api-key"];
-      $("key-create").reset();
-      await keys();
-      $("key-copy").focus();
-    } catch (error) {
-      notice(error);
-    } finally {
-      button.disabled = false;
-    }
+    if (!name) throw new Error("Give the key a name.");
+    const account = await serviceAccount();
+    const made = await (await call(`/v1/service-accounts/${account}/api-keys`, { method: "POST", json: { name, permissions: "all" } })).json();
+    $("key-made").hidden = false;
+    $("key-copy").textContent = "Copy";
+    $("key-made").dataset.id = made.key_id;
+    $("key-made").querySelector("code").textContent = made["xi-api-key"];
+    $("key-create").reset();
+    await keys();
+    $("key-copy").focus();
   });
 }
 
@@ -73,27 +61,27 @@ async function usage() {
     ["Cloned voices", `${number(plan.voice_slots_used)} of ${number(plan.voice_limit)}`],
     ["Next month begins", plan.next_character_count_reset_unix ? new Date(plan.next_character_count_reset_unix * 1000).toLocaleDateString() : "–"],
   ];
-  $("usage-facts").replaceChildren(...facts.flatMap(([term, value]) => [make("dt", {}, term), make("dd", {}, value)]));
   const end = (Math.floor(Date.now() / DAY) + 1) * DAY - 1;
   const stats = await getJson(`/v1/usage/character-stats?start_unix=${end + 1 - 30 * DAY}&end_unix=${end}`);
   perDay = Object.values(stats.usage)[0] ?? [];
+  const most = Math.max(0, ...perDay);
+  $("usage").replaceChildren(
+    make("dl", { class: "facts", id: "usage-facts" }, ...facts.flatMap(([term, value]) => [make("dt", {}, term), make("dd", {}, value)])),
+    make("figure", {}, make("figcaption", {}, `Credits per day over the last 30 days, at most ${number(most)}`), plot),
+  );
   bars();
 }
 
 function bars() {
-  const canvas = $("usage-plot");
-  const pen = canvas.getContext("2d");
+  const pen = plot.getContext("2d");
   const most = Math.max(1, ...perDay);
-  const width = canvas.width / Math.max(1, perDay.length);
-  pen.clearRect(0, 0, canvas.width, canvas.height);
+  const width = plot.width / Math.max(1, perDay.length);
+  pen.clearRect(0, 0, plot.width, plot.height);
   pen.fillStyle = colour("accent");
   perDay.forEach((value, i) => {
-    const height = (value / most) * (canvas.height - 20);
-    pen.fillRect(i * width + 1, canvas.height - height, width - 2, height);
+    const height = (value / most) * plot.height;
+    pen.fillRect(i * width + 1, plot.height - height, width - 2, height);
   });
-  pen.fillStyle = colour("faint");
-  pen.font = "12px system-ui";
-  pen.fillText(`${most.toLocaleString()} credits`, 4, 12);
 }
 
 async function serviceAccount() {
@@ -104,19 +92,17 @@ async function serviceAccount() {
 async function keys() {
   const account = await serviceAccount();
   const list = (await getJson(`/v1/service-accounts/${account}/api-keys`))["api-keys"];
-  $("key-list").replaceChildren(make("div", { class: "scroll", tabindex: 0, role: "region", "aria-labelledby": "keys-title" }, make("table", {},
-    make("thead", {}, make("tr", {}, ...["Name", "Key", "Do"].map((name) => make("th", { scope: "col" }, name)))),
-    make("tbody", {}, ...list.map((key) => {
-      const revoke = make("button", { type: "button", "aria-label": `Revoke ${key.name}` }, "Revoke");
-      onClick(revoke, async () => {
-        if (!confirm(`Revoke the key ${key.name}? Programs that use it stop working.`)) return;
-        await call(`/v1/service-accounts/${account}/api-keys/${key.key_id}`, { method: "DELETE" }).catch(unlessGone);
-        if ($("key-made").dataset.id === key.key_id) hideSecret();
-        await keys();
-        $("key-name").focus();
-        status("The key is revoked");
-      });
-      return make("tr", {}, make("td", {}, key.name), make("td", {}, make("code", {}, `${key.hint ?? ""}…`),
-        make("div", { class: "faint" }, key.created_at_unix ? new Date(key.created_at_unix * 1000).toLocaleDateString() : "")), make("td", {}, revoke));
-    })))));
+  $("key-list").replaceChildren(make("ul", { class: "list" }, ...list.map((key) => {
+    const revoke = make("button", { type: "button", "aria-label": `Revoke ${key.name}` }, "Revoke");
+    onClick(revoke, async () => {
+      if (!confirm(`Revoke the key ${key.name}? Programs that use it stop working.`)) return;
+      await call(`/v1/service-accounts/${account}/api-keys/${key.key_id}`, { method: "DELETE" }).catch(unlessGone);
+      if ($("key-made").dataset.id === key.key_id) hideSecret();
+      await keys();
+      $("key-name").focus();
+      status("The key is revoked");
+    });
+    const made = key.created_at_unix ? `, made on ${new Date(key.created_at_unix * 1000).toLocaleDateString()}` : "";
+    return make("li", {}, make("div", { class: "what" }, make("strong", { dir: "auto" }, key.name), make("span", { class: "faint" }, make("code", {}, `${key.hint ?? ""}…`), made)), revoke);
+  })));
 }

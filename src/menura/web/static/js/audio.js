@@ -8,8 +8,16 @@ let shared;
 
 export function context() {
   shared ??= new AudioContext();
-  if (shared.state === "suspended") shared.resume();
+  if (shared.state !== "running") shared.resume();
   return shared;
+}
+
+// One thing is heard at a time: whoever begins to sound says how to hush it.
+let hushLast = () => {};
+
+export function soundAlone(hush) {
+  if (hush !== hushLast) hushLast();
+  hushLast = hush;
 }
 
 export async function decode(blob, rate = RATE) {
@@ -63,6 +71,7 @@ export async function openMicrophone(deviceId, { raw = true } = {}) {
   if (!navigator.mediaDevices) {
     throw new Error("Browsers give the microphone only to pages on localhost or https. Open the page there, or serve it with a certificate.");
   }
+  soundAlone(() => {}); // What sounds would be recorded.
   try {
     return await navigator.mediaDevices.getUserMedia({
       audio: { deviceId: deviceId ? { exact: deviceId } : undefined, channelCount: 1, echoCancellation: !raw, noiseSuppression: false, autoGainControl: false },

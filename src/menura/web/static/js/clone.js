@@ -2,7 +2,7 @@
 
 import { call } from "./api.js";
 import { Recorder, decode } from "./audio.js";
-import { $, notice, onClick, press, quiet, showLevel, status } from "./page.js";
+import { $, notice, onClick, onSubmit, press, showLevel, status } from "./page.js";
 import { loadVoices } from "./voices.js";
 
 const ENOUGH = 10;
@@ -11,28 +11,18 @@ let recorded = null;
 
 export function open(onMade) {
   openRecorder();
-  $("clone-form").addEventListener("submit", async (event) => {
-    event.preventDefault();
-    quiet();
+  onSubmit($("clone-form"), async () => {
     const files = [...$("clone-files").files];
     if (recorded) files.push(recorded);
-    if (!files.length) {
-      notice("Choose at least one recording, or record yourself for ten seconds.");
-      return;
-    }
+    if (!files.length) throw new Error("Choose at least one recording, or record yourself for ten seconds.");
     const name = $("clone-name").value.trim();
-    if (!name) {
-      notice("Give the voice a name.");
-      return;
-    }
+    if (!name) throw new Error("Give the voice a name.");
     const body = new FormData();
     body.append("name", name);
     if ($("clone-description").value) body.append("description", $("clone-description").value);
     body.append("remove_background_noise", $("clone-denoise").checked);
     body.append("consent", CONSENT);
     for (const file of files) body.append("files", file, file.name);
-    const button = event.submitter;
-    button.disabled = true;
     try {
       const seconds = await heard(files);
       if (seconds < ENOUGH && !confirm(`The recordings last ${seconds.toFixed(1)} seconds; ${ENOUGH} to 60 seconds give a better likeness. Make the voice anyway?`)) return;
@@ -47,9 +37,7 @@ export function open(onMade) {
       onMade(made.voice_id);
     } catch (error) {
       $("clone-status").textContent = "";
-      notice(error);
-    } finally {
-      button.disabled = false;
+      throw error;
     }
   });
 }
@@ -65,12 +53,13 @@ async function heard(files) {
   return seconds;
 }
 
-function verdict(peak, seconds) {
+// What is wrong with a recording, if anything is.
+function fault(peak, seconds) {
   const decibels = 20 * Math.log10(peak + 1e-9);
-  if (seconds < ENOUGH) return `Read on: ${ENOUGH} seconds are needed, there are ${seconds.toFixed(1)} so far.`;
+  if (seconds < ENOUGH) return `Too short: ${ENOUGH} seconds are needed, these are ${seconds.toFixed(1)}. Record again.`;
   if (decibels > -0.5) return "Too loud: the recording is clipped. Move back a little and record again.";
   if (decibels < -30) return "Too quiet. Move closer, or raise the microphone's level, and record again.";
-  return "The level is good.";
+  return null;
 }
 
 function openRecorder() {
@@ -83,9 +72,9 @@ function openRecorder() {
     press($("clone-record"), false);
     $("clone-record").textContent = "● Record again";
     showLevel($("clone-meter"), 0);
-    const good = seconds >= ENOUGH && peak < 0.95 && peak > 0.03;
-    recorded = good ? new File([blob], "guided-recording.wav", { type: "audio/wav" }) : null;
-    $("clone-level").textContent = `${verdict(peak, seconds)} ${good ? "It will be used." : "It is not used."}`;
+    const wrong = fault(peak, seconds);
+    recorded = wrong ? null : new File([blob], "guided-recording.wav", { type: "audio/wav" });
+    $("clone-level").textContent = wrong ? `${wrong} It is not used.` : "The level is good. It will be used.";
   };
   onClick($("clone-record"), async () => {
     if (recorder) return finish();

@@ -1,7 +1,7 @@
 // The room where a recording becomes another voice, heard while it streams.
 
 import { call, getBlob, getJson, reading } from "./api.js";
-import { Arriving, Comparison, LEAD, RATE, Recorder, decode, joined, toFloat, toInt16, wav } from "./audio.js";
+import { Arriving, Comparison, LEAD, RATE, Recorder, decode, joined, soundAlone, toFloat, toInt16, wav } from "./audio.js";
 import { $, clock, make, notice, onClick, press, quiet, save, showLevel, status } from "./page.js";
 import { compare } from "./plots.js";
 import { VoiceChoice } from "./voices.js";
@@ -35,17 +35,18 @@ export function open() {
   $("download-format").append(...FORMATS.map(([value, label]) => make("option", { value }, label)));
   fillModels();
   $("file").addEventListener("change", () => {
-    offer($("file").files[0]);
+    offer($("file").files);
     $("file").value = ""; // so that the same file can be chosen again
   });
-  $("convert").addEventListener("click", convert);
+  // Where the steps stand below one another, the settings would part the voice from the result.
+  $("settings").open = matchMedia("(min-width: 60rem)").matches;
+  onClick($("convert"), convert);
   $("cancel").addEventListener("click", () => working?.abort());
   onClick($("download"), download);
   $("download-format").addEventListener("change", showCost);
   openDrop();
   openRecorder();
   openPlayer();
-  document.addEventListener("menura:live", hush);
   document.addEventListener("menura:theme", async () => {
     if (comparison) moveLine = await compare($("plots"), comparison.source, comparison.result);
   });
@@ -95,7 +96,7 @@ function openDrop() {
   for (const name of ["dragleave", "drop"]) drop.addEventListener(name, () => drop.classList.remove("over"));
   drop.addEventListener("drop", (event) => {
     event.preventDefault();
-    offer(event.dataTransfer.files[0]);
+    offer(event.dataTransfer.files);
   });
 }
 
@@ -126,9 +127,14 @@ function openRecorder() {
   });
 }
 
-function offer(file) {
-  if (recorder) notice("Stop the recording first, then choose a file.");
-  else if (file) take(file);
+function offer(files) {
+  if (!files.length) return;
+  if (recorder) {
+    notice("Stop the recording first, then choose a file.");
+    return;
+  }
+  take(files[0]);
+  if (files.length > 1) notice(`One recording is converted at a time; of these ${files.length}, ${files[0].name} was taken.`);
 }
 
 async function take(file) {
@@ -136,16 +142,15 @@ async function take(file) {
   if (!working) clear();
   const taken = { blob: file, name: file.name, samples: null };
   source = taken;
-  $("source-name").textContent = file.name;
-  $("convert").disabled = working !== null;
-  let said;
+  const say = (more) => source === taken && $("source-name").replaceChildren(make("bdi", {}, file.name), more);
+  say("");
+  $("convert").disabled = false;
   try {
     taken.samples = await decode(file);
-    said = `${file.name}, ${clock(taken.samples.length / RATE)}`;
+    say(`, ${clock(taken.samples.length / RATE)}`);
   } catch {
-    said = `${file.name} (this browser cannot show it; the server may still be able to convert it)`;
+    say(" (this browser cannot show it; the server may still be able to convert it)");
   }
-  if (source === taken) $("source-name").textContent = said;
 }
 
 function form(seed, settings) {
@@ -159,17 +164,14 @@ function form(seed, settings) {
 }
 
 async function convert() {
-  if (!choice.id) {
-    notice("Choose a voice first.");
-    return;
-  }
-  quiet();
+  if (!choice.id) throw new Error("Choose a voice first.");
   clear();
+  soundAlone(hush);
   working = new AbortController();
-  $("convert").disabled = true;
   $("cancel").hidden = false;
   $("progress").hidden = false;
   $("progress").removeAttribute("value");
+  $("timing").textContent = "Waiting for the first sound …";
   status("Converting");
   const seed = $("seed").value === "" ? crypto.getRandomValues(new Uint32Array(1))[0] : Number($("seed").value);
   const query = new URLSearchParams({ output_format: "pcm_24000", enable_logging: $("keep").checked });
@@ -190,11 +192,14 @@ async function convert() {
     status("The result is ready");
   } catch (error) {
     player.stop();
+    $("timing").textContent = "";
     if (error.code === "feature_not_available") alwaysKeep();
-    if (!working.signal.aborted) notice(error);
+    if (!working.signal.aborted) throw error;
+    $("timing").textContent = "Stopped.";
+    status("Stopped");
   } finally {
     working = null;
-    $("convert").disabled = false;
+    if (document.activeElement === $("cancel")) $("convert").focus();
     $("cancel").hidden = true;
     $("progress").hidden = true;
   }
@@ -272,6 +277,7 @@ function follow() {
 }
 
 function play(from) {
+  soundAlone(hush);
   comparison.play(from);
   showPlaying();
   follow();
@@ -312,7 +318,12 @@ const here = (format) => /^(wav|pcm)_/.test(format);
 async function download() {
   const format = $("download-format").value;
   const [codec, rate] = format.split("_");
-  save(here(format) ? await rewrite(codec, Number(rate)) : await again(format), `${last.name}.${ENDINGS[codec]}`);
+  $("download-cost").textContent = "Making the file …";
+  try {
+    save(here(format) ? await rewrite(codec, Number(rate)) : await again(format), `${last.name}.${ENDINGS[codec]}`);
+  } finally {
+    showCost();
+  }
 }
 
 async function rewrite(codec, rate) {

@@ -1,30 +1,30 @@
 // What was converted: replay, download, delete.
 
 import { call, getBlob, getJson, unlessGone } from "./api.js";
-import { $, make, missing, onClick, save, status } from "./page.js";
+import { soundAlone } from "./audio.js";
+import { $, make, missing, onClick, roving, save, status } from "./page.js";
 
 const ENDINGS = { "audio/mpeg": "mp3", "audio/wav": "wav", "audio/ogg": "ogg", "audio/basic": "ulaw", "audio/x-alaw-basic": "alaw", "audio/pcm": "pcm" };
 const RAW = /^(pcm|ulaw|alaw)/;
-let rows;
+const rows = make("ul", { class: "list", "aria-label": "Items, the arrow keys go from one to another" });
+const stopAt = roving(rows);
 let lastId = null;
 let asked = 0;
 const chosen = new Set();
 
 export function open() {
-  rows = make("tbody");
-  $("history-list").append(make("div", { class: "scroll", tabindex: 0, role: "region", "aria-labelledby": "history-title" },
-    make("table", {}, make("thead", {}, make("tr", {}, ...["Choose", "When", "Voice", "Format", "Credits", "Listen", "Actions"].map((name) => make("th", { scope: "col", class: ["Format", "Credits"].includes(name) && "spare" }, name)))), rows)));
   onClick($("history-refresh"), refresh);
   onClick($("history-more"), () => load(lastId));
   onClick($("history-zip"), zip);
 }
 
-export async function refresh() {
+export const refresh = () => load(null);
+
+function clear() {
   rows.querySelectorAll("audio").forEach(release);
   rows.replaceChildren();
   chosen.clear();
   allowZip();
-  await load(null);
 }
 
 function release(player) {
@@ -41,21 +41,26 @@ function allowZip() {
   $("history-zip").disabled = !chosen.size;
 }
 
+// What is shown stays until there is something to show in its place.
 async function load(after) {
   const mine = ++asked;
+  const place = $("history-list");
+  if (!rows.isConnected) place.textContent = "Loading …";
   try {
-    const query = new URLSearchParams({ page_size: 25 });
+    const query = new URLSearchParams({ page_size: 100 });
     if (after) query.set("start_after_history_item_id", after);
     const page = await getJson(`/v1/history?${query}`);
     if (mine !== asked) return; // Another request was made since, whose rows are the ones to show.
+    if (!after) clear();
     const added = page.history.map(row);
     rows.append(...added);
-    if (!rows.children.length) rows.append(make("tr", {}, make("td", { colspan: 7 }, "Nothing yet. What you convert appears here.")));
+    stopAt(rows.firstElementChild);
+    place.replaceChildren(rows.children.length ? rows : "Nothing yet. What you convert appears here.");
     lastId = page.last_history_item_id;
     if (!page.has_more && document.activeElement === $("history-more")) added[0]?.querySelector("button").focus();
     $("history-more").hidden = !page.has_more;
   } catch (error) {
-    missing(error, $("history-list"));
+    missing(error, place);
   }
 }
 
@@ -68,7 +73,8 @@ async function sound(item) {
 function row(item) {
   const when = new Date(item.date_unix * 1000).toLocaleString();
   const name = `${item.voice_name ?? item.voice_id}, ${when}`;
-  const line = make("tr", { "data-id": item.history_item_id });
+  const facts = [when, item.output_format ?? item.content_type, `${(item.character_count_change_to - item.character_count_change_from).toLocaleString()} credits`];
+  const line = make("li", { "data-id": item.history_item_id });
   const pick = make("input", { type: "checkbox", "aria-label": `Choose ${name}` });
   pick.addEventListener("change", () => {
     if (pick.checked) chosen.add(item.history_item_id);
@@ -78,10 +84,10 @@ function row(item) {
   const listen = make("button", { type: "button", "aria-label": `Play ${name}` }, "▶");
   onClick(listen, async () => {
     const player = make("audio", { controls: true, src: URL.createObjectURL(await sound(item)) });
-    player.addEventListener("play", () => {
-      for (const other of rows.querySelectorAll("audio")) if (other !== player) other.pause();
-    });
-    listen.replaceWith(player);
+    const hush = () => player.pause();
+    player.addEventListener("play", () => soundAlone(hush));
+    listen.remove();
+    line.append(player);
     player.focus();
     await player.play().catch(unlessPaused);
   });
@@ -104,11 +110,9 @@ function row(item) {
   });
   remove.classList.add("delete");
   line.append(
-    make("td", {}, pick), make("td", {}, when), make("td", {}, item.voice_name ?? item.voice_id ?? ""), make("td", { class: "spare" }, item.output_format ?? item.content_type),
-    make("td", { class: "spare" }, String(item.character_count_change_to - item.character_count_change_from)), make("td", {}, listen),
-    make("td", { class: "row" },
-      act("Download", async () => save(await getBlob(`/v1/history/${item.history_item_id}/audio`), `${item.history_item_id}.${ENDINGS[item.content_type] ?? "bin"}`)),
-      remove),
+    pick, listen, make("div", { class: "what" }, make("strong", { dir: "auto" }, item.voice_name ?? item.voice_id ?? ""), make("span", { class: "faint" }, facts.join(", "))),
+    act("Download", async () => save(await getBlob(`/v1/history/${item.history_item_id}/audio`), `${item.history_item_id}.${ENDINGS[item.content_type] ?? "bin"}`)),
+    remove,
   );
   return line;
 }

@@ -203,7 +203,6 @@ class Running {
 }
 
 async function start() {
-  document.dispatchEvent(new CustomEvent("menura:live"));
   const attempt = new Running();
   try {
     if (!choice.id) throw new Error("Choose a voice first.");

@@ -6,7 +6,7 @@ import * as clone from "./clone.js";
 import * as convert from "./convert.js";
 import * as history from "./history.js";
 import * as live from "./live.js";
-import { $, notice, quiet } from "./page.js";
+import { $, notice, onSubmit, quiet } from "./page.js";
 import { local } from "./store.js";
 import { allVoices, loadVoices, openLibrary } from "./voices.js";
 
@@ -28,7 +28,8 @@ function show(room, focus = false) {
     $(`room-${name}`).hidden = !here;
     if (here && focus) tab.focus();
   }
-  window.history.replaceState(null, "", `#${room}`);
+  document.title = `${$(`tab-${room}`).textContent} – Menura voice changer`;
+  if (location.hash !== `#${room}`) window.history.pushState(null, "", `#${room}`);
   quiet();
   ENTER[room]?.();
 }
@@ -79,7 +80,9 @@ async function enter(remember) {
   $("gate").hidden = true;
   $("rooms").hidden = $("tabs").hidden = false;
   const asked = location.hash.slice(1);
-  show(ROOMS.includes(asked) ? asked : "convert");
+  const room = ROOMS.includes(asked) ? asked : "convert";
+  window.history.replaceState(null, "", `#${room}`);
+  show(room);
 }
 
 function openRooms() {
@@ -110,7 +113,7 @@ if (given) {
   window.history.replaceState(null, "", location.pathname);
 }
 
-// The same link pasted where the page is open already, or a room's name.
+// The same link pasted where the page is open already, or a room's name, or the way back to a room.
 window.addEventListener("hashchange", () => {
   const asked = location.hash.slice(1);
   if (asked.startsWith("key=")) location.reload();
@@ -122,15 +125,10 @@ openTheme();
 $("notice").querySelector("button").addEventListener("click", quiet);
 document.addEventListener("menura:key-refused", lock);
 let opened = false;
-let entering = false;
-$("key-form").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  if (entering) return;
+onSubmit($("key-form"), () => {
   useKey($("key").value);
-  entering = true;
-  await enter($("key-remember").checked);
-  entering = false;
+  return enter($("key-remember").checked);
 });
 $("loading").hidden = !hasKey();
-$("gate").hidden = hasKey();
 if (hasKey()) enter(given ? true : undefined);
+else lock();

@@ -20,8 +20,12 @@ export function notice(error) {
 
 // What the key may not see says so where it would stand; any other failure is told to the person at once.
 export function missing(error, place) {
-  if (error.code === "missing_permissions") place.replaceChildren(make("p", { class: "faint" }, error.message));
-  else notice(error);
+  if (error.code === "missing_permissions") {
+    place.textContent = error.message;
+    return;
+  }
+  if (!place.firstElementChild) place.textContent = "Not loaded.";
+  notice(error);
 }
 
 export function quiet() {
@@ -33,18 +37,42 @@ export function status(text) {
 }
 
 // Clicks that come while `work` is at it count for nothing. The button stays enabled, as a disabled one loses the focus.
-export function onClick(button, work) {
-  button.addEventListener("click", async () => {
-    if (button.ariaDisabled) return;
-    button.ariaDisabled = "true";
-    quiet(); // What stands there is about an earlier click.
-    try {
-      await work();
-    } catch (error) {
-      notice(error);
-    }
-    button.ariaDisabled = null;
+async function once(button, work) {
+  if (button.ariaDisabled) return;
+  button.ariaDisabled = "true";
+  quiet(); // What stands there is about an earlier click.
+  try {
+    await work();
+  } catch (error) {
+    notice(error);
+  }
+  button.ariaDisabled = null;
+}
+
+export const onClick = (button, work) => button.addEventListener("click", () => once(button, work));
+
+export function onSubmit(form, work) {
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    once(form.querySelector("[type=submit]"), work);
   });
+}
+
+// Makes a list one stop of the Tab key, and lets the arrow keys go from line to line. Returns what chooses the line to stop at.
+export function roving(list) {
+  const controls = (line) => [...line.querySelectorAll("button, input, audio")];
+  const stopAt = (stop) => {
+    for (const line of list.children) for (const control of controls(line)) control.tabIndex = line === stop ? 0 : -1;
+  };
+  list.addEventListener("focusin", ({ target }) => stopAt(target.closest("li")));
+  list.addEventListener("keydown", (event) => {
+    const line = event.target.closest("li");
+    const to = { ArrowDown: line.nextElementSibling, ArrowUp: line.previousElementSibling, Home: list.firstElementChild, End: list.lastElementChild }[event.key];
+    if (!to || event.target.tagName === "AUDIO") return;
+    event.preventDefault();
+    (controls(to)[controls(line).indexOf(event.target)] ?? controls(to)[0]).focus();
+  });
+  return stopAt;
 }
 
 export const press = (button, on) => button.setAttribute("aria-pressed", String(on));

@@ -34,7 +34,9 @@ function ramp(value) {
 }
 
 function canvas(height, label) {
-  return make("canvas", { width: WIDTH, height, role: "img", "aria-label": label });
+  const made = make("canvas", { width: WIDTH, height, role: "img", "aria-label": label });
+  made.style.height = `${height}px`;
+  return made;
 }
 
 function drawWave(target, peaks, tone) {
@@ -64,17 +66,11 @@ function drawSpectrogram(target, levels, used) {
   pen.putImageData(picture, 0, 0);
 }
 
+// Between 60 and 500 Hz, for which style.css places the lines of .pitch.
 export function drawContours(target, lines, seconds, [low, high] = [60, 500]) {
   const pen = target.getContext("2d");
   pen.clearRect(0, 0, target.width, target.height);
   const y = (hertz) => target.height * (1 - Math.log(hertz / low) / Math.log(high / low));
-  pen.font = "12px system-ui";
-  for (const hertz of [100, 200, 400]) {
-    pen.fillStyle = colour("line");
-    pen.fillRect(0, y(hertz), target.width, 1);
-    pen.fillStyle = colour("faint");
-    pen.fillText(`${hertz} Hz`, 4, y(hertz) - 3);
-  }
   for (const { values, tone } of lines) {
     pen.fillStyle = tone;
     values.forEach((hertz, frame) => {
@@ -93,10 +89,10 @@ export async function compare(place, source, result) {
   };
   const [before, after] = await Promise.all([source && analyse(padded(source)), analyse(padded(result))]);
   const figures = [];
-  const add = (caption, height, draw) => {
+  const add = (caption, height, draw, ...lines) => {
     const picture = canvas(height, caption);
     draw(picture);
-    figures.push(make("figure", {}, make("figcaption", {}, caption), picture));
+    figures.push(make("figure", {}, make("figcaption", {}, caption), make("div", { class: lines.length > 0 && "pitch" }, picture, ...lines)));
   };
   for (const [name, data, samples] of [["Source", before, source], ["Result", after, result]]) {
     if (!data) continue;
@@ -104,7 +100,8 @@ export async function compare(place, source, result) {
     add(`${name}: spectrogram, 0 to 12 kHz`, 128, (picture) => drawSpectrogram(picture, data.spectrogram, Math.ceil((samples.length / length) * WIDTH)));
   }
   const lines = [before && { values: before.contour, tone: colour("source") }, { values: after.contour, tone: colour("result") }].filter(Boolean);
-  add("Pitch (F0) of both, on one axis", 140, (picture) => drawContours(picture, lines, length / RATE));
+  add("Pitch (F0) of both, on one axis", 140, (picture) => drawContours(picture, lines, length / RATE),
+    ...["400", "200", "100"].map((hertz) => make("span", { "aria-hidden": "true" }, `${hertz} Hz`)));
   place.replaceChildren(...figures);
   place.append(make("p", { class: "legend" }, make("span", { class: "key-source" }), " source ", make("span", { class: "key-result" }), " result"));
   place.dataset.sourceF0 = median(before?.contour);

@@ -1,7 +1,8 @@
 // Voices: the picker with previews, search and filters, and the settings with what each does.
 
 import { call, getBlob, getJson, unlessGone } from "./api.js";
-import { $, make, notice, onClick, press, status } from "./page.js";
+import { soundAlone } from "./audio.js";
+import { $, make, notice, onClick, press, roving, status } from "./page.js";
 import { local } from "./store.js";
 
 export const SETTINGS = [
@@ -28,13 +29,16 @@ function sound(id) {
   for (const button of document.querySelectorAll("[data-preview]")) press(button, button.dataset.preview === id);
 }
 
+function hush() {
+  preview.pause();
+  sound(null);
+}
+
 async function toggle(voice) {
   const id = voice.voice_id;
+  if (sounding === id) return hush();
   preview.pause();
-  if (sounding === id) {
-    sound(null);
-    return;
-  }
+  soundAlone(hush);
   sound(id);
   try {
     const blob = await getBlob(`/v1/voices/${id}/preview`);
@@ -62,11 +66,12 @@ function summary(shown) {
 const distinct = (key) => [...new Set(voices.map(({ labels }) => labels[key]).filter(Boolean))].sort();
 
 function voiceList(place, { chosen, onChoose, tools }) {
-  const search = make("input", { type: "search", placeholder: "Name, sex, accent …" });
+  const search = make("input", { type: "search", placeholder: "Name, sex, accent …", dir: "auto" });
   const gender = make("select");
   const age = make("select");
   const category = make("select");
-  const items = make("ul", { class: "voice-list" });
+  const items = make("ul", { class: "list voice-list", "aria-label": "Voices, the arrow keys go from one to another" });
+  const stopAt = roving(items);
   const found = make("p", { class: "faint", "aria-live": "polite" });
   const field = (label, control) => make("p", {}, make("label", {}, label, control));
   place.append(make("div", { class: "filters" }, field("Search", search), field("Sex", gender), field("Age", age), field("Kind", category)), found, items);
@@ -96,7 +101,7 @@ function voiceList(place, { chosen, onChoose, tools }) {
     });
     found.textContent = summary(shown.length);
     items.replaceChildren(...shown.map((voice) => {
-      const choose = make("button", { type: "button", class: "choose", "data-voice": voice.voice_id }, make("strong", {}, voice.name), make("span", { class: "faint" }, describe(voice)));
+      const choose = make("button", { type: "button", class: "choose what", "data-voice": voice.voice_id }, make("strong", { dir: "auto" }, voice.name), make("span", { class: "faint", dir: "auto" }, describe(voice)));
       choose.addEventListener("click", () => onChoose(voice));
       const listen = make("button", { type: "button", "aria-label": `Hear ${voice.name}`, "data-preview": voice.voice_id, "aria-pressed": String(voice.voice_id === sounding) }, "▶");
       listen.addEventListener("click", () => toggle(voice));
@@ -108,11 +113,14 @@ function voiceList(place, { chosen, onChoose, tools }) {
   // Apart from drawing, so that the button that was clicked stays and keeps the focus.
   function mark() {
     if (chosen) for (const button of items.querySelectorAll(".choose")) press(button, button.dataset.voice === chosen());
+    stopAt(chosenLine() ?? items.firstElementChild);
   }
+
+  const chosenLine = () => items.querySelector(".choose[aria-pressed=true]")?.parentElement;
 
   // The list scrolls alone: the page stays where it is.
   function reveal() {
-    const line = items.querySelector(".choose[aria-pressed=true]")?.parentElement;
+    const line = chosenLine();
     if (line) items.scrollTop = line.offsetTop - items.offsetTop - (items.clientHeight - line.clientHeight) / 2;
   }
 
