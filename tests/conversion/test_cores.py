@@ -21,6 +21,8 @@ def test_no_more_than_the_permits_compute_at_once() -> None:
         turn = Turn(cores)
         for _ in range(50):
             with turn:
+                with turn.suspended():
+                    pass
                 with guard:
                     inside += 1
                     most = max(most, inside)
@@ -105,7 +107,3 @@ def test_while_suspended_another_computes() -> None:
         with turn.suspended():
             assert done.wait(5)
     thread.join(5)
-    with turn.suspended():
-        pass
-    with Turn(cores):
-        pass

@@ -60,27 +60,19 @@ class Turn:
 
     def __init__(self, cores: Cores) -> None:
         self._cores = cores
-        self._held = False
 
     def __enter__(self) -> "Turn":
         self._cores.acquire()
-        self._held = True
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._held = False
         self._cores.release()
 
     @contextmanager
     def suspended(self) -> Iterator[None]:
-        """Let others compute while this stream waits for something, inside `with turn:` or not."""
-        if not self._held:
-            yield
-            return
-        self._held = False
+        """Let others compute while this stream waits for something, inside `with turn:`."""
         self._cores.release()
         try:
             yield
         finally:
             self._cores.acquire()
-            self._held = True
