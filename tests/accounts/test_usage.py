@@ -1,6 +1,7 @@
 """Usage adds up in every interval and breakdown, to the last credit."""
 
 import asyncio
+import time
 from pathlib import Path
 from typing import get_args
 
@@ -9,8 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.accounts.house import House, house
 
-from menura.accounts import usage
-from menura.accounts.usage import BREAKDOWNS, MAX_POINTS, MAX_TIME, Interval, Metric, points
+from menura.accounts import Charge, usage
+from menura.accounts.usage import (
+    BREAKDOWNS,
+    MAX_POINTS,
+    MAX_TIME,
+    Breakdown,
+    Interval,
+    Metric,
+    points,
+)
 from menura.errors import InvalidParameters
 from menura.storage.tables import UsageRecord
 
@@ -114,6 +123,59 @@ def test_who_used_it_is_told_only_with_the_workspace_flag(folder: Path) -> None:
 
     with pytest.raises(InvalidParameters, match="include_workspace_metrics"):
         asyncio.run(work())
+
+
+def test_what_is_charged_is_what_the_statistics_tell(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with house(tmp_path) as opened:
+            caller = await opened.caller()
+            charge = Charge(
+                caller, "r", 10, 6.0, "speech_to_speech", "m", "v", "Voice", 250, DAY // 10
+            )
+            await opened.accounts.credits.charge(charge)
+            now = int(time.time() * 1000)
+
+            async def one(metric: Metric, breakdown: Breakdown) -> dict[str, list[float]]:
+                found = await opened.accounts.usage.statistics(
+                    caller,
+                    now - DAY + 1,
+                    now,
+                    interval="cumulative",
+                    metric=metric,
+                    breakdown=breakdown,
+                )
+                return found.usage
+
+            assert await one("credits", "model") == {"m": [10.0]}
+            assert await one("minutes_used", "voice") == {"Voice": [0.1]}
+            assert await one("ttfb_avg", "product_type") == {"speech_to_speech": [250.0]}
+            assert await one("concurrency_average", "api_keys") == {"test": [0.1]}
+
+    asyncio.run(work())
+
+
+def test_both_ends_of_the_span_count(folder: Path) -> None:
+    async def work() -> None:
+        async with house(folder) as opened:
+            caller = await opened.caller()
+            found = await opened.accounts.usage.statistics(
+                caller, START + 7 * HOUR, START + 14 * HOUR, interval="cumulative"
+            )
+            assert found.usage == {"All": [1.0 + 2.0]}
+
+    asyncio.run(work())
+
+
+def test_hours_and_buckets_begin_at_their_multiples() -> None:
+    assert points(START + 5, START + 2 * HOUR, "hour", None) == [
+        START,
+        START + HOUR,
+        START + 2 * HOUR,
+    ]
+    assert points(START + 650_000, START + 1_200_000, "day", 600) == [
+        START + 600_000,
+        START + 1_200_000,
+    ]
 
 
 def test_weeks_begin_on_monday_and_months_on_the_first() -> None:
