@@ -164,14 +164,16 @@ def test_a_start_clears_leases_only_when_no_other_process_lives(
     asyncio.run(work())
 
 
-def test_renewal_prolongs_what_is_held(tmp_path: Path) -> None:
+def test_renewal_prolongs_what_is_held_and_removes_what_is_void(tmp_path: Path) -> None:
     async def work() -> None:
         async with house(tmp_path) as opened:
             caller = await opened.caller()
             async with opened.accounts.leases.acquire(caller):
+                await opened.hold(caller, "dead", "dead")
                 async with opened.database.writing() as session:
                     await session.execute(update(LeaseRow).values(expires_at=0.0))
                 await opened.accounts.leases.renew()
+                assert await held(opened) == 1
                 async with opened.database.reading() as session:
                     expires_at = await session.scalar(select(LeaseRow.expires_at))
                 assert expires_at is not None

@@ -22,7 +22,6 @@ from menura.errors import (
 )
 from menura.history import NewItem, Query
 from menura.history.item_id import LENGTH, is_item_id, new_item_id
-from menura.storage.sweep import sweep
 from menura.storage.tables import HistoryItem, StoredObject
 
 
@@ -95,8 +94,6 @@ def test_a_commit_that_fails_stores_and_charges_nothing(tmp_path: Path) -> None:
                 await opened.history.commit(recording, item, charge)
             assert await rows_of(opened) == (0, 0)
             assert await opened.accounts.credits.used(opened.caller_.account_id) == 0
-            # What is left is an object without a row, for the sweep.
-            await sweep(opened.database, opened.objects, alone=True)
             assert await objects_of(opened) == []
 
     asyncio.run(work())
