@@ -95,6 +95,8 @@ def test_seeking_from_the_end_waits_until_the_size_is_known() -> None:
     reader = spool.reader()
     assert reader.seek(-3, io.SEEK_END) == 7
     assert reader.read() == b"789"
+    assert reader.seek(-5, io.SEEK_CUR) == 5
+    assert reader.read(2) == b"56"
     spool.abort()
 
 

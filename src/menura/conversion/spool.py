@@ -181,11 +181,10 @@ class Spool:
             listener()
 
 
-class SpoolReader(io.RawIOBase):
+class SpoolReader:
     """One reader's position in a spool; not shared between threads."""
 
     def __init__(self, spool: Spool, waiting: Waiting) -> None:
-        super().__init__()
         self._spool = spool
         self._waiting = waiting
         self._position = 0
@@ -196,19 +195,11 @@ class SpoolReader(io.RawIOBase):
         spool = self._spool
         return not (spool.finished or spool.aborted or spool.size > self._position)
 
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
-
     def tell(self) -> int:
         """Return the position."""
         return self._position
 
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         """Move. SEEK_END waits for the end of the spool. Raises SpoolAborted."""
         if whence == io.SEEK_CUR:
             offset += self._position
@@ -227,8 +218,6 @@ class SpoolReader(io.RawIOBase):
 
         Waits only while there is not a single byte. Raises SpoolAborted.
         """
-        if size == 0:
-            return b""
         if size < 0:
             pieces = []
             while piece := self.read(1 << 20):
@@ -240,12 +229,6 @@ class SpoolReader(io.RawIOBase):
         data = self._spool.read_at(self._position, size)
         self._position += len(data)
         return data
-
-    def readinto(self, buffer: "memoryview", /) -> int:  # type: ignore[override]
-        """Read into `buffer`; see `read`."""
-        data = self.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
 
 
 def _write_whole(file: IO[bytes], data: bytes | bytearray | memoryview) -> None:
