@@ -32,9 +32,15 @@ def chunk(name: bytes, body: bytes, size: int | None = None) -> bytes:
 
 
 def fmt(
-    tag: int = PCM, channels: int = 1, rate: int = 24000, bits: int = 16, extra: bytes = b""
+    tag: int = PCM,
+    channels: int = 1,
+    rate: int = 24000,
+    bits: int = 16,
+    extra: bytes = b"",
+    held: int | None = None,
 ) -> bytes:
-    size = channels * bits // 8
+    """held: bits that a sample takes up, where these are not its own."""
+    size = channels * (held or bits) // 8
     body = struct.pack("<HHIIHH", tag, channels, rate, 0, size % 65536, bits) + extra
     return chunk(b"fmt ", body)
 
@@ -71,6 +77,7 @@ def data_chunk(samples: np.ndarray = RAMP, size: int | None = None) -> bytes:
         (fmt(bits=32), RAMP.astype("<i4") << 16, 0),
         (fmt(bits=64), RAMP.astype("<i8") << 48, 0),
         (fmt(bits=24), None, 0),
+        (fmt(bits=24, held=32), RAMP.astype("<i4") << 16, 0),
         (fmt(tag=3, bits=32), RAMP_FLOATS.astype("<f4"), 0),
         (fmt(tag=3, bits=64), RAMP_FLOATS.astype("<f8"), 0),
         (extensible(1, 16), RAMP, 0),
@@ -152,8 +159,9 @@ def test_half_a_frame_at_the_end_is_dropped() -> None:
     assert np.array_equal(heard, RAMP_FLOATS)
 
 
-def test_the_first_samples_need_no_more_than_the_header() -> None:
-    data = riff(fmt(), data_chunk(np.tile(RAMP, 50)))
+@pytest.mark.parametrize("head", [fmt(), extensible(1, 16)])
+def test_the_first_samples_need_no_more_than_the_header(head: bytes) -> None:
+    data = riff(head, data_chunk(np.tile(RAMP, 50)))
     source = Trickle(data, 1 << 20)
     decoder = open_decoder(source)
     assert decoder.read().size

@@ -127,7 +127,7 @@ def _parse_format(data: bytes) -> WavFormat | None:
             f"The WAV file declares {container} bits a sample, which format {tag} does not have.",
             param="audio",
         )
-    if frame_size != channels * bits // 8 and frame_size % channels == 0:
+    if frame_size % channels == 0:
         held = frame_size // channels * 8
         bits = held if held in widths[tag] and held >= bits else bits
     return WavFormat(tag, channels, rate, bits, channels * bits // 8)
