@@ -161,6 +161,9 @@ def test_a_part_of_the_audio(
     assert answer.status_code == status
     if part is not None:
         assert answer.content == audio[part]
+        start, stop, _ = part.indices(1000)
+        told = f"bytes {start}-{stop - 1}/1000" if status == 206 else None
+        assert answer.headers.get("content-range") == told
     else:
         assert answer.headers["content-range"] == "bytes */1000"
         assert answer.json()["detail"]["code"] == "range_not_satisfiable"
