@@ -159,6 +159,7 @@ def test_a_stop_ends_the_thread_at_once_and_gives_nothing_more():
     listener = Listener(request(engine=Slow(3)))
     listener.worker.feed(noise(3.0))
     listener.worker.stop()
+    assert listener.worker.ending
     listener.wait()
     assert len(listener.audio) < len(noise(3.0)) / 2
     listener.worker.join()

@@ -54,9 +54,11 @@ def test_the_life_of_a_clone(tmp_path: Path) -> None:
         before = await voices.profile(made.voice_id, engine)
         assert await voices.profile(made.voice_id, engine) is before
 
-        await voices.edit(house.maker, made.voice_id, Card("Ours"), [house.upload(FEMALE)])
+        ours = Card("Ours", consent="We both agree.")
+        await voices.edit(house.maker, made.voice_id, ours, [house.upload(FEMALE)])
         voice = await voices.get(house.account_id, made.voice_id)
         assert (voice.name, voice.description) == ("Ours", "Me at home")
+        assert voice.consent == "We both agree."
         assert voice.labels == {"gender": "male"}
         assert [sample.file_name for sample in voice.samples or ()] == [MALE.name, FEMALE.name]
         both = await voices.profile(made.voice_id, engine)
@@ -133,6 +135,20 @@ def test_a_refused_edit_changes_nothing(tmp_path: Path) -> None:
             await house.voices.edit(house.maker, voice_id, Card("Other"), [broken])
         assert await house.voices.get(house.account_id, voice_id) == before
         assert await house.keys() == keys
+
+    inside(tmp_path, act)
+
+
+def test_a_sample_that_the_voice_cannot_be_made_without_stays(tmp_path: Path) -> None:
+    async def act(house: House) -> None:
+        blip = wav(speech(FEMALE.stem, seconds=0.5), 24_000)
+        uploads = [house.upload(MALE), house.upload(FEMALE, blip)]
+        made = await house.voices.create(house.maker, Card("Mine"), uploads)
+        (needed, _) = made.samples or ()
+        with pytest.raises(BadRequest, match="Without this sample"):
+            await house.voices.delete_sample(house.account_id, made.voice_id, needed.sample_id)
+        assert await house.voices.get(house.account_id, made.voice_id) == made
+        assert len(await house.keys()) == 3
 
     inside(tmp_path, act)
 
