@@ -161,6 +161,8 @@ def test_a_part_of_the_audio(
     assert answer.status_code == status
     if part is not None:
         assert answer.content == audio[part]
+        assert answer.headers["content-length"] == str(len(audio[part]))
+        assert answer.headers["content-type"] == "audio/pcm"
         start, stop, _ = part.indices(1000)
         told = f"bytes {start}-{stop - 1}/1000" if status == 206 else None
         assert answer.headers.get("content-range") == told
