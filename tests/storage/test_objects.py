@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+import stat
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -153,6 +154,18 @@ def test_a_folder_can_be_named_by_url(tmp_path: Path) -> None:
     objects = Objects.of(Settings(data=tmp_path / "data", objects_url=f"file://{tmp_path}/store"))
     asyncio.run(objects.put("a/b", DATA))
     assert (tmp_path / "store" / "objects" / "a" / "b").read_bytes() == DATA
+
+
+def test_a_folder_of_another_machine_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not of 'elsewhere'"):
+        Objects.of(Settings(data=tmp_path, objects_url="file://elsewhere/store"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="other systems have other permissions")
+def test_nobody_else_can_read_the_recordings(tmp_path: Path) -> None:
+    Objects.of(Settings(data=tmp_path / "data", objects_url=f"file://{tmp_path}/store"))
+    for name in ("objects", ".incoming"):
+        assert stat.S_IMODE((tmp_path / "store" / name).stat().st_mode) == 0o700
 
 
 @pytest.mark.skipif(os.name != "posix", reason="folders are synced on POSIX alone")
