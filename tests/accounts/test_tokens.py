@@ -18,6 +18,9 @@ def test_a_token_works_once_and_only_for_its_purpose(tmp_path: Path) -> None:
             caller = await opened.caller()
             tokens = opened.accounts.tokens
             token = await tokens.create(caller, "speech_to_speech_live")
+            async with opened.database.reading() as session:
+                expires_at = await session.scalar(select(SingleUseToken.expires_at))
+            assert 14 * 60 < (expires_at or 0) - time.time() <= 15 * 60
             used = await tokens.redeem(token)
             assert used.account_id == caller.account_id
             assert used.permissions == frozenset({"speech_to_speech"})
