@@ -15,7 +15,7 @@ from menura.conversion.passthrough import PassThrough
 from menura.engine.interface import LATENCY_PROFILES
 from menura.engine.registry import engine_for
 from menura.live.chain import LiveChain, LiveRequest
-from menura.live.worker import LiveWorker
+from menura.live.worker import SILENCE_DBFS, LiveWorker
 
 RATE = 24000
 
@@ -218,3 +218,18 @@ def test_who_talks_goes_before_a_file_and_a_recording_that_is_sent_at_once_does_
     listener.worker.end()
     listener.wait()
     assert 1.0 < left[0] < 1.98
+
+
+def test_the_figures_are_those_since_the_last_look():
+    listener = Listener(request())
+    square = 3277 * np.sign(np.sin(np.arange(RATE) / 20 + 0.01))
+    listener.worker.feed(square.astype("<i2").tobytes())
+    listener.worker.end()
+    listener.wait()
+    first, second = listener.worker.stats(), listener.worker.stats()
+    assert first.input_level_dbfs == pytest.approx(-20, abs=0.01)
+    assert first.processing > 0
+    assert first.rtf > 0
+    assert (second.processing, second.processing_p95, second.rtf) == (0, 0, 0)
+    assert second.input_level_dbfs == SILENCE_DBFS
+    assert (second.seconds_in, second.seconds_out) == (1, 1)
