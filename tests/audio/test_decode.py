@@ -235,7 +235,7 @@ def test_tags_in_front_are_skipped(sounds, container: str, codec: str) -> None:
     meant = sounds.sweep(24000, 24000)
     data = sounds.file(sounds.recipe(container, codec, 24000), meant)
     plain, _ = read(data[sniff.id3_size(data) :])
-    for tags in (id3(3), id3(300_000), id3(0) + id3(70)):
+    for tags in (id3(3), id3(2_300_000), id3(0) + id3(70)):
         tagged, _ = read(Upload(tags + data, most=1000))
         assert np.array_equal(tagged, plain)
 

@@ -53,6 +53,8 @@ def test_what_comes_out_is_what_went_in(sounds, output_format: OutputFormat, kno
         if output_format.codec == "mp3" and not known:
             frame = 1152 if rate == 44100 else 576
             assert count <= heard.size < count + frame
+            # Players that are told no length play the padding.
+            assert np.abs(heard[count:]).max(initial=0) < 0.12
         else:
             assert heard.size == count
         if count > rate:
