@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from evaluation import converters, report
+from evaluation.command_line import run
 from evaluation.corpus import CORPUS_RATE, Corpus, Samples
 from evaluation.pairs import Pair, corpus_pairs, folder_pairs, write_pairs
 from evaluation.referees import Bench
@@ -92,7 +93,7 @@ def main(
     ] = None,
     corpus: Annotated[Path | None, typer.Option(help="Corpus folder.")] = None,
     group: Annotated[str | None, typer.Option(help="Only natural, arabic or synthetic.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Only the first N pairs.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N pairs.")] = None,
     quick: Annotated[
         bool, typer.Option(help=f"The first {QUICK} pairs, cheap referees only, no pictures.")
     ] = False,
@@ -119,6 +120,8 @@ def main(
         console.print(f"{len(chosen)} pairs in {write_list}")
         return
     judged = _judged(engine or [], wavs or [], level, baselines)
+    if not judged:
+        raise typer.BadParameter("nothing to judge: name an --engine or --wavs")
 
     began = time.monotonic()
     bench, rows, problems = Bench(cache), [], []
@@ -162,4 +165,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(lambda: typer.run(main))

@@ -90,7 +90,9 @@ def _other_speech(pair: Pair) -> Samples:
 
 def _python(spec: str, level: int) -> Converter:
     module, _, name = spec.partition(":")
-    found = getattr(importlib.import_module(module), name)
+    found = getattr(importlib.import_module(module), name, None)
+    if found is None:
+        raise ImportError(f"{module} has no {name}")
     if isinstance(found, type):
         return _streamed(found(), name, level)
     return Converter(
@@ -107,8 +109,8 @@ def converter(name: str, level: int = 3) -> Converter:
     The latter is a class that makes an engine, or a function that is called with source and
     reference (24 kHz) and gives the result; its results are not kept.
 
-    level: 0 to 4, the latency level at which an engine streams. Raises ImportError, KeyError or
-    the registry's own error for a name that nothing answers to.
+    level: 0 to 4, the latency level at which an engine streams. Raises ImportError,
+    FileNotFoundError or ModelNotFound for a name that nothing answers to.
     """
     if name == "source":
         return Converter(name, None, lambda pair: pair.source)
@@ -123,7 +125,9 @@ def converter(name: str, level: int = 3) -> Converter:
 
 
 def from_folder(folder: Path, name: str) -> Converter:
-    """Results made elsewhere, `<pair>.wav` each."""
+    """Results made elsewhere, `<pair>.wav` each. Raises FileNotFoundError for no such folder."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not a folder")
 
     def read(pair: Pair) -> Samples:
         for suffix in (".wav", ".flac", ".ogg", ".mp3"):

@@ -169,7 +169,7 @@ def folder_pairs(folder: Path) -> list[Pair]:
     file names without suffix) those; otherwise every source with every target, in a seeded order.
     A target of more than 9 s is divided into reference and held-out speech.
 
-    Raises FileNotFoundError when the folder holds no clips.
+    Raises FileNotFoundError when the folder holds no clips, or lacks one that the list names.
     """
     sources = {p.stem: p for p in sorted((folder / "sources").glob("*.*"))}
     targets = {p.stem: p for p in sorted((folder / "targets").glob("*.*"))}
@@ -185,6 +185,9 @@ def folder_pairs(folder: Path) -> list[Pair]:
     pairs, known = [], {}
     for row in rows:
         name = row["target"]
+        for part, clips, stem in (("sources", sources, row["source"]), ("targets", targets, name)):
+            if stem not in clips:
+                raise FileNotFoundError(f"{listing} names {stem!r}, which is not in {part}/")
         if name not in known:
             known[name] = target_of(name, row.get("target_sex") or None, [read_clip(targets[name])])
         pairs.append(

@@ -13,6 +13,7 @@ import numpy as np
 from rich.progress import track
 
 from evaluation import world
+from evaluation.command_line import run
 from evaluation.corpus import Corpus, Samples
 from evaluation.pairs import corpus_pairs
 from evaluation.recogniser import error_rate
@@ -84,4 +85,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

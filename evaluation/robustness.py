@@ -17,6 +17,7 @@ import typer
 from rich.progress import track
 from scipy.signal import lfilter
 
+from evaluation.command_line import run
 from evaluation.converters import Converter, converter
 from evaluation.corpus import CORPUS_RATE, Corpus, Samples
 from evaluation.pairs import Pair, corpus_pairs
@@ -144,4 +145,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(lambda: typer.run(main))

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.progress import track
 
+from evaluation.command_line import run
 from evaluation.corpus import CORPUS_RATE, Clip, Corpus, Samples
 from evaluation.referees import Bench
 
@@ -69,4 +70,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -3,8 +3,8 @@
     python -m evaluation.train_speaker_model --minutes 20
 
 Each person counts three times: as recorded and at 0.9 and 1.1 of the speed, which shifts pitch and
-formants together and so makes new people. Minutes are of one core; resumes
-from its last checkpoint.
+formants together and so makes new people. Minutes are of one core; resumes from its last
+checkpoint. At the end the suite's weights are replaced.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from rich.progress import track
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from evaluation.command_line import run
 from evaluation.corpus import CORPUS_RATE, Clip, Corpus
 from evaluation.speaker_model import BANDS, EMBEDDING, RATE, WEIGHTS, SpeakerNet, mel_power
 
@@ -66,7 +67,10 @@ def pack(corpus: Corpus, clips: list[Clip], folder: Path) -> list[tuple[str, Fra
                     power = mel_power(wave)
                     level = 10.0 * np.log10(power.sum(axis=1) + 1e-10)
                     parts.append(np.log(power[level > level.max() - 35.0] + 1e-7))
-                np.save(path, np.concatenate(parts).astype(np.float16))
+                part = path.with_suffix(".part")
+                with open(part, "wb") as file:
+                    np.save(file, np.concatenate(parts).astype(np.float16))
+                part.replace(path)
             packed.append((f"{person}@{speed}", np.load(path, mmap_mode="r")))
     return [(name, frames) for name, frames in packed if len(frames) > CROP]
 
@@ -103,7 +107,7 @@ def margin_loss(vectors: Tensor, centres: Tensor, labels: Tensor, margin: float)
 
 
 def train(minutes: float, work: Path, corpus: Corpus) -> None:
-    """Train for so many minutes of one core; a checkpoint in `work` every two, the weights too."""
+    """Train for so many minutes of one core: every two a checkpoint in `work`, at last WEIGHTS."""
     torch.set_num_threads(1)
     torch.manual_seed(1)
     rng = np.random.default_rng(1)
@@ -155,8 +159,9 @@ def train(minutes: float, work: Path, corpus: Corpus) -> None:
                 "optimizer": optimizer.state_dict(),
                 "spent": now,
             }
-            torch.save(state, checkpoint)
-            export(net)
+            part = checkpoint.with_suffix(".part")
+            torch.save(state, part)
+            part.replace(checkpoint)
     export(net)
 
 
@@ -178,4 +183,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from evaluation.command_line import run
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ from menura.engine.neural.networks import CODE, PATIENT, QUICK
 from training.blocks import Block, rms_norm
 from training.data import Clip, Pack, average_mel, perturbed
 from training.lessons import LESSON, lessons_of
-from training.loop import OneNetwork, Pace, averaged, fresh_seed, keep, train
+from training.loop import OneNetwork, Pace, averaged, fresh_seed, train
 from training.phones import CLASSES, UNKNOWN
 
 # Hyper-parameters.
@@ -220,9 +221,7 @@ class Trainer(OneNetwork):
         self.valid = [checked.batch(24, plain=True) for _ in range(4)] if checked.corpora else []
         self.model = Content()
         pace = Pace(LEARNING_RATE, FINAL_RATE, WARM_UP, WEIGHT_DECAY, AVERAGE, CLIP_NORM)
-        super().__init__("content", self.model, run, pace)
-        self.prior = torch.from_numpy(np.asarray(prior, np.float32))
-        self.heard = 0.0
+        super().__init__("content", self.model, run, pace, fixed={"prior": torch.from_numpy(prior)})
 
     def advance(self, steps: int) -> dict[str, float]:
         """Take one step and return its figures."""
@@ -246,7 +245,6 @@ class Trainer(OneNetwork):
         apart = (1.0 - nn.functional.cosine_similarity(one, other, dim=-1)).mean()
         loss = entropy + AGREEMENT * apart + LESSONS * missed
         self.descend(loss, steps)
-        self.heard += 2 * BATCH * FRAMES / 100
         return {"entropy": entropy.item(), "missed": missed.item(), "apart": apart.item()}
 
     @torch.no_grad()
@@ -266,30 +264,6 @@ class Trainer(OneNetwork):
                     figures.setdefault(f"{name}_missed", []).append(float(missed))
         return {name: float(np.mean(values)) for name, values in figures.items()}
 
-    def save(self) -> None:
-        """Write averaged weights, weights and optimiser in place of the last checkpoint."""
-        header = {"step": str(self.step), "heard": f"{self.heard:.0f}"}
-        full = {
-            "model": self.model.state_dict(),
-            "average": self.average,
-            "optimiser": self.optimiser.state_dict(),
-            "progress": (self.step, self.heard),
-        }
-        keep(self.run, {"content": self.average | {"prior": self.prior}}, header, full)
-
-    def resume(self, start: Path | None = None) -> None:
-        """Continue from the run's checkpoint, or begin with the weights of another."""
-        last = self.run / "last.pt"
-        if last.exists():
-            full = torch.load(last, weights_only=True)
-            self.model.load_state_dict(full["model"])
-            self.average = full["average"]
-            self.optimiser.load_state_dict(full["optimiser"])
-            self.step, self.heard = full["progress"]
-        elif start is not None:
-            self.model.load_state_dict(load_content(start)[0].state_dict())
-            self.average = {name: value.clone() for name, value in self.model.state_dict().items()}
-
 
 def main() -> None:
     """Train until the steps are done; progress on the terminal and in `log.jsonl`."""
@@ -307,4 +281,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

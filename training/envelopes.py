@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from evaluation.command_line import run
 from numpy.typing import NDArray
 from rich.progress import track
 
@@ -45,7 +46,7 @@ def main() -> None:
     out = arguments.pack / "envelope.f16"
     done = out.stat().st_size // (2 * ROW) if out.exists() else 0
     with open(out, "ab") as file:
-        left = [clip for clip in pack.clips if clip.start >= done]
+        left = [clip for clip in pack.clips if clip.start + clip.frames > done]
         file.truncate((left[0].start if left else done) * 2 * ROW)
         for clip in track(left, "envelopes"):
             file.write(described(pack.wave(clip), pack.f0(clip)).tobytes())
@@ -53,4 +54,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -25,6 +25,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from evaluation.command_line import run
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.quantization.onnx_model import ONNXModel
 from safetensors.torch import load_file
@@ -381,4 +382,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from evaluation.command_line import run
 from evaluation.converters import converter
 from evaluation.ctc_phones import ctc_phones_of
 from evaluation.naturalness import distillmos
@@ -157,4 +158,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pocketsphinx
 import soxr
+from evaluation.command_line import run
 from numpy.typing import NDArray
 from rich.progress import track
 
@@ -142,8 +143,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--pack", type=Path, default=Path("../packed"))
     arguments = parser.parse_args()
-    told = arguments.pack / "texts.json"
-    texts = json.loads(told.read_text(encoding="utf-8")) if told.exists() else {}
+    texts = json.loads((arguments.pack / "texts.json").read_text(encoding="utf-8"))
     lines = (arguments.pack / "index.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
     waves = np.memmap(arguments.pack / "waves.i16", np.int16, "r")
@@ -167,4 +167,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

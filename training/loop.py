@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from rich.console import Console
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 SAVE_SECONDS = 180.0
@@ -106,7 +106,8 @@ class Pace:
 class OneNetwork:
     """A run that trains one network: its weights and their average, optimiser and checkpoints.
 
-    others: parameters that are trained beside it and needed by nobody later.
+    others: parameters that are trained beside it and needed by nobody later. fixed: what is written
+    beside its weights and never trained.
     """
 
     def __init__(
@@ -116,9 +117,10 @@ class OneNetwork:
         run: Path,
         pace: Pace,
         others: dict[str, nn.Parameter] | None = None,
+        fixed: Weights | None = None,
     ) -> None:
         self.name, self.network, self.run, self.pace = name, model, run, pace
-        self.others = others or {}
+        self.others, self.fixed = others or {}, fixed or {}
         self.average = {key: value.clone() for key, value in model.state_dict().items()}
         self.optimiser = torch.optim.AdamW(
             [*model.parameters(), *self.others.values()],
@@ -151,10 +153,11 @@ class OneNetwork:
             "step": self.step,
         }
         beside = {key: value.data for key, value in self.others.items()}
-        keep(self.run, {self.name: self.average}, {"step": str(self.step)}, full | beside)
+        written = {self.name: self.average | self.fixed}
+        keep(self.run, written, {"step": str(self.step)}, full | beside)
 
-    def resume(self) -> None:
-        """Continue from the run's checkpoint, if there is one."""
+    def resume(self, start: Path | None = None) -> None:
+        """Continue from the run's checkpoint, or begin with weights of another (safetensors)."""
         last = self.run / "last.pt"
         if last.exists():
             full = torch.load(last, weights_only=True)
@@ -163,6 +166,10 @@ class OneNetwork:
                 value.data.copy_(full[key])
             self.optimiser.load_state_dict(full["optimiser"])
             self.average, self.step = full["average"], full["step"]
+        elif start is not None:
+            held = load_file(start)
+            self.average = {name: held[name] for name in self.average}
+            self.network.load_state_dict(self.average)
 
 
 def fresh_seed() -> int:
@@ -170,32 +177,60 @@ def fresh_seed() -> int:
     return int(time.time()) % 100_000
 
 
-def train(trainer: Trained, steps: int, folder: Path, validate_every: int) -> None:
-    """Step until `steps` are done or SIGTERM comes; progress on the terminal and in
-    `folder/log.jsonl`, a checkpoint every three minutes and at the end."""
+@contextmanager
+def told_to_stop() -> Iterator[list[int]]:
+    """Collect the first SIGINT (Ctrl-C) or SIGTERM; a second one ends the process as usual."""
+    told: list[int] = []
+    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+
+    def stop(number: int, _: object) -> None:
+        told.append(number)
+        restore()
+
+    for number in usual:
+        signal.signal(number, stop)
+    try:
+        yield told
+    finally:
+        restore()
+
+
+def train(trainer: Trained, steps: int, folder: Path, validate_every: int) -> bool:
+    """Step until `steps` are done or Ctrl-C or SIGTERM comes; return whether they are done.
+
+    Progress on the terminal and in `folder/log.jsonl`, a checkpoint every three minutes and at the
+    end.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     console = Console()
     recent: dict[str, float] = {}
     saved = begun = time.monotonic()
     first = trainer.step
-    stopping: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _: stopping.append(number))
-    while trainer.step < steps and not stopping:
-        for name, value in trainer.advance(steps).items():
-            recent[name] = recent.get(name, value) * 0.97 + value * 0.03
-        left = (steps - trainer.step) * (time.monotonic() - begun) / (trainer.step - first)
-        if trainer.step % SHOW_EVERY == 0:
-            shown = "  ".join(f"{name} {value:.3f}" for name, value in recent.items())
-            console.print(f"{trainer.step:>6}/{steps}  {shown}  end in {left / 60:.0f} min")
-        if trainer.step % validate_every == 0:
-            line = {"step": trainer.step, "cpu": time.process_time()} | recent | trainer.validate()
-            with open(folder / "log.jsonl", "a", encoding="utf-8") as log:
-                log.write(json.dumps({k: round(v, 4) for k, v in line.items()}) + "\n")
-            console.print(line)
-        if time.monotonic() - saved > SAVE_SECONDS:
-            trainer.save()
-            saved = time.monotonic()
-    trainer.save()
+    with told_to_stop() as stopping:
+        while trainer.step < steps and not stopping:
+            for name, value in trainer.advance(steps).items():
+                recent[name] = recent.get(name, value) * 0.97 + value * 0.03
+            left = (steps - trainer.step) * (time.monotonic() - begun) / (trainer.step - first)
+            if trainer.step % SHOW_EVERY == 0:
+                shown = "  ".join(f"{name} {value:.3f}" for name, value in recent.items())
+                console.print(f"{trainer.step:>6}/{steps}  {shown}  end in {left / 60:.0f} min")
+            if trainer.step % validate_every == 0:
+                line = {"step": trainer.step, "cpu": time.process_time()} | recent
+                line |= trainer.validate()
+                with open(folder / "log.jsonl", "a", encoding="utf-8") as log:
+                    log.write(json.dumps({k: round(v, 4) for k, v in line.items()}) + "\n")
+                console.print(line)
+            if time.monotonic() - saved > SAVE_SECONDS:
+                trainer.save()
+                saved = time.monotonic()
+        trainer.save()
+    if trainer.step < steps:
+        console.print(f"stopped after step {trainer.step}; started again, it goes on from there")
+    return trainer.step >= steps
 
 
 def critic_command(

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from evaluation.command_line import run
 from evaluation.corpus import Corpus
 from numpy.typing import NDArray
 from rich.progress import track
@@ -344,9 +345,9 @@ def main() -> None:
     examples = examples_of(taught, VOWELS, np.random.default_rng(SEED))
     trainer = Trainer(examples, [example(*clip) for clip in judged], options.out, fresh_seed())
     trainer.resume()
-    train(trainer, options.steps, options.out, VALIDATE_EVERY)
-    trainer.write(OUT)
+    if train(trainer, options.steps, options.out, VALIDATE_EVERY):
+        trainer.write(OUT)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

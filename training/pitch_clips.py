@@ -83,6 +83,9 @@ def labelled(corpus: Corpus, clip: Clip, cache: Path) -> tuple[Array, Array, Arr
     kept = cache / f"{clip.key.replace('/', '-')}.npz"
     if not kept.is_file():
         f0, sure = truth(samples)
-        np.savez(kept, f0=f0, sure=sure)
+        part = kept.with_suffix(".part")
+        with open(part, "wb") as file:
+            np.savez(file, f0=f0, sure=sure)
+        part.replace(kept)
     with np.load(kept) as arrays:
         return samples, arrays["f0"], arrays["sure"]

@@ -28,6 +28,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from evaluation.command_line import run
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
@@ -477,4 +478,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

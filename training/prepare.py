@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import parselmouth
 import soundfile
+from evaluation.command_line import run
 from numpy.typing import NDArray
 from rich.progress import track
 
@@ -75,13 +76,13 @@ def main() -> None:
     parser.add_argument("--share-alike", action="store_true", help="also pack share-alike corpora")
     parser.add_argument("--limit", type=int, default=None, help="clips per corpus")
     arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
     lines = (arguments.corpus / "manifest.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
     wanted = [name for name in ORDER if arguments.share_alike or name not in SHARE_ALIKE]
     queue = []
     for name in wanted:
         queue += [row for row in rows if row["corpus"] == name][: arguments.limit]
+    arguments.out.mkdir(parents=True, exist_ok=True)
     index = arguments.out / "index.jsonl"
     done = [json.loads(line) for line in index.read_text().splitlines()] if index.exists() else []
     seen = {row["path"] for row in done}
@@ -121,4 +122,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from evaluation.command_line import run
 from evaluation.corpus import Clip, Corpus
 from numpy.typing import NDArray
 from torch import nn
@@ -103,7 +104,10 @@ def tracks(corpus: Corpus, cache: Path, without: frozenset[str]) -> dict[str, li
 def _track(corpus: Corpus, clip: Clip, cache: Path) -> Array:
     kept = cache / f"{clip.key.replace('/', '-')}.npy"
     if not kept.is_file():
-        np.save(kept, tracked(corpus.read(clip)[: int(LONGEST * SAMPLE_RATE)], 3))
+        part = kept.with_suffix(".part")
+        with open(part, "wb") as file:
+            np.save(file, tracked(corpus.read(clip)[: int(LONGEST * SAMPLE_RATE)], 3))
+        part.replace(kept)
     return np.asarray(np.load(kept), np.float32)
 
 
@@ -366,4 +370,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import soxr
+from evaluation.command_line import run
 from numpy.typing import NDArray
 from rich.progress import track
 
@@ -144,4 +145,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

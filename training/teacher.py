@@ -19,6 +19,7 @@ import ctranslate2
 import numpy as np
 import soxr
 import tokenizers
+from evaluation.command_line import run
 from faster_whisper.feature_extractor import FeatureExtractor
 from faster_whisper.tokenizer import Tokenizer
 from numpy.typing import NDArray
@@ -100,7 +101,7 @@ class Teacher:
 def hear(pack: Pack, folder: Path, teacher: Teacher) -> None:
     """Hear every clip of a pack's train split; others get zeros."""
     out, told = folder / "heard.f16", folder / "texts.json"
-    texts: dict[str, str] = json.loads(told.read_text()) if told.exists() else {}
+    texts: dict[str, str] = json.loads(told.read_text("utf-8")) if told.exists() else {}
     done = out.stat().st_size // (2 * WIDTH) if out.exists() else 0
     first, rows = 0, 0
     while first < len(pack.clips) and rows + row_count(pack.clips[first]) <= done:
@@ -108,19 +109,25 @@ def hear(pack: Pack, folder: Path, teacher: Teacher) -> None:
         first += 1
     with open(out, "ab") as file:
         file.truncate(rows * 2 * WIDTH)
-        for number, clip in enumerate(track(pack.clips[first:], "hearing")):
+        for clip in track(pack.clips[first:], "hearing"):
             found = np.zeros((row_count(clip), WIDTH), np.float16)
             if clip.split == "train":
                 asked = clip.corpus in TRANSCRIBED and clip.path not in texts
                 heard, text = teacher.hear(pack.wave(clip), asked)
                 found[: len(heard)] = heard[: len(found)]
                 if text:
+                    # Before the clip counts as heard, after which nobody asks for its words again.
                     texts[clip.path] = text
+                    _keep(told, texts)
             file.write(found.tobytes())
             file.flush()
-            if number % 50 == 0:
-                told.write_text(json.dumps(texts, ensure_ascii=False, indent=0))
-    told.write_text(json.dumps(texts, ensure_ascii=False, indent=0))
+    _keep(told, texts)
+
+
+def _keep(told: Path, texts: dict[str, str]) -> None:
+    part = told.with_suffix(".part")
+    part.write_text(json.dumps(texts, ensure_ascii=False, indent=0), encoding="utf-8")
+    part.replace(told)
 
 
 def main() -> None:
@@ -135,4 +142,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

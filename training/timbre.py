@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
+from evaluation.command_line import run
 from torch import Tensor, nn
 
 from menura.engine.neural import bands
@@ -24,8 +24,8 @@ from menura.engine.neural.networks import CODE
 from training.blocks import Block, rms_norm
 from training.codes import codes_of
 from training.data import Pack
-from training.items import FRAMES, Items
-from training.loop import OneNetwork, Pace, averaged, fresh_seed, keep, train
+from training.items import Items
+from training.loop import OneNetwork, Pace, averaged, fresh_seed, train
 
 # Hyper-parameters.
 STEPS = 4_500
@@ -158,7 +158,6 @@ class Trainer(OneNetwork):
         self.model = Timbre()
         pace = Pace(LEARNING_RATE, FINAL_RATE, WARM_UP, WEIGHT_DECAY, AVERAGE, CLIP_NORM)
         super().__init__("timbre", self.model, run, pace)
-        self.heard = 0.0
 
     def outcome(self, batch: dict[str, Tensor], swap: bool = False) -> Tensor:
         """Return envelopes for a batch. swap: with a neighbour's voice."""
@@ -180,7 +179,6 @@ class Trainer(OneNetwork):
         batch = self.items.batch(BATCH)
         loss = distance(self.outcome(batch), batch["target"], batch["weight"])
         norm = self.descend(loss, steps)
-        self.heard += BATCH * FRAMES / 100
         return {"loss": loss.item(), "norm": norm}
 
     @torch.no_grad()
@@ -199,30 +197,6 @@ class Trainer(OneNetwork):
                     result = self.outcome(heard, swap)
                     figures[name].append(float(distance(result, batch["target"], batch["weight"])))
         return {f"valid_{name}": float(np.mean(values)) for name, values in figures.items()}
-
-    def save(self) -> None:
-        """Write averaged weights, weights and optimiser in place of the last checkpoint."""
-        header = {"step": str(self.step), "heard": f"{self.heard:.0f}"}
-        full = {
-            "model": self.model.state_dict(),
-            "average": self.average,
-            "optimiser": self.optimiser.state_dict(),
-            "progress": (self.step, self.heard),
-        }
-        keep(self.run, {"timbre": self.average}, header, full)
-
-    def resume(self, start: Path | None = None) -> None:
-        """Continue from the run's checkpoint, or begin with weights of another (safetensors)."""
-        last = self.run / "last.pt"
-        if last.exists():
-            full = torch.load(last, weights_only=True)
-            self.model.load_state_dict(full["model"])
-            self.average = full["average"]
-            self.optimiser.load_state_dict(full["optimiser"])
-            self.step, self.heard = full["progress"]
-        elif start is not None:
-            self.model.load_state_dict(load_file(start))
-            self.average = {name: value.clone() for name, value in self.model.state_dict().items()}
 
 
 def main() -> None:
@@ -246,4 +220,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

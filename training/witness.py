@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from evaluation.command_line import run
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -234,4 +235,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -10,6 +10,7 @@ from tests.evaluation.signals import RATE, voice
 from typer.testing import CliRunner
 
 from evaluation import __main__ as command
+from evaluation import command_line
 
 
 @pytest.fixture
@@ -65,3 +66,31 @@ def test_the_list_can_be_taken_elsewhere(clips: Path, tmp_path: Path) -> None:
     samples, rate = sf.read(tmp_path / "list" / "sources" / "s__t.wav")
     assert rate == RATE
     assert np.abs(samples).max() > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--corpus", "nowhere"], "nowhere"),
+        (["--pairs", "nowhere"], "nowhere"),
+        (["--pairs", "CLIPS", "--wavs", "nowhere"], "nowhere"),
+        (["--pairs", "CLIPS", "--engine", "nobody"], "'nobody'"),
+        (["--pairs", "CLIPS", "--engine", "neural=nowhere"], "nowhere"),
+        (["--pairs", "CLIPS", "--engine", "nobody:Engine"], "nobody"),
+        (["--pairs", "CLIPS", "--engine", "json:Engine"], "json has no Engine"),
+    ],
+)
+def test_what_is_not_there_is_named_in_one_line(
+    arguments: list[str], named: str, clips: Path
+) -> None:
+    told = [str(clips) if argument == "CLIPS" else argument for argument in arguments]
+    with pytest.raises(SystemExit) as ended:
+        command_line.run(lambda: _run(*told, "--no-baselines"))
+    assert named in str(ended.value.code)
+    assert "\n" not in str(ended.value.code)
+
+
+def test_a_list_of_pairs_that_names_no_clip_is_refused(clips: Path) -> None:
+    (clips / "pairs.csv").write_text("source,target\ns,lyrebird\n", encoding="utf-8")
+    with pytest.raises(FileNotFoundError, match="'lyrebird', which is not in targets/"):
+        _run("--pairs", str(clips), "--write-list", str(clips / "list"))

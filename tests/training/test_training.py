@@ -20,8 +20,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from training.phones import CLASSES, UNKNOWN, frame_labels
 
+from evaluation import command_line
 from menura.engine.interface import HOP, LATENCY_PROFILES, ConversionSettings
-from menura.engine.neural import NeuralEngine
+from menura.engine.neural import NeuralEngine, networks
 from menura.engine.neural import mel as spectra_of
 from menura.engine.neural.networks import PATIENT, QUICK
 from menura.engine.stream import ConversionStream
@@ -32,11 +33,13 @@ from training import (
     envelopes,
     export,
     items,
+    label,
     lessons,
     listener,
     polish,
     prepare,
     reader,
+    teacher,
     timbre,
     witness,
 )
@@ -45,6 +48,8 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 """torch's exporter warns of its own parts."""
 
 RATE = 24_000
+WEIGHTS = Path(networks.__file__).parent / "weights"
+CHECKPOINTS = Path(export.__file__).parent / "checkpoints"
 
 
 def vowels(seed: int, pitch: float, seconds: float = 3.0) -> np.ndarray:
@@ -213,6 +218,59 @@ def test_a_listener_of_movement_hears_no_mean(critics: tuple[list[Path], list[Pa
     assert not torch.allclose(plain(shapes, level), plain(coloured, level), atol=1e-2)
 
 
+def test_a_clip_whose_envelopes_were_cut_off_is_described_anew(packed: Path) -> None:
+    whole = packed / "envelope.f16"
+    before = whole.read_bytes()
+    third = data.Pack(packed).clips[2]
+    with open(whole, "ab") as file:
+        file.truncate(2 * envelopes.ROW * (third.start + third.frames // 2))
+    run("envelopes", envelopes.main, "--pack", str(packed))
+    assert whole.read_bytes() == before
+
+
+def test_what_was_said_is_kept_when_the_teacher_is_interrupted(tmp_path: Path) -> None:
+    class Interrupted(teacher.Teacher):
+        def __init__(self) -> None:
+            self.clips = 0
+
+        def hear(self, wave: np.ndarray, transcribe: bool) -> tuple[np.ndarray, str | None]:
+            self.clips += 1
+            if self.clips == 3:
+                raise KeyboardInterrupt
+            return np.ones((len(wave) // 480, lessons.WIDTH), np.float16), f"clip {self.clips}"
+
+    row = {"corpus": "librispeech", "person": "p", "split": "train", "text": None}
+    row |= {"bandwidth_hz": 8_000, "frames": 100}
+    rows = [json.dumps(row | {"path": f"{number}.flac"}) for number in range(4)]
+    (tmp_path / "index.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    np.zeros(4 * 100 * HOP, np.int16).tofile(tmp_path / "waves.i16")
+    np.zeros(4 * 100, np.float32).tofile(tmp_path / "f0.f32")
+    pack = data.Pack(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        teacher.hear(pack, tmp_path, Interrupted())
+    teacher.hear(pack, tmp_path, Interrupted())
+    texts = json.loads((tmp_path / "texts.json").read_text(encoding="utf-8"))
+    assert sorted(texts) == [f"{number}.flac" for number in range(4)]
+    assert (tmp_path / "heard.f16").stat().st_size == 4 * 50 * 2 * lessons.WIDTH
+
+
+@pytest.mark.parametrize(
+    ("script", "option"),
+    [
+        (prepare, "--corpus"), (envelopes, "--pack"), (label, "--pack"), (lessons, "--pack"),
+        (content, "--pack"), (reader, "--pack"), (export, "--content"),
+    ],
+)  # fmt: skip
+def test_a_folder_that_is_not_there_is_named_in_one_line(
+    script: Any, option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        run("script", lambda: command_line.run(script.main), option, "nowhere")
+    assert "nowhere" in str(ended.value.code)
+    assert not list(tmp_path.rglob("*.*"))
+
+
 def test_prepared_f0_is_that_of_the_clips(packed: Path) -> None:
     pack = data.Pack(packed)
     for clip in pack.clips[::3]:
@@ -373,6 +431,25 @@ def test_polishing_the_patient_network_leaves_the_codes_alone(
     again = polish.Trainer(*told, tmp_path, seed=1, polished="patient")
     again.resume(trained / "timbre.safetensors", None)
     assert again.step == 2
+
+
+def test_the_shipped_graphs_are_those_of_the_committed_checkpoints() -> None:
+    heard, _ = content.load_content(CHECKPOINTS / "content.safetensors")
+    graphs: dict[str, torch.nn.Module] = {"content": export.ContentGraph(heard)}
+    for name in ("quick", "patient"):
+        formed = timbre.Timbre(patient=name == "patient")
+        formed.load_state_dict(load_file(CHECKPOINTS / f"{name}.safetensors"))
+        graphs[f"{name}_timbre"] = export.TimbreGraph(formed)
+        graphs[f"{name}_keys"] = export.KeysGraph(formed)
+        graphs[f"{name}_modulation"] = export.ModulationGraph(formed)
+    for name, graph in graphs.items():
+        # What was exported answers these questions too: tests/engine/neural.
+        with np.load(WEIGHTS / f"{name}.npz") as held, torch.no_grad():
+            asked = {part: torch.from_numpy(held[part].astype(np.float32)) for part in held.files}
+            expected = asked.pop("answer")
+            said = graph(**{part.removeprefix("ask_"): value for part, value in asked.items()})
+        said = said[0] if isinstance(said, tuple) else said
+        assert (said - expected).abs().max() < export.TOLERANCE, name
 
 
 @pytest.mark.parametrize(("level", "look_ahead"), [(3, QUICK), (0, PATIENT)])

@@ -1,5 +1,6 @@
 """The trained engine as its users meet it: streams, voices, settings."""
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -23,6 +24,7 @@ from menura.engine.neural import NeuralEngine
 from menura.engine.neural.voice import NeuralVoice
 from menura.engine.stream import ConversionStream
 
+ROOT = Path(__file__).parents[3]
 WEIGHTS = Path(menura.engine.neural.__file__).parent / "weights"
 PATIENT, LIVE = LATENCY_PROFILES[0], LATENCY_PROFILES[3]
 
@@ -94,7 +96,14 @@ def test_shipped_graphs_answer_as_the_checkpoint_does(graph: str) -> None:
 
 def test_shipped_weights_are_small() -> None:
     assert sum(path.stat().st_size for path in WEIGHTS.iterdir()) < 25e6
-    assert json.loads((WEIGHTS / "facts.json").read_text())["version"]
+
+
+def test_the_committed_checkpoints_are_those_that_ship() -> None:
+    digest = hashlib.sha256()
+    for name in ("content", "quick", "patient"):
+        digest.update((ROOT / "training" / "checkpoints" / f"{name}.safetensors").read_bytes())
+    facts = json.loads((WEIGHTS / "facts.json").read_text())
+    assert facts["version"] == digest.hexdigest()[:12]
 
 
 @pytest.mark.parametrize("profile", [LIVE, PATIENT])
