@@ -228,9 +228,10 @@ def train(trainer: Trained, steps: int, folder: Path, validate_every: int) -> bo
                 trainer.save()
                 saved = time.monotonic()
         trainer.save()
-    if trainer.step < steps:
-        console.print(f"stopped after step {trainer.step}; started again, it goes on from there")
-    return trainer.step >= steps
+    finished = trainer.step >= steps
+    after = "" if finished else "; started again, it goes on from there"
+    console.print(f"{trainer.step} of {steps} steps are in {folder}{after}")
+    return finished
 
 
 def critic_command(

@@ -47,7 +47,7 @@ _STYLE = 0.5
 _MURMUR = 4.0 * np.clip((450.0 - FREQUENCIES) / 250.0, 0.0, 1.0).astype(np.float32)
 """Nepers of power (17 dB up to 200 Hz, none from 450 Hz) by which unvoiced sound is made quieter,
 per bin, where the pitch is moved by _FAR or more. More follows the pitch better and costs phones
-(measured, docs/engine.md)."""
+(measured, docs/training-log.md)."""
 _FAR = 0.15
 """Octaves."""
 
