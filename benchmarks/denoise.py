@@ -367,6 +367,8 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, default=Path("../shared/corpus"))
     parser.add_argument("--only", default="", help="score candidates whose name holds this text")
     options = parser.parse_args()
+    if not (options.corpus / "manifest.jsonl").is_file():
+        parser.error(f"no speech corpus at {options.corpus}: name it with --corpus")
     corpus = Corpus(options.corpus)
     clips = [corpus.read(path) for path in CLIPS]
     voices = [corpus.read(path) for path in BABBLE]

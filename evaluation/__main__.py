@@ -83,7 +83,10 @@ def _cost(pairs: int, judged: int, began: float) -> str:
 def main(
     engine: Annotated[
         list[str] | None,
-        typer.Option(help="source, natural, world, a model id, or module:function; repeatable."),
+        typer.Option(
+            help="source, natural, world, source_filter, neural, neural=FOLDER, a model id, "
+            "module:Class or module:function; repeatable."
+        ),
     ] = None,
     wavs: Annotated[
         list[Path] | None, typer.Option(help="Folder of results made elsewhere, <pair>.wav.")

@@ -313,6 +313,10 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     if not arguments.measure:
+        if not (arguments.corpus / "manifest.jsonl").is_file():
+            parser.error(
+                f"no speech corpus at {arguments.corpus}: name it with --corpus or MENURA_CORPUS"
+            )
         write_references(Corpus(arguments.corpus))
     write_measurements()
 

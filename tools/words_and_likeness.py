@@ -1,8 +1,8 @@
 """Draw the line between words and likeness from the tables of docs/training-log.md.
 
-    python tools/words_and_likeness.py
+    .venv-training/bin/python tools/words_and_likeness.py
 
-Needs matplotlib (the environment that `make train-setup` makes). The figures stand in the document
+The figures stand in the document
 alone; this reads them there, and writes docs/pictures/words-and-likeness.png.
 """
 
@@ -14,8 +14,9 @@ import matplotlib as mpl
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
-LOG = Path("docs/training-log.md")
-PICTURE = Path("docs/pictures/words-and-likeness.png")
+DOCUMENTS = Path(__file__).resolve().parent.parent / "docs"
+LOG = DOCUMENTS / "training-log.md"
+PICTURE = DOCUMENTS / "pictures" / "words-and-likeness.png"
 HEADING = "## Whisper as a critic"
 
 
