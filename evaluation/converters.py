@@ -19,7 +19,6 @@ from menura.engine.neural import NeuralEngine
 from menura.engine.registry import engine_for
 from menura.engine.stream import ConversionStream
 
-ROOT = Path(__file__).resolve().parent.parent
 BASELINES = ("source", "natural", "world")
 
 
