@@ -54,7 +54,10 @@ Array = NDArray[np.float32]
 
 
 def held_out_pairs(folder: Path) -> list[Pair]:
-    """Return conversions among a pack's held-out readers, each as rarely repeated as can be."""
+    """Return conversions among a pack's held-out readers, each as rarely repeated as can be.
+
+    Raises FileNotFoundError when they are too few.
+    """
     pack = Pack(folder)
     held = held_out([clip for clip in pack.clips if clip.split == "train"])
     lines = (folder / "index.jsonl").read_text(encoding="utf-8").splitlines()
@@ -77,6 +80,8 @@ def held_out_pairs(folder: Path) -> list[Pair]:
             and (sex[source] == sex[target]) == (turn % 2 == 0)
             and (source, target) not in chosen
         ]
+        if not pool:
+            raise FileNotFoundError(f"{folder} has too few held-out readers for {PAIRS} pairs")
         rng.shuffle(pool)
         pick = min(
             pool,

@@ -1,12 +1,15 @@
 """What is reckoned of the words that survive a conversion."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 pytest.importorskip("faster_whisper", reason="training needs the extra 'training' (Whisper)")
 
 from evaluation.recogniser import error_rate
-from training.hearing import moved, words_of
+from training.hearing import held_out_pairs, moved, words_of
 
 
 def test_a_speaker_who_differs_all_along_loses_nothing_and_noise_loses_its_power() -> None:
@@ -33,3 +36,13 @@ def test_a_speaker_who_differs_all_along_loses_nothing_and_noise_loses_its_power
 )
 def test_words_are_counted_as_the_word_error_rate_does(heard: str, errors: float) -> None:
     assert error_rate(words_of("The lyrebird sings."), words_of(heard)) == pytest.approx(errors)
+
+
+def test_a_pack_of_too_few_readers_is_refused(tmp_path: Path) -> None:
+    row = {"path": "1.opus", "corpus": "librispeech", "person": "1", "sex": "F", "split": "train"}
+    row |= {"text": None, "bandwidth_hz": 8_000, "frames": 100}
+    (tmp_path / "index.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    np.zeros(24_000, np.int16).tofile(tmp_path / "waves.i16")
+    np.zeros(100, np.float32).tofile(tmp_path / "f0.f32")
+    with pytest.raises(FileNotFoundError, match="too few held-out readers"):
+        held_out_pairs(tmp_path)
