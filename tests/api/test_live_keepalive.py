@@ -101,3 +101,21 @@ def test_a_listener_who_stopped_reading_is_lost_and_resumes_without_a_gap(impati
         client.send(hum())
         client.send(json.dumps({"type": "end"}))
         assert listen(client)[0] == before + after
+
+
+def test_pings_whose_answers_nobody_reads_end_the_connection(impatient):
+    with socket.socket() as plain:
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        plain.settimeout(30)
+        plain.connect(("127.0.0.1", int(impatient.url.rsplit(":")[-1])))
+        # A phone call is let in without a key.
+        plain.sendall(
+            f"GET /v1/speech-to-speech/{VOICE}/twilio HTTP/1.1\r\nHost: menura\r\n"
+            "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
+        )
+        assert plain.recv(4096).startswith(b"HTTP/1.1 101 ")
+        pings = 500 * (b"\x89\xfd" + bytes(4) + bytes(125))
+        with pytest.raises(ConnectionError):
+            for _ in range(200):
+                plain.sendall(pings)

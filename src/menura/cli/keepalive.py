@@ -23,6 +23,10 @@ FIRST_BYTES = 1 << 16
 """Bytes of a first message, and of the second of somebody who has yet to show a key. Whole messages
 lie in memory, and of such connections there may be as many as the system has."""
 
+MOST_UNREAD = 1 << 18
+"""Bytes that a client may leave unread while it goes on asking whether we are there. Audio and events
+wait at a quarter of it, so what is more are answers to pings, which nothing else bounds."""
+
 
 class PatientWebSocket(WebSocketsSansIOProtocol):
     """A WebSocket that is kept while its client sends or reads anything at all."""
@@ -61,6 +65,12 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
             # A head that is refused before it is read whole: uvicorn would never send the refusal.
             self.transport.write(b"".join(self.conn.data_to_send()))
             self.transport.close()
+
+    def handle_ping(self) -> None:
+        """Called when the client asks whether we are there."""
+        super().handle_ping()
+        if self.transport.get_write_buffer_size() > MOST_UNREAD:
+            self.transport.abort()
 
     def resume_writing(self) -> None:
         """Called when the client has read enough for more to be sent."""
