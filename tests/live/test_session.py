@@ -22,12 +22,12 @@ MOST = round((2 * LIMIT + 1 + PIECE_SECONDS) * SECOND)
 a piece are under way."""
 
 
-def session():
+def session(output_format="pcm_24000"):
     engine = PassThrough()
     request = LiveRequest(
         engine=engine,
         voice=engine.measure([np.zeros(SAMPLE_RATE, np.float32)]).voice,
-        output_format=find_format("pcm_24000"),
+        output_format=find_format(output_format),
         decoder=open_live_decoder("s16le", SAMPLE_RATE),
         drop_late=None,
     )
@@ -70,3 +70,25 @@ def test_a_listener_far_behind_slows_the_sender_and_loses_nothing():
         live.worker.join()
 
     asyncio.run(converse())
+
+
+def test_a_mark_lies_exactly_behind_the_output_of_the_input_before_it():
+    frame = bytes(2 * round(PIECE_SECONDS * SAMPLE_RATE))
+
+    async def marked():
+        # At another rate a little is always held back.
+        live = session("pcm_48000")
+        token = live.attach()
+        for count in range(1, 40):
+            live.feed(frame)
+            live.mark(str(count))
+        live.worker.end()
+        await live.computed
+        offset = 0
+        while (names := live.passed(offset)) or offset < live.produced:
+            for name in names:
+                assert offset == int(name) * 2 * len(frame)
+            offset, _ = await live.output(token, offset)
+        live.worker.join()
+
+    asyncio.run(marked())

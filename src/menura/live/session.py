@@ -135,7 +135,7 @@ class LiveSession:
 
         def taken() -> None:
             held = self.worker.held * self.request.output_format.bit_rate / 8
-            self._loop.call_soon_threadsafe(reached, self._made + int(held))
+            self._loop.call_soon_threadsafe(reached, self._made + round(held))
 
         self.worker.change(None, None, taken)
 
