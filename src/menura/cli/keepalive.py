@@ -24,8 +24,8 @@ FIRST_BYTES = 1 << 16
 lie in memory, and of such connections there may be as many as the system has."""
 
 MOST_UNREAD = 1 << 18
-"""Bytes that a client may leave unread while it goes on asking whether we are there. Audio and events
-wait at a quarter of it, so what is more are answers to pings, which nothing else bounds."""
+"""Bytes that a client may leave unread while it goes on asking whether we are there. Audio and
+events wait at a quarter of it, so what is more is answers to pings, which nothing else bounds."""
 
 
 class PatientWebSocket(WebSocketsSansIOProtocol):
