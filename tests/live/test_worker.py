@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.audio.threads import native_threads
 
 from menura.audio.formats import find_format
 from menura.audio.live import open_live_decoder
@@ -163,6 +164,22 @@ def test_a_stop_ends_the_thread_at_once_and_gives_nothing_more():
     listener.wait()
     assert len(listener.audio) < len(noise(3.0)) / 2
     listener.worker.join()
+
+
+def test_a_stream_that_is_over_keeps_no_threads():
+    before = native_threads()
+    listeners = [Listener(request(output_format=find_format("mp3_44100_128"))) for _ in range(4)]
+    for listener in listeners:
+        listener.worker.feed(noise(0.5))
+        listener.worker.end()
+        listener.wait()
+        listener.worker.join()
+        assert listener.worker.stats().seconds_out == 0.5
+    # The system is a moment behind.
+    deadline = time.monotonic() + 5
+    while native_threads() > before:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_what_breaks_inside_is_told():

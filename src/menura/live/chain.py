@@ -60,8 +60,11 @@ class LiveChain:
         )
         self._encoder = open_encoder(request.output_format)
         self._resampler = LowDelayResampler(SAMPLE_RATE, self._encoder.sample_rate)
+        self._output_rate = self._encoder.sample_rate
         self._encoded = 0
         self.level_peak = 0.0
+        self.delay = self._delay()
+        """Seconds at most between a sample's arrival and its counterpart's departure."""
 
     @property
     def input_rate(self) -> int:
@@ -69,22 +72,9 @@ class LiveChain:
         return self._decoder.sample_rate
 
     @property
-    def delay(self) -> float:
-        """Seconds at most between a sample's arrival and its counterpart's departure."""
-        denoising = self._denoiser.delay / self._denoiser.sample_rate if self._denoiser else 0.0
-        return (
-            self._before.delay
-            + denoising
-            + self._after.delay
-            + self._conversion.delay / SAMPLE_RATE
-            + self._resampler.delay
-            + self._encoder.delay / self._encoder.sample_rate
-        )
-
-    @property
     def seconds(self) -> float:
         """Seconds of audio made so far."""
-        return self._encoded / self._encoder.sample_rate
+        return self._encoded / self._output_rate
 
     def decode(self, data: bytes) -> Samples:
         """Return the samples of some input bytes, at `input_rate`. Raises InvalidAudio."""
@@ -111,9 +101,25 @@ class LiveChain:
         self._encoded += tail.size
         return rest + self._encoder.push(tail) + self._encoder.finish()
 
+    def close(self) -> None:
+        """Free the stages, with the threads of their libraries; what the chain tells stays."""
+        del self._denoiser, self._before, self._after, self._conversion
+        del self._resampler, self._encoder
+
     def change(self, voice: Voice | None, settings: ConversionSettings | None) -> None:
         """Change voice or settings from here on, without a click."""
         self._conversion.change(voice, settings)
+
+    def _delay(self) -> float:
+        denoising = self._denoiser.delay / self._denoiser.sample_rate if self._denoiser else 0.0
+        return (
+            self._before.delay
+            + denoising
+            + self._after.delay
+            + self._conversion.delay / SAMPLE_RATE
+            + self._resampler.delay
+            + self._encoder.delay / self._encoder.sample_rate
+        )
 
     def _encode(self, samples: Samples) -> bytes:
         ready = self._resampler.push(samples)

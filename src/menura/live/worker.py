@@ -182,8 +182,9 @@ class LiveWorker:
 
     def _let_go(self) -> None:
         """Forget who listens: it has this worker, and both would stay until the next collection of
-        garbage, with minutes of sound."""
+        garbage, with minutes of sound. Nor does a session that waits for its client need stages."""
         del self._on_output, self._on_held, self._on_end
+        self.chain.close()
 
     def _step(self) -> bool:
         with self._changed:
