@@ -9,6 +9,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from menura.cli.keepalive import PatientWebSocket
+
 VOICE = "21m00Tcm4TlvDq8ikWAM"
 SECONDS = 60
 OUTPUT_BYTES = SECONDS * 2 * 48000
@@ -118,3 +120,38 @@ def test_pings_whose_answers_nobody_reads_end_the_connection(impatient):
         pings = 100_000 * (b"\x89\xfd" + bytes(4) + bytes(125))
         with pytest.raises(ConnectionError):
             plain.sendall(pings)
+
+
+@pytest.mark.parametrize("farewell", ["end", "close"])
+def test_what_nobody_reads_keeps_no_connection_that_is_over(server, monkeypatch, farewell):
+    monkeypatch.setattr(PatientWebSocket, "closing_seconds", 1.0)
+    monkeypatch.setattr("menura.cli.keepalive.SEND_BUFFER", 2048)
+    started = server()
+    connections = started._server.server_state.connections
+    plain = socket.socket()
+    plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    plain.connect(("127.0.0.1", int(started.url.rsplit(":")[-1])))
+    with connect(
+        started.url.replace("http", "ws") + f"/v1/speech-to-speech/{VOICE}/live",
+        additional_headers={"xi-api-key": started.api_key},
+        sock=plain,
+        max_queue=1,
+        ping_interval=None,
+        close_timeout=0.1,
+    ) as client:
+        client.send(json.dumps(START))
+        client.recv()
+        (served,) = [each for each in connections if isinstance(each, PatientWebSocket)]
+        client.send(hum()[:8_000])
+        deadline = time.monotonic() + 30
+        while served.transport.get_write_buffer_size() < 24_000:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        if farewell == "end":
+            client.send(json.dumps({"type": "end"}))
+        else:
+            client.protocol.send_close(1000)
+            plain.sendall(b"".join(client.protocol.data_to_send()))
+        while served in connections:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)

@@ -6,8 +6,9 @@ must not be cut off for that.
 """
 
 import socket
+from asyncio import TimerHandle
 from asyncio.transports import BaseTransport
-from typing import cast
+from typing import Any, cast
 
 from starlette.types import Scope
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -31,13 +32,17 @@ events wait at a quarter of it, so what is more is answers to pings, which nothi
 class PatientWebSocket(WebSocketsSansIOProtocol):
     """A WebSocket that is kept while its client sends or reads anything at all."""
 
+    closing_seconds = 60.0
+    """For a close to be answered, and as long again for what is left to be read."""
+
     _moved = False
     _messages = 0
+    _abort: TimerHandle | None = None
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Called when a connection is made."""
         super().connection_made(transport)
-        self.close_timeout = 60.0
+        self.close_timeout = self.closing_seconds
         self.conn.max_message_size = FIRST_BYTES
         connection = transport.get_extra_info("socket")
         if connection is not None:
@@ -65,6 +70,23 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
             # A head that is refused before it is read whole: uvicorn would never send the refusal.
             self.transport.write(b"".join(self.conn.data_to_send()))
             self.transport.close()
+        self._watch_closing()
+
+    async def send(self, message: Any) -> None:
+        """Called by the application."""
+        await super().send(message)
+        self._watch_closing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called when the connection is lost."""
+        if self._abort is not None:
+            self._abort.cancel()
+        super().connection_lost(exc)
+
+    def _watch_closing(self) -> None:
+        # To close is to wait until what was written has been read.
+        if self._abort is None and (self.close_sent or self.transport.is_closing()):
+            self._abort = self.loop.call_later(2 * self.closing_seconds, self.transport.abort)
 
     def handle_ping(self) -> None:
         """Called when the client asks whether we are there."""
