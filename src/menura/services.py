@@ -94,11 +94,11 @@ async def open_services(settings: Settings, *, sweeping: bool = False) -> AsyncI
         conversion = ConversionService(settings)
         # Closing waits for threads, which may want the loop's answer.
         stack.push_async_callback(asyncio.to_thread, conversion.close)
-        profiles = Profiles(settings, database, objects, conversion.cores)
+        profiles = Profiles(settings, database, objects, conversion.lanes.here.cores)
         stack.push_async_callback(profiles.close)
         voices = VoiceStore(settings, database, objects, profiles)
         history = History(database, objects, accounts.credits)
-        live = LiveService(conversion.cores, accounts, history)
+        live = LiveService(conversion.lanes, accounts, history)
         stack.push_async_callback(live.close)
         with _named("data folder", None, settings.data):
             folder.share()

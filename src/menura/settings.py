@@ -190,7 +190,12 @@ class Settings(BaseSettings):
     cores: int = Field(
         default_factory=lambda: os.cpu_count() or 1,
         ge=1,
-        description="Most streams that compute at the same time.",
+        description="Most streams that compute at the same time in one process.",
+    )
+    processes: int = Field(
+        default_factory=lambda: os.cpu_count() or 1,
+        ge=1,
+        description="Most processes that convert; more than one start when streams run at once.",
     )
     spool_memory_bytes: int = Field(
         1_048_576,

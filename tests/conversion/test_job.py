@@ -357,19 +357,20 @@ def test_a_future_is_settled_even_if_nobody_waits() -> None:
 
 def test_no_more_streams_compute_at_once_than_the_settings_say(tmp_path: Path) -> None:
     service = ConversionService(Settings(data=tmp_path, cores=2))
-    service.cores.acquire()
-    service.cores.acquire()
+    cores = service.lanes.here.cores
+    cores.acquire()
+    cores.acquire()
     try:
         job = service.start(plain_request().source)
         job.upload.append(wav(tone(0.5)))
         job.upload.finish()
         job.commit(plain_request())
         deadline = time.monotonic() + 5
-        while not service.cores.waiting and time.monotonic() < deadline:
+        while not cores.waiting and time.monotonic() < deadline:
             time.sleep(0.001)
-        assert service.cores.waiting == 1
+        assert cores.waiting == 1
         assert not job.measured.done()
-        service.cores.release()
+        cores.release()
         assert job.measured.result(WAIT).seconds == 0.5
     finally:
         service.close()

@@ -7,7 +7,7 @@ import numpy as np
 from menura.accounts import Principal
 from menura.audio.formats import find_format
 from menura.audio.live import open_live_decoder
-from menura.conversion.cores import Cores
+from menura.conversion.lanes import Lanes
 from menura.conversion.passthrough import PassThrough
 from menura.engine.interface import SAMPLE_RATE
 from menura.live.chain import LiveRequest
@@ -34,7 +34,7 @@ def session(output_format="pcm_24000"):
     tier = Tier(concurrency=1)
     principal = Principal("a", "w", "k", "", "", "free", tier, None, None, None, False)
     item = LiveItem("m", "v", "V", "premade")
-    return LiveSession(principal, request, item, Cores(2), "r", None)
+    return LiveSession(principal, request, item, Lanes(2, processes=1).seat(engine), "r", None)
 
 
 def test_a_listener_far_behind_slows_the_sender_and_loses_nothing():

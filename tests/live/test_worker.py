@@ -11,7 +11,7 @@ from tests.audio.threads import native_threads
 
 from menura.audio.formats import find_format
 from menura.audio.live import open_live_decoder
-from menura.conversion.cores import Cores
+from menura.conversion.lanes import Lanes
 from menura.conversion.passthrough import PassThrough
 from menura.engine.interface import LATENCY_PROFILES
 from menura.engine.registry import engine_for
@@ -39,6 +39,10 @@ def request(**changes):
     return LiveRequest(**given)
 
 
+def seat_here(cores=2):
+    return Lanes(cores, processes=1).seat(PassThrough())
+
+
 class Listener:
     """Collects what a worker gives."""
 
@@ -46,8 +50,9 @@ class Listener:
         self.audio = b""
         self.ended, self.held = threading.Event(), threading.Event()
         self.failure = None
-        self.cores = Cores(cores)
-        self.worker = LiveWorker(wanted, self.cores, self.hear, self.hold, self.end)
+        seat = seat_here(cores)
+        self.cores = seat.cores
+        self.worker = LiveWorker(wanted, seat, self.hear, self.hold, self.end)
 
     def hear(self, data):
         self.audio += data
@@ -91,7 +96,10 @@ def test_any_chunking_of_the_bytes_gives_the_same_bytes(sizes, rate):
 
     def converted(pieces):
         decoder = open_live_decoder("s16le", 1000 * rate)
-        chain = LiveChain(request(decoder=decoder, output_format=find_format("pcm_16000")))
+        chain = LiveChain(
+            request(decoder=decoder, output_format=find_format("pcm_16000")),
+            seat_here(),
+        )
         out = b"".join(chain.push(chain.decode(piece)) for piece in pieces)
         return out + chain.flush()
 
@@ -110,7 +118,10 @@ def test_nothing_is_held_back_longer_than_stated(level):
     reference *= (np.sin(2 * np.pi * 3 * time_axis) > -0.5) * 1.0
     reference += 0.001 * rng.standard_normal(reference.size)
     voice = engine.measure([reference.astype(np.float32)]).voice
-    chain = LiveChain(request(engine=engine, voice=voice, latency=LATENCY_PROFILES[level]))
+    chain = LiveChain(
+        request(engine=engine, voice=voice, latency=LATENCY_PROFILES[level]),
+        seat_here(),
+    )
     taken = given_out = 0
     for start in range(0, 2 * RATE, 480):
         piece = (reference[start : start + 480] * 20000).astype("<i2").tobytes()

@@ -163,7 +163,14 @@ def serve(
     cores: Annotated[
         int | None,
         typer.Option(
-            help="Most streams that compute at once; else one for each core.", envvar="MENURA_CORES"
+            help="Most streams that compute at once in one process; else one for each core.",
+            envvar="MENURA_CORES",
+        ),
+    ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            help="Most processes that convert; else one for each core.", envvar="MENURA_PROCESSES"
         ),
     ] = None,
     default_tier: Annotated[
@@ -191,6 +198,7 @@ def serve(
         max_seconds=max_seconds,
         max_upload_bytes=max_upload_bytes,
         cores=cores,
+        processes=processes,
         default_tier=default_tier,
         ssl_certfile=ssl_certfile,
         ssl_keyfile=ssl_keyfile,

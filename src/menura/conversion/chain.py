@@ -13,6 +13,7 @@ from menura.audio.decode import Decoder, open_decoder
 from menura.audio.encode import open_encoder
 from menura.audio.resample import Resampler, resampled_length
 from menura.audio.source import Source as BinarySource
+from menura.conversion.lanes import Seat
 from menura.conversion.request import ConversionRequest, Duration, DurationLimits, SourcePlan
 from menura.denoise import open_denoiser
 from menura.engine.interface import Features, Samples
@@ -129,14 +130,17 @@ class Source:
 class Target:
     """Features as bytes of the answer.
 
-    duration: of the source, where it is known beforehand; a WAV header needs it.
+    seat: where they are rendered. duration: of the source, where it is known beforehand; a WAV
+    header needs it.
     """
 
-    def __init__(self, request: ConversionRequest, duration: Duration | None = None) -> None:
+    def __init__(
+        self, request: ConversionRequest, seat: Seat, duration: Duration | None = None
+    ) -> None:
         plan = request.source
         self._speed = request.settings.speed
-        self._rendering = plan.engine.rendering(
-            request.voice, request.settings, request.seed, plan.latency
+        self._rendering = seat.rendering(
+            plan.engine, request.voice, request.settings, request.seed, plan.latency
         )
         rate = request.output_format.sample_rate
         total = None if duration is None else output_length(duration, self._speed, rate)

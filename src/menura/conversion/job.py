@@ -20,7 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from menura.conversion.chain import Counted, Source, Target
-from menura.conversion.cores import Cores, Turn
+from menura.conversion.cores import Turn
+from menura.conversion.lanes import Seat
 from menura.conversion.request import (
     ConversionRequest,
     Duration,
@@ -66,7 +67,7 @@ class Job:
         answer: Spool,
         guess: SourcePlan,
         limits: DurationLimits,
-        cores: Cores,
+        seat: Seat,
         *,
         on_end: Callable[["Job"], None],
         answer_held: int | None = None,
@@ -77,7 +78,7 @@ class Job:
         self.done: Future[Produced] = Future()
         self._guess = guess
         self._limits = limits
-        self._turn = Turn(cores)
+        self._seat = seat
         self._on_end = on_end
         self._answer_held = answer_held
         self._request: ConversionRequest | None = None
@@ -123,7 +124,7 @@ class Job:
         """Do the work; returns when it is done, refused, failed or cancelled."""
         for future in (self.measured, self.done):
             future.set_running_or_notify_cancel()
-        work = _Work(self._turn, self._limits, self.upload)
+        work = _Work(self._seat, self._limits, self.upload)
         try:
             self.done.set_result(self._convert(work))
         except (SpoolAborted, Cancelled):
@@ -138,6 +139,7 @@ class Job:
                 self._fail(MenuraError("The conversion failed; the server's log says why."))
         finally:
             work.close()
+            self._seat.leave()
             self.upload.abort()
             self._on_end(self)
 
@@ -155,7 +157,7 @@ class Job:
             duration = work.measure(self._check)
             self.measured.set_result(duration)
         # Opening the encoder takes a millisecond, which is spent while the quota is asked for.
-        target = Target(request, duration)
+        target = Target(request, self._seat, duration)
         while not self._approved:
             if not work.step_ahead():
                 self._wait(lambda: self._approved)
@@ -175,7 +177,7 @@ class Job:
         ended = False
         while not ended:
             self._check()
-            with self._turn:
+            with work.turn:
                 features = work.features()
                 if features is not None:
                     data = target.push(features)
@@ -209,8 +211,9 @@ class _Work:
     A failure while following a guess is kept until the guess has been confirmed.
     """
 
-    def __init__(self, turn: Turn, limits: DurationLimits, upload: Spool) -> None:
-        self._turn = turn
+    def __init__(self, seat: Seat, limits: DurationLimits, upload: Spool) -> None:
+        self.turn = Turn(seat.cores)
+        self._seat = seat
         self._limits = limits
         self._upload = upload
         self._plan: SourcePlan | None = None
@@ -218,7 +221,7 @@ class _Work:
         self._start()
 
     def _start(self) -> None:
-        self._reader = self._upload.reader(self._turn.suspended)
+        self._reader = self._upload.reader(self.turn.suspended)
         self._source: Source | None = None
         self._meter: Counted | None = None
         self._samples: deque[Samples] = deque()
@@ -236,7 +239,7 @@ class _Work:
         self._start()
         self._failure = None
         self._plan = plan
-        self._analysis = plan.engine.analysis(plan.latency)
+        self._analysis = self._seat.analysis(plan.engine, plan.latency)
 
     def close(self) -> None:
         """Free the decoders."""
@@ -267,7 +270,7 @@ class _Work:
         if self._failure is not None:
             return False
         try:
-            with self._turn:
+            with self.turn:
                 return self._guessing()
         except SpoolAborted:
             raise
@@ -277,7 +280,7 @@ class _Work:
 
     def step_ahead(self) -> bool:
         """Do one step before the request is approved; False when nothing is left to do."""
-        with self._turn:
+        with self.turn:
             if self._samples:
                 self._analyse()
             elif self._may_read and not self._reader.would_wait:
@@ -290,7 +293,7 @@ class _Work:
         """Read to the end of the source, or count it aside, and return its exact length."""
         while True:
             check()
-            with self._turn:
+            with self.turn:
                 if self._source is not None and self._source.ended:
                     return self._source.duration
                 if self._may_read:
@@ -361,7 +364,7 @@ class _Work:
         plan = self._plan
         assert plan is not None
         if self._meter is None:
-            reader = self._upload.reader(self._turn.suspended)
+            reader = self._upload.reader(self.turn.suspended)
             self._meter = Counted(reader, plan.file_format, self._limits)
         if not self._meter.ended:
             self._meter.read()

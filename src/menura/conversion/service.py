@@ -5,8 +5,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO
 
-from menura.conversion.cores import Cores
 from menura.conversion.job import Job, Produced
+from menura.conversion.lanes import Lanes
 from menura.conversion.request import ConversionRequest, DurationLimits, SourcePlan
 from menura.conversion.spool import Spool
 from menura.errors import ConcurrencyExceeded, SystemBusy
@@ -18,11 +18,11 @@ UNSENT_BYTES = 1_048_576
 
 
 class ConversionService:
-    """All conversions of this process: at most `max_streams` threads, `cores` of them computing."""
+    """All conversions of this process: at most `max_streams` threads, which compute in `lanes`."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.cores = Cores(settings.cores)
+        self.lanes = Lanes(settings.cores, settings.processes)
         self._threads = ThreadPoolExecutor(settings.max_streams, "stream")
         self._jobs: dict[Job, str] = {}
         self._guard = threading.Lock()
@@ -78,7 +78,7 @@ class ConversionService:
                 self.new_spool(off_disk=off_disk),
                 guess,
                 limits or self.limits,
-                self.cores,
+                self.lanes.seat(guess.engine),
                 on_end=self._ended,
                 answer_held=UNSENT_BYTES if off_disk and not hold_answer else None,
             )
@@ -124,10 +124,11 @@ class ConversionService:
             job.cancel()
 
     def close(self) -> None:
-        """Stop every job and wait for the threads."""
+        """Stop every job, and wait for the threads and the processes."""
         with self._guard:
             running = tuple(self._jobs)
             self._threads.shutdown(wait=False)
         for job in running:
             job.cancel()
         self._threads.shutdown(wait=True)
+        self.lanes.close()

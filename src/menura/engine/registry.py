@@ -4,7 +4,7 @@ An engine is built once per process, on first use, and shared by every stream.
 """
 
 from collections.abc import Callable
-from functools import cache
+from threading import Lock
 from typing import Any
 
 from menura.engine.interface import Engine
@@ -164,9 +164,8 @@ _BUILDERS: dict[str, Callable[[], Engine]] = {
 }
 
 
-@cache
-def _built(builder: Callable[[], Engine]) -> Engine:
-    return builder()
+_building = Lock()
+_built: dict[Callable[[], Engine], Engine] = {}
 
 
 def engine_for(model_id: str = DEFAULT_MODEL) -> Engine:
@@ -176,7 +175,9 @@ def engine_for(model_id: str = DEFAULT_MODEL) -> Engine:
     """
     known = canonical(model_id)
     if known in _BUILDERS:
-        return _built(_BUILDERS[known])
+        with _building:
+            builder = _BUILDERS[known]
+            return _built.get(builder) or _built.setdefault(builder, builder())
     if model_id in OTHER_MODELS or model_id.startswith(_OTHER_KINDS):
         raise UnsupportedModel(
             f"Model {model_id[:64]!r} cannot convert speech; use one of {', '.join(_BUILDERS)}.",
@@ -186,3 +187,10 @@ def engine_for(model_id: str = DEFAULT_MODEL) -> Engine:
         f"A model with id {model_id[:64]!r} was not found; use one of {', '.join(_BUILDERS)}.",
         param="model_id",
     )
+
+
+def model_of(engine: Engine) -> str | None:
+    """Return an id under which `engine_for` gives such an engine in any process; null for an engine
+    that was made otherwise."""
+    listed = [model["model_id"] for model in MODELS]
+    return next((known for known in listed if _built.get(_BUILDERS[known]) is engine), None)

@@ -8,6 +8,7 @@ from menura.audio.encode import open_encoder
 from menura.audio.formats import OutputFormat
 from menura.audio.live import LiveDecoder
 from menura.audio.low_delay import LowDelayResampler
+from menura.conversion.lanes import Seat
 from menura.denoise import open_denoiser
 from menura.engine.interface import (
     LATENCY_PROFILES,
@@ -18,7 +19,6 @@ from menura.engine.interface import (
     Samples,
     Voice,
 )
-from menura.engine.stream import ConversionStream
 from menura.voices.settings import VoiceSettings
 
 
@@ -47,15 +47,16 @@ class LiveChain:
     """The stages of a live stream as one: input bytes in, output bytes out.
 
     Any chunking of the input bytes gives the same output bytes (Opus: of whole packets).
+    seat: where the voice is changed.
     """
 
-    def __init__(self, request: LiveRequest) -> None:
+    def __init__(self, request: LiveRequest, seat: Seat) -> None:
         self._decoder = request.decoder
         self._denoiser = open_denoiser(live=True) if request.denoise else None
         clean_rate = self._denoiser.sample_rate if self._denoiser else SAMPLE_RATE
         self._before = LowDelayResampler(self._decoder.sample_rate, clean_rate)
         self._after = LowDelayResampler(clean_rate, SAMPLE_RATE)
-        self._conversion = ConversionStream(
+        self._conversion = seat.stream(
             request.engine, request.voice, request.settings, request.latency, request.seed
         )
         self._encoder = open_encoder(request.output_format)

@@ -10,7 +10,7 @@ from typing import Any
 
 from menura.accounts import Accounts, Lease, Principal
 from menura.accounts.credits import Charge, credits_for, is_limited, seconds_for
-from menura.conversion.cores import Cores
+from menura.conversion.lanes import Lanes
 from menura.errors import InsufficientCredits, MenuraError, NotFound, Unavailable
 from menura.history import History
 from menura.history.service import NewItem
@@ -29,8 +29,8 @@ log = logging.getLogger("menura.live")
 class LiveService:
     """The sessions by id, and the tasks that see each to its end."""
 
-    def __init__(self, cores: Cores, accounts: Accounts, history: History) -> None:
-        self._cores = cores
+    def __init__(self, lanes: Lanes, accounts: Accounts, history: History) -> None:
+        self._lanes = lanes
         self._accounts = accounts
         self._history = history
         self._sessions: dict[str, LiveSession] = {}
@@ -57,7 +57,9 @@ class LiveService:
             recording = self._history.begin() if logged else None
             if recording is not None:
                 stack.callback(recording.abandon)
-            session = LiveSession(principal, request, item, self._cores, request_id, recording)
+            session = LiveSession(
+                principal, request, item, self._lanes.seat(request.engine), request_id, recording
+            )
             self._sessions[session.session_id] = session
             self._allow(session, lease)
             holding = stack.pop_all()

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from menura.accounts import Principal
-from menura.conversion.cores import Cores
+from menura.conversion.lanes import Seat
 from menura.errors import Unavailable
 from menura.history.service import Recording
 from menura.ids import new_id
@@ -60,7 +60,7 @@ class LiveSession:
         principal: Principal,
         request: LiveRequest,
         item: LiveItem,
-        cores: Cores,
+        seat: Seat,
         request_id: str,
         recording: Recording | None,
     ) -> None:
@@ -88,7 +88,7 @@ class LiveSession:
         self._marks: deque[tuple[int, str]] = deque()
         self._listener: object | None = None
         self._last_listener: object | None = None
-        self.worker = LiveWorker(request, cores, self._on_output, self._on_held, self._on_end)
+        self.worker = LiveWorker(request, seat, self._on_output, self._on_held, self._on_end)
 
     @property
     def produced(self) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from menura.conversion.cores import Cores
+from menura.conversion.lanes import Seat
 from menura.engine.interface import ConversionSettings, Samples, Voice
 from menura.live.chain import LiveChain, LiveRequest
 
@@ -58,14 +58,14 @@ class LiveWorker:
     def __init__(
         self,
         request: LiveRequest,
-        cores: Cores,
+        seat: Seat,
         on_output: Callable[[bytes], None],
         on_held: Callable[[], None],
         on_end: Callable[[BaseException | None], None],
     ) -> None:
-        self.chain = LiveChain(request)
+        self.chain = LiveChain(request, seat)
         self._drop_late = request.drop_late
-        self._cores = cores
+        self._seat = seat
         self._on_output = on_output
         self._on_held = on_held
         self._allowed = math.inf
@@ -185,6 +185,7 @@ class LiveWorker:
         garbage, with minutes of sound. Nor does a session that waits for its client need stages."""
         del self._on_output, self._on_held, self._on_end
         self.chain.close()
+        self._seat.leave()
 
     def _step(self) -> bool:
         with self._changed:
@@ -198,11 +199,11 @@ class LiveWorker:
                 return False
             item = self._next()
         if item is None:
-            self._cores.acquire()
+            self._seat.cores.acquire()
             try:
                 rest = self.chain.flush()
             finally:
-                self._cores.release()
+                self._seat.cores.release()
             self._give(rest)
             return False
         if isinstance(item, _Change):
@@ -227,13 +228,13 @@ class LiveWorker:
         return None if self._ending else (self._due, np.zeros(0, np.float32))
 
     def _compute(self, due: float, samples: Samples) -> None:
-        self._cores.acquire(urgent=due - time.monotonic() < EARLY_SECONDS)
+        self._seat.cores.acquire(urgent=due - time.monotonic() < EARLY_SECONDS)
         started = time.perf_counter()
         try:
             made = self.chain.push(samples)
         finally:
             spent = time.perf_counter() - started
-            self._cores.release()
+            self._seat.cores.release()
         with self._changed:
             self._times.append(spent)
             self._computed += spent

@@ -1,0 +1,220 @@
+"""Where streams are converted: in this process, and in others once several run at once.
+
+Python computes on one core at a time in a process, however many threads there are. So a stream that
+finds every process taken by another one starts a process of its own, as long as the settings allow
+more; all others join the process that has the fewest streams. A stream stays where it began.
+
+Only the engine's stages run elsewhere. Bytes are decoded and encoded here.
+"""
+
+import logging
+import threading
+from collections.abc import Sequence
+from itertools import count
+from typing import Any
+
+from menura.conversion.cores import Cores
+from menura.conversion.engine_process import EngineProcess, Opening, begin
+from menura.engine.interface import (
+    Analysis,
+    ConversionSettings,
+    Engine,
+    LatencyProfile,
+    Rendering,
+    Voice,
+)
+from menura.engine.registry import model_of
+from menura.engine.stream import ConversionStream
+
+log = logging.getLogger(__name__)
+
+_stages = count()
+
+
+class Lane:
+    """A process that converts, this one or another, and who computes there next."""
+
+    def __init__(self, cores: Cores, process: EngineProcess | None = None) -> None:
+        self.cores = cores
+        self.process = process
+        self.streams = 0
+
+
+class Lanes:
+    """All processes that convert for this one, which is the first of them.
+
+    cores: streams that compute here at the same time. processes: most that there may be.
+    """
+
+    def __init__(self, cores: int, processes: int) -> None:
+        self.here = Lane(Cores(cores))
+        self.all = [self.here]
+        """Those that run now, this process first."""
+        self._most = processes
+        self._starting = 0
+        self._guard = threading.Lock()
+
+    def seat(self, engine: Engine) -> "Seat":
+        """Return the seat of a new stream. Its lane is chosen when it begins to compute.
+
+        engine: one that other processes do not know keeps the stream here.
+        """
+        return Seat(self, anywhere=model_of(engine) is not None)
+
+    def take(self, *, anywhere: bool) -> Lane:
+        """Return the lane of one stream more. Blocks for a second when a process is started.
+
+        anywhere: whether it may be another process.
+        """
+        with self._guard:
+            if not anywhere:
+                self.here.streams += 1
+                return self.here
+            self.all = [lane for lane in self.all if lane.process is None or not lane.process.dead]
+            # What stays here need not be sent; but here is also all that is not an engine's.
+            lane = min(
+                self.all, key=lambda lane: (lane.streams, lane is self.here and lane.streams)
+            )
+            if not lane.streams or len(self.all) + self._starting >= self._most:
+                lane.streams += 1
+                return lane
+            self._starting += 1
+        started = None
+        try:
+            started = Lane(Cores(1), EngineProcess())
+        except OSError as error:
+            log.warning("No further process can be started: %s", error)
+        with self._guard:
+            self._starting -= 1
+            if started is None:
+                self._most = len(self.all)
+            else:
+                lane = started
+                self.all.append(started)
+            lane.streams += 1
+        return lane
+
+    def leave(self, lane: Lane, stages: Sequence[int]) -> None:
+        """Free a stream's place, and its stages."""
+        with self._guard:
+            lane.streams -= 1
+        if lane.process is not None:
+            lane.process.drop(stages)
+
+    def close(self) -> None:
+        """End the other processes; no stream may run any more."""
+        for lane in self.all:
+            if lane.process is not None:
+                lane.process.close()
+
+
+class Seat:
+    """One stream's place in a lane. `leave` it at the end; the rest belongs to its thread.
+
+    The stages that it opens are those of the engine, and begin where the lane is when they are
+    first used. Engines that other processes do not know stay in this one.
+    """
+
+    def __init__(self, lanes: Lanes, *, anywhere: bool) -> None:
+        self._lanes = lanes
+        self._anywhere = anywhere
+        self._lane: Lane | None = None
+        self._stages: list[int] = []
+
+    @property
+    def lane(self) -> Lane:
+        """The lane, chosen when first asked for; see `Lanes.take`."""
+        if self._lane is None:
+            self._lane = self._lanes.take(anywhere=self._anywhere)
+        return self._lane
+
+    @property
+    def cores(self) -> Cores:
+        """Who computes next in the lane."""
+        return self.lane.cores
+
+    def analysis(self, engine: Engine, latency: LatencyProfile) -> Analysis:
+        """Return `engine.analysis(latency)`."""
+        analysis: Analysis = self._stage(engine, "analysis", latency)
+        return analysis
+
+    def rendering(
+        self,
+        engine: Engine,
+        voice: Voice,
+        settings: ConversionSettings,
+        seed: int,
+        latency: LatencyProfile,
+    ) -> Rendering:
+        """Return `engine.rendering(...)`."""
+        rendering: Rendering = self._stage(engine, "rendering", voice, settings, seed, latency)
+        return rendering
+
+    def stream(
+        self,
+        engine: Engine,
+        voice: Voice,
+        settings: ConversionSettings,
+        latency: LatencyProfile,
+        seed: int,
+    ) -> "ConversionStream | SeatedStage":
+        """Return `ConversionStream(engine, ...)`."""
+        stream: ConversionStream | SeatedStage = self._stage(
+            engine, "stream", voice, settings, latency, seed
+        )
+        return stream
+
+    def begun(self) -> int:
+        """Return the number of a new stage in another process."""
+        self._stages.append(next(_stages))
+        return self._stages[-1]
+
+    def leave(self) -> None:
+        """Give the place to others."""
+        if self._lane is not None:
+            self._lanes.leave(self._lane, self._stages)
+            self._lane = None
+
+    def _stage(self, engine: Engine, kind: str, *arguments: object) -> Any:
+        stage = begin(engine, kind, arguments)
+        model = model_of(engine)
+        return stage if model is None else SeatedStage(self, Opening(model, kind, arguments), stage)
+
+
+class SeatedStage:
+    """A stage that begins in its seat's lane when it is first used: an `Analysis`, a `Rendering` or
+    a `ConversionStream`.
+
+    stage: the same one in this process, which is let go if the lane is another.
+    """
+
+    def __init__(self, seat: Seat, opening: Opening, stage: Any) -> None:
+        self.delay: int = stage.delay
+        self._seat = seat
+        self._opening: Opening | None = opening
+        self._stage = stage
+        self._number = 0
+
+    def push(self, given: Any) -> Any:
+        """Take samples or features in, and return what has become final."""
+        return self._call("push", given)
+
+    def flush(self, *given: Any) -> Any:
+        """End the stream and return what remains. The object is spent afterwards."""
+        return self._call("flush", *given)
+
+    def change(
+        self, voice: Voice | None = None, settings: ConversionSettings | None = None
+    ) -> None:
+        """Change voice or settings from the next frame on, without a click. `speed` is kept."""
+        self._call("change", voice, settings)
+
+    def _call(self, method: str, *arguments: object) -> Any:
+        process = self._seat.lane.process
+        if process is None:
+            return getattr(self._stage, method)(*arguments)
+        if self._opening is not None:
+            self._number = self._seat.begun()
+            process.open(self._number, self._opening)
+            self._opening = self._stage = None
+        return process.call(self._number, method, arguments)

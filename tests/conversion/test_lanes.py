@@ -1,0 +1,184 @@
+"""Streams that run at once are spread over processes, and nobody hears that."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from menura.conversion.cores import Turn
+from menura.conversion.lanes import Lanes, Seat
+from menura.engine.interface import LATENCY_PROFILES, SAMPLE_RATE, ConversionSettings, Samples
+from menura.engine.registry import NEURAL_MODEL, SOURCE_FILTER_MODEL, engine_for
+from menura.engine.source_filter import SourceFilterEngine
+from menura.errors import Unavailable
+
+from ..sounds import tone
+
+ENGINE = engine_for(SOURCE_FILTER_MODEL)
+VOICE = ENGINE.measure([tone(6.0, SAMPLE_RATE)]).voice
+LIVE = LATENCY_PROFILES[3]
+
+
+@pytest.fixture
+def lanes() -> Iterator[Lanes]:
+    made = Lanes(cores=2, processes=3)
+    yield made
+    made.close()
+
+
+def opened(seat: Seat, engine=ENGINE, voice=VOICE, level=3):
+    return seat.stream(engine, voice, ConversionSettings(), LATENCY_PROFILES[level], 7)
+
+
+def converted(seat: Seat, source: Samples, engine=ENGINE, voice=VOICE, level=3) -> Samples:
+    stream, chunk = opened(seat, engine, voice, level), LATENCY_PROFILES[level].chunk
+    made = []
+    for at in range(0, source.size, chunk):
+        with Turn(seat.cores):
+            made.append(stream.push(source[at : at + chunk]))
+    made.append(stream.flush())
+    seat.leave()
+    return np.concatenate(made)
+
+
+def processes(lanes: Lanes) -> list[int]:
+    return [lane.process.pid for lane in lanes.all if lane.process is not None]
+
+
+@pytest.mark.parametrize(("model", "level"), [(SOURCE_FILTER_MODEL, 3), (NEURAL_MODEL, 0)])
+def test_streams_at_once_give_what_each_gives_alone(lanes, model, level):
+    engine = engine_for(model)
+    voice = engine.measure([tone(6.0, SAMPLE_RATE)]).voice
+    sources = [tone(1.5 + 0.1 * number, SAMPLE_RATE) for number in range(5)]
+    alone = [converted(lanes.seat(ENGINE), source, engine, voice, level) for source in sources]
+    assert not processes(lanes)
+    together: dict[int, Samples] = {}
+
+    def run(number: int) -> None:
+        together[number] = converted(lanes.seat(ENGINE), sources[number], engine, voice, level)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(len(sources))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(processes(lanes)) == 2
+    for number, source in enumerate(alone):
+        np.testing.assert_array_equal(together[number], source)
+
+
+def test_a_stream_changes_its_voice_in_another_process_as_in_this_one(lanes):
+    other = ENGINE.measure([tone(6.0, SAMPLE_RATE)[::-1].copy()]).voice
+    source = tone(1.0, SAMPLE_RATE)
+
+    def changed(seat: Seat) -> Samples:
+        stream = opened(seat)
+        half = source.size // 2
+        made = [stream.push(source[:half])]
+        stream.change(other, ConversionSettings(stability=0.1))
+        return np.concatenate([*made, stream.push(source[half:]), stream.flush()])
+
+    here, there = lanes.seat(ENGINE), lanes.seat(ENGINE)
+    expected, made = changed(here), changed(there)
+    assert there.lane.process is not None
+    np.testing.assert_array_equal(made, expected)
+
+
+def test_an_engine_of_ones_own_stays_in_this_process(lanes):
+    taken, seat = lanes.seat(ENGINE), lanes.seat(ENGINE)
+    converted(taken, tone(0.5, SAMPLE_RATE))
+    own = SourceFilterEngine()
+    expected = converted(lanes.seat(ENGINE), tone(0.5, SAMPLE_RATE))
+    np.testing.assert_array_equal(converted(seat, tone(0.5, SAMPLE_RATE), own), expected)
+
+
+def test_who_loses_a_process_is_told_and_the_next_one_gets_another(lanes):
+    here, lost = lanes.seat(ENGINE), lanes.seat(ENGINE)
+    opened(here).push(tone(0.1, SAMPLE_RATE))
+    stream = opened(lost)
+    stream.push(tone(0.1, SAMPLE_RATE))
+    (pid,) = processes(lanes)
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(Unavailable):
+        stream.push(tone(0.1, SAMPLE_RATE))
+    lost.leave()
+    source = tone(0.5, SAMPLE_RATE)
+    made = converted(lanes.seat(ENGINE), source)
+    assert len(processes(lanes)) == 1
+    assert processes(lanes) != [pid]
+    np.testing.assert_array_equal(made, converted(Lanes(2, 1).seat(ENGINE), source))
+
+
+def test_what_goes_wrong_in_another_process_is_told_and_ends_that_stream_alone(lanes):
+    here, there = lanes.seat(ENGINE), lanes.seat(ENGINE)
+    opened(here).push(tone(0.1, SAMPLE_RATE))
+    stream, analysis = opened(there), there.analysis(ENGINE, LIVE)
+    with pytest.raises(RuntimeError, match="Traceback"):
+        analysis.push("no samples")
+    assert stream.push(tone(0.2, SAMPLE_RATE)).size
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads memory as Linux tells it")
+def test_streams_that_have_left_keep_nothing_in_their_process(lanes):
+    opened(lanes.seat(ENGINE)).push(tone(0.1, SAMPLE_RATE))
+    sizes = []
+    for _ in range(60):
+        seat = lanes.seat(ENGINE)
+        opened(seat, level=0).push(tone(1.0, SAMPLE_RATE))
+        seat.leave()
+        (pid,) = processes(lanes)
+        with open(f"/proc/{pid}/statm", encoding="ascii") as memory:
+            sizes.append(int(memory.read().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+    assert sizes[-1] - sizes[9] < 10e6
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_signals_for_the_server_do_not_break_off_what_is_being_converted(lanes):
+    here, there = lanes.seat(ENGINE), lanes.seat(ENGINE)
+    opened(here).push(tone(0.1, SAMPLE_RATE))
+    stream = opened(there)
+    stream.push(tone(0.1, SAMPLE_RATE))
+    (pid,) = processes(lanes)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        os.kill(pid, number)
+    assert stream.push(tone(0.2, SAMPLE_RATE)).size
+
+
+PARENT = """
+import time
+from menura.engine.registry import engine_for
+from menura.conversion.lanes import Lanes
+lanes = Lanes(2, 2)
+seats = [lanes.seat(engine_for("menura_source_filter_v1")) for _ in range(2)]
+print(*[seat.lane.process.pid for seat in seats if seat.lane.process], flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="looks for processes as POSIX does")
+def test_no_process_outlives_the_server(tmp_path):
+    parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    deadline = time.monotonic() + 30
+    while _lives(child):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
+            # A zombie has ended; who is to bury it is not for us to say.
+            return stat.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
