@@ -304,6 +304,23 @@ def test_who_leaves_for_good_frees_the_place_at_once(server, farewell):
         assert client.until("error")["detail"]["code"] == "not_found"
 
 
+def test_talkers_at_once_have_a_process_each_before_they_speak(server):
+    started = server(processes=2)
+    data = s16(speech(seconds=1.5))
+    with Client(started) as first, Client(started) as second:
+        for client in (first, second):
+            client.tell(type="start", **FILE_PACE)
+            client.until("started")
+        # What was said while a process starts would be dropped.
+        assert len(started.services.conversion.lanes.all) == 2
+        for client in (first, second):
+            client.socket.send(data)
+            client.tell(type="end")
+            client.until("ended")
+    assert len(first.audio) == len(data)
+    assert first.audio == second.audio
+
+
 def test_audio_after_the_end_is_neither_converted_nor_charged(shared_server):
     data = s16(speech(seconds=1.5))
     with Client(shared_server) as client:

@@ -128,6 +128,10 @@ class Seat:
             self._lane = self._lanes.take(anywhere=self._anywhere)
         return self._lane
 
+    def begin(self) -> None:
+        """Choose the lane now."""
+        assert self.lane
+
     @property
     def cores(self) -> Cores:
         """Who computes next in the lane."""

@@ -57,9 +57,12 @@ class LiveService:
             recording = self._history.begin() if logged else None
             if recording is not None:
                 stack.callback(recording.abandon)
-            session = LiveSession(
-                principal, request, item, self._lanes.seat(request.engine), request_id, recording
-            )
+            seat = self._lanes.seat(request.engine)
+            # What is said while a process starts would be late, and dropped.
+            seated = asyncio.ensure_future(asyncio.to_thread(seat.begin))
+            stack.callback(seated.add_done_callback, lambda _: seat.leave())
+            await asyncio.shield(seated)
+            session = LiveSession(principal, request, item, seat, request_id, recording)
             self._sessions[session.session_id] = session
             self._allow(session, lease)
             holding = stack.pop_all()
