@@ -49,7 +49,7 @@ def begin(engine: Engine, kind: str, arguments: Sequence[Any]) -> Any:
 class EngineProcess:
     """The parent's end. Any thread may call it; one is served at a time.
 
-    Starting takes a second, and raises OSError when it fails.
+    Starting takes a third of a second, and raises OSError when it fails.
     """
 
     def __init__(self) -> None:

@@ -62,7 +62,7 @@ class Lanes:
         return Seat(self, anywhere=model_of(engine) is not None)
 
     def take(self, *, anywhere: bool) -> Lane:
-        """Return the lane of one stream more. Blocks for a second when a process is started.
+        """Return the lane of one stream more. Blocks for a moment when a process is started.
 
         anywhere: whether it may be another process.
         """
