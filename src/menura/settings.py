@@ -117,7 +117,7 @@ class Settings(BaseSettings):
         description="Data folder: database, audio, the first API key.",
     )
     database_url: str | None = Field(
-        None, description="SQLAlchemy URL of the database; else SQLite in the data folder."
+        None, description="URL of the database; else SQLite in the data folder."
     )
     objects_url: str | None = Field(
         None, description="URL of the object store (file, s3, gs, az); else the data folder."

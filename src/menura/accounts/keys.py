@@ -219,7 +219,8 @@ class Keys:
             raise NotFound(f"There is no service account {service_account_id[:64]!r}.")
 
     async def _key(self, session: AsyncSession, account_id: str, key_id: str) -> ApiKey:
-        key = await session.get(ApiKey, key_id)
+        # Locked, since another process may be about to delete it.
+        key = await session.get(ApiKey, key_id, with_for_update=True)
         if key is None or key.account_id != account_id:
             raise _unknown(key_id)
         return key

@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from menura.accounts.credits import Credits, affordable, is_limited
 from menura.accounts.principal import Principal
-from menura.errors import ConcurrencyExceeded, SystemBusy, TooMany
+from menura.errors import ConcurrencyExceeded, SystemBusy, TooMany, Unavailable
 from menura.ids import new_id
 from menura.settings import Settings
 from menura.storage.database import Database
@@ -81,8 +81,11 @@ class Leases:
             self._heartbeat.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._heartbeat
-        async with self._database.writing() as session:
-            await session.execute(delete(LeaseRow).where(LeaseRow.process_id == self._process_id))
+        # Where the database is away they expire.
+        with contextlib.suppress(Unavailable):
+            async with self._database.writing() as session:
+                mine = LeaseRow.process_id == self._process_id
+                await session.execute(delete(LeaseRow).where(mine))
 
     def running(self, account_id: str) -> int:
         """Return how many requests of an account run in this process."""
@@ -187,11 +190,12 @@ class Leases:
 
     async def _lock(self, session: AsyncSession, principal: Principal) -> None:
         if not self._database.is_sqlite:
-            # Whoever holds the account's row counts; SQLite has its one write lock.
+            # Whoever holds the account's row counts; SQLite has its one write lock. Charges, which
+            # only refer to the account, do not wait: they may hold a lease that is wanted here.
             await session.execute(
                 select(Account.account_id)
                 .where(Account.account_id == principal.account_id)
-                .with_for_update()
+                .with_for_update(key_share=True)
             )
 
     async def _insert(self, principal: Principal, needed: int, wanted: int) -> Lease:

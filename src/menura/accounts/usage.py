@@ -15,7 +15,7 @@ from sqlalchemy import Row, func, select
 from menura.accounts.principal import Principal
 from menura.errors import InvalidParameters
 from menura.settings import Settings
-from menura.storage.database import Database
+from menura.storage.database import LONG_PATIENCE, Database
 from menura.storage.tables import Account, ApiKey, UsageRecord
 
 Breakdown = Literal[
@@ -141,7 +141,7 @@ class Usage:
             )
             .order_by(UsageRecord.at)
         )
-        async with self._database.reading() as session:
+        async with self._database.reading(LONG_PATIENCE) as session:
             async for row in await session.stream(wanted, execution_options={"yield_per": 1000}):
                 yield row
 

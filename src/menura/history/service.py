@@ -190,7 +190,8 @@ class History:
         if not is_acceptable(history_item_id):
             raise unknown_item(history_item_id)
         async with self._database.writing(durable=True) as session:
-            row = await session.get(HistoryItem, history_item_id)
+            # Locked, so that of two who delete it at once only one does.
+            row = await session.get(HistoryItem, history_item_id, with_for_update=True)
             if row is None or row.account_id != account_id:
                 raise unknown_item(history_item_id)
             await session.delete(row)

@@ -12,14 +12,15 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager, nullcontext
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, event, inspect, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
 
 from menura.errors import Unavailable
@@ -33,6 +34,8 @@ HEAD = "0003"
 SQLITE_FILE = "menura.db"
 """The database in the data folder."""
 
+_POSTGRESQL = "postgresql+asyncpg"
+
 _AWAY = "The database does not answer; try again in a moment."
 
 _STARTING = 0x4D656E75
@@ -40,6 +43,17 @@ _STARTING = 0x4D656E75
 
 BUSY_TIMEOUT = 15.0
 """Seconds a writer of another process is waited for."""
+
+PATIENCE = 15.0
+"""Seconds a database server may take for all of a session: one that vanished without a word is
+otherwise waited for until the system gives up the connection, many minutes later."""
+
+LONG_PATIENCE = 300.0
+"""The same where a session may read millions of rows."""
+
+_PASSING = ("08", "25006", "28", "40", "53", "57")
+"""How the SQLSTATE begins where the same statement may succeed later: the connection is lost, the
+server only reads, does not know us, has had a conflict, is full, or is stopping or starting."""
 
 
 log = logging.getLogger("menura.storage")
@@ -55,7 +69,7 @@ def database_url(settings: Settings) -> URL:
         # Not by way of a text, in which a folder's ? and % would mean something.
         return URL.create("sqlite+aiosqlite", database=str(settings.data / SQLITE_FILE))
     url = make_url(settings.database_url)
-    drivers = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
+    drivers = {"sqlite": "sqlite+aiosqlite", "postgresql": _POSTGRESQL, "postgres": _POSTGRESQL}
     return url.set(drivername=drivers.get(url.drivername, url.drivername))
 
 
@@ -65,19 +79,28 @@ class Database:
     def __init__(self, url: str | URL) -> None:
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        address = self.url
         arguments: dict[str, Any] = {}
         if self.is_sqlite:
             # The driver's own transactions begin late and only before writes; ours are explicit.
             arguments["isolation_level"] = None
             arguments["timeout"] = BUSY_TIMEOUT
+        elif self.url.drivername == _POSTGRESQL:
+            # The driver reads itself what addresses of PostgreSQL end in, such as sslmode.
+            dsn = self.url.set(drivername="postgresql")
+            arguments["dsn"] = dsn.render_as_string(hide_password=False)
+            address = self.url.set(query={})
         self._engine = create_async_engine(
-            self.url,
+            address,
             connect_args=arguments,
             # Parameters of a failed statement may be personal; they must not reach a log.
             hide_parameters=True,
             # A database server that was restarted has cut the connections of the pool.
             pool_pre_ping=not self.is_sqlite,
         )
+        # SQLite's transactions are such snapshots by themselves.
+        snapshots = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        self._reading = self._engine.execution_options(**snapshots)
         self._write_lock = asyncio.Lock()
         if self.is_sqlite:
             event.listen(self._engine.sync_engine, "connect", _prepare_sqlite)
@@ -108,12 +131,14 @@ class Database:
         await self._engine.dispose()
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[AsyncSession]:
+    async def reading(self, patience: float = PATIENCE) -> AsyncIterator[AsyncSession]:
         """Open a session that sees one consistent state and changes nothing. Raises Unavailable
-        where the database does not answer."""
-        with self._answering():
-            async with AsyncSession(self._engine, expire_on_commit=False) as session:
-                yield session
+        where the database does not answer, a server within `patience` seconds."""
+        async with (
+            self._answering(patience),
+            AsyncSession(self._reading, expire_on_commit=False) as session,
+        ):
+            yield session
 
     @asynccontextmanager
     async def writing(self, *, durable: bool = False) -> AsyncIterator[AsyncSession]:
@@ -123,31 +148,32 @@ class Database:
         ended. Without it SQLite may lose the last moments, though never its consistency. Raises
         Unavailable where the database does not answer, or has no room.
         """
-        with self._answering():
-            async with self._connection(durable=durable) as connection:
-                async with AsyncSession(connection, expire_on_commit=False) as session:
-                    yield session
-                    await session.commit()
-                await connection.commit()
+        async with self._answering(PATIENCE), self._connection(durable=durable) as connection:
+            async with AsyncSession(connection, expire_on_commit=False) as session:
+                yield session
+                await session.commit()
+            await connection.commit()
 
-    @contextmanager
-    def _answering(self) -> Iterator[None]:
+    @asynccontextmanager
+    async def _answering(self, patience: float) -> AsyncIterator[None]:
         """Tell a database that is away for a while, or full, from a statement that failed."""
         try:
-            yield
+            async with asyncio.timeout(None if self.is_sqlite else patience):
+                yield
         except DBAPIError as error:
             code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
             if code == sqlite3.SQLITE_FULL:
                 raise no_room(error.orig) from error
-            if not error.connection_invalidated and code != sqlite3.SQLITE_BUSY:
+            state = getattr(error.orig, "sqlstate", None) or ""
+            passing = code == sqlite3.SQLITE_BUSY or state.startswith(_PASSING)
+            if not error.connection_invalidated and not passing:
                 raise
-            log.error("The database does not answer: %s", error.orig)
-            raise Unavailable(_AWAY, retry_after=1) from error
-        except ConnectionError as error:
+            raise _away(error.orig) from error
+        except (OSError, PoolExhausted) as error:
+            # The connection itself: refused, timed out, or to a name that is not known now.
             if self.is_sqlite:
                 raise
-            log.error("The database does not answer: %s", error)
-            raise Unavailable(_AWAY, retry_after=1) from error
+            raise _away(error) from error
 
     async def queue(self, session: AsyncSession | AsyncConnection) -> None:
         """Let one process at a time go on from here, until its transaction ends. A writing block
@@ -180,6 +206,12 @@ class Database:
         return [str(row) for row in rows if row != "ok"] + [
             f"{row[0]} row {row[1]} refers to a missing {row[2]}" for row in broken
         ]
+
+
+def _away(cause: object) -> Unavailable:
+    """Tell the log why the database does not answer, and return what a client is told."""
+    log.error("The database does not answer: %s", str(cause) or type(cause).__name__)
+    return Unavailable(_AWAY, retry_after=1)
 
 
 def _use_wal(path: Path) -> None:

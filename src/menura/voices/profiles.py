@@ -188,7 +188,8 @@ class Profiles:
         async with Unowned(self._database, self._objects) as unowned:
             stored = await unowned.put("previews", data)
             async with self._database.writing() as session:
-                row = await session.get(VoiceModelRow, (found.voice_id, found.engine))
+                place = found.voice_id, found.engine
+                row = await session.get(VoiceModelRow, place, with_for_update=True)
                 if row is None or row.object_key != found.object_key or row.preview_key:
                     return
                 session.add(stored)
