@@ -124,6 +124,22 @@ def test_what_is_being_written_survives_the_start_of_another_process(tmp_path: P
     asyncio.run(work())
 
 
+def test_what_a_killed_process_was_writing_goes_whoever_has_the_store(tmp_path: Path) -> None:
+    async def work() -> None:
+        settings = Settings(data=tmp_path, objects_url="memory:///")
+        left = tmp_path / "incoming" / "incoming-left"
+        left.parent.mkdir()
+        left.write_bytes(b"half a recording")
+        async with open_services(settings, sweeping=True) as one:
+            assert not left.exists()
+            recording = one.history.begin()
+            async with open_services(settings, sweeping=True):
+                assert recording.writer.path.exists()
+            recording.abandon()
+
+    asyncio.run(work())
+
+
 async def kept(settings: Settings) -> str:
     """Store an object that a row refers to; return its key."""
     async with open_services(settings) as services:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from menura.accounts import Accounts
 from menura.conversion.service import ConversionService
 from menura.engine.registry import engine_for
-from menura.errors import ModelNotFound, UnsupportedModel
+from menura.errors import ModelNotFound, Unavailable, UnsupportedModel
 from menura.history import History
 from menura.live.service import LiveService
 from menura.settings import Settings
@@ -26,8 +26,16 @@ from menura.storage.sweep import settle_owner, sweep
 from menura.voices.profiles import Profiles
 from menura.voices.store import VoiceStore
 
-_UNOPENED = (ImportError, OSError, ValueError, ObstoreError, SQLAlchemyError, sqlite3.Error)
-"""What the libraries raise where something cannot be opened."""
+_UNOPENED = (
+    ImportError,
+    OSError,
+    ValueError,
+    ObstoreError,
+    SQLAlchemyError,
+    sqlite3.Error,
+    Unavailable,
+)
+"""What the libraries raise where something cannot be opened, and what `storage` makes of it."""
 
 _ADDRESS = re.compile(r"\w+://\S+")
 
@@ -84,7 +92,9 @@ async def open_services(settings: Settings, *, sweeping: bool = False) -> AsyncI
             accounts = Accounts(settings, database)
             await settle_owner(database, objects, await accounts.first_account())
             if sweeping:
-                await sweep(database, objects, alone=alone)
+                # Where a folder is the store, unfinished files lie beside it, and not in ours.
+                ours = not (settings.objects_url or "").startswith("file:")
+                await sweep(database, objects, alone=alone, alone_in_folder=folder.alone and ours)
         kept_in = "data folder" if settings.database_url is None else "database"
         with _named(kept_in, settings.database_url, settings.data):
             first_key = await accounts.open(alone=alone)
@@ -122,7 +132,8 @@ def _named(what: str, address: str | None, path: Path) -> Iterator[None]:
     try:
         yield
     except _UNOPENED as error:
-        cause = error.orig if isinstance(error, DBAPIError) else error
+        told_by = error.__cause__ or error if isinstance(error, Unavailable) else error
+        cause = told_by.orig if isinstance(told_by, DBAPIError) else told_by
         told = str(cause).strip().splitlines() or [type(cause).__name__]
         if isinstance(error, ModuleNotFoundError):
             told = [f"{error.name} is not installed: pip install {error.name}"]

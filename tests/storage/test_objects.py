@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+import socket
 import stat
 import threading
 import time
@@ -195,3 +196,25 @@ def test_what_there_is_no_room_for_leaves_nothing(tmp_path: Path) -> None:
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
     asyncio.run(objects.put("history/aa/a", DATA))
     assert asyncio.run(objects.read("history/aa/a")) == DATA
+
+
+def test_a_store_that_is_away_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    for name, value in (
+        ("AWS_ENDPOINT", f"http://127.0.0.1:{port}"),
+        ("AWS_ACCESS_KEY_ID", "id"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ("AWS_REGION", "here"),
+    ):
+        monkeypatch.setenv(name, value)
+    objects = Objects(tmp_path / "incoming", url="s3://bucket/prefix")
+
+    async def work() -> None:
+        with pytest.raises(Unavailable, match="object store"):
+            await objects.put("history/aa/a", DATA)
+        with pytest.raises(Unavailable, match="object store"):
+            await collect(objects.stream("history/aa/a"))
+
+    asyncio.run(work())
+    assert list((tmp_path / "incoming").iterdir()) == []

@@ -38,7 +38,7 @@ async def prepared(folder: Path, work: Callable[[Database, Objects], Awaitable[S
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_alone_everything_without_a_row_goes(tmp_path: Path) -> None:
     async def work(database: Database, objects: Objects) -> Swept:
-        swept = await sweep(database, objects, alone=True)
+        swept = await sweep(database, objects, alone=True, alone_in_folder=True)
         assert {found.key async for found in objects.list()} == {OWNED, *FOREIGN}
         return swept
 
@@ -50,7 +50,7 @@ def test_alone_everything_without_a_row_goes(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_beside_another_process_the_young_are_spared(tmp_path: Path) -> None:
     async def work(database: Database, objects: Objects) -> Swept:
-        return await sweep(database, objects, alone=False)
+        return await sweep(database, objects, alone=False, alone_in_folder=False)
 
     assert asyncio.run(prepared(tmp_path, work)) == Swept(0, 0, ())
     assert len(list((tmp_path / "incoming").iterdir())) == 1
@@ -61,7 +61,7 @@ def test_beside_another_process_the_young_are_spared(tmp_path: Path) -> None:
 def test_a_row_whose_object_is_gone_is_told(tmp_path: Path) -> None:
     async def work(database: Database, objects: Objects) -> Swept:
         await objects.delete(OWNED)
-        return await sweep(database, objects, alone=True)
+        return await sweep(database, objects, alone=True, alone_in_folder=True)
 
     assert asyncio.run(prepared(tmp_path, work)).missing == (OWNED,)
 
@@ -81,7 +81,7 @@ def test_beside_another_process_the_old_go(tmp_path: Path) -> None:
             path.touch()
             then = (datetime.now(UTC) - age).timestamp()
             os.utime(path, (then, then))
-        swept = await sweep(database, objects, alone=False)
+        swept = await sweep(database, objects, alone=False, alone_in_folder=False)
         assert [found.key async for found in objects.own()] == [young]
         await database.close()
         return swept

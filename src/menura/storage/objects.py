@@ -23,16 +23,18 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import obstore
+from obstore.exceptions import BaseError as ObstoreError
 from obstore.exceptions import NotFoundError as ObstoreNotFound
 from obstore.store import LocalStore, from_url
 
+from menura.errors import Unavailable
 from menura.settings import Settings
 from menura.storage.room import room_needed
 
@@ -44,6 +46,18 @@ CHUNK = 65_536
 
 KINDS = ("history", "samples", "models", "previews")
 """Folders of the store that hold objects of ours; whatever else lies there is somebody else's."""
+
+_PATIENCE: Any = {
+    "client_options": {
+        # From an object's first byte to its last, which a listener may read slowly.
+        "timeout": timedelta(days=1),
+        "read_timeout": timedelta(seconds=10),
+        # What is given here replaces what the environment says: an address with http is meant so.
+        "allow_http": True,
+    },
+    "retry_config": {"max_retries": 5, "retry_timeout": timedelta(seconds=20)},
+}
+"""How long a store is waited for: some 30 s where nothing comes."""
 
 _OWN_KEY = re.compile(rf"(?:{'|'.join(KINDS)})/[0-9a-f]{{2}}/[0-9a-f]{{32}}")
 _OWNER_KEY = "owner"
@@ -123,7 +137,7 @@ class Objects:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._store = LocalStore(folder)
         elif url is not None:
-            self._store = from_url(url)
+            self._store = from_url(url, **_PATIENCE)
         else:
             raise ValueError("A folder or a url is needed.")
 
@@ -156,7 +170,8 @@ class Objects:
             if self._folder is not None:
                 await asyncio.to_thread(_move, writer.path, self._folder / key)
             else:
-                await obstore.put_async(self._store, key, writer.path)
+                with _answering(key):
+                    await obstore.put_async(self._store, key, writer.path)
         finally:
             writer.abandon()
         return size, digest
@@ -176,13 +191,13 @@ class Objects:
 
     async def size(self, key: str) -> int:
         """Return the number of bytes of an object. Raises ObjectMissing."""
-        with _missing_as_ours(key):
+        with _answering(key):
             found = await obstore.head_async(self._store, key)
         return int(found["size"])
 
     async def read(self, key: str) -> bytes:
         """Return a whole object, for small ones. Raises ObjectMissing."""
-        with _missing_as_ours(key):
+        with _answering(key):
             found = await obstore.get_async(self._store, key)
             return bytes(await found.bytes_async())
 
@@ -195,10 +210,10 @@ class Objects:
             options["range"] = (start, end)
         elif start:
             options["range"] = {"offset": start}
-        with _missing_as_ours(key):
+        with _answering(key):
             found = await obstore.get_async(self._store, key, options=options)
-        async for piece in found.stream(min_chunk_size=CHUNK):
-            yield bytes(piece)
+            async for piece in found.stream(min_chunk_size=CHUNK):
+                yield bytes(piece)
 
     @asynccontextmanager
     async def local(self, key: str) -> AsyncIterator[Path]:
@@ -220,7 +235,7 @@ class Objects:
 
     async def delete(self, key: str) -> None:
         """Remove an object. Harmless when there is none."""
-        with suppress(ObstoreNotFound, FileNotFoundError):
+        with suppress(ObjectMissing), _answering(key):
             await obstore.delete_async(self._store, key)
 
     async def discard(self, keys: Sequence[str]) -> None:
@@ -272,12 +287,18 @@ class Objects:
 
 
 @contextmanager
-def _missing_as_ours(key: str) -> Iterator[None]:
-    """Turn the store's word for a missing object into ours."""
+def _answering(key: str) -> Iterator[None]:
+    """Turn the store's words into ours. Raises ObjectMissing, and Unavailable where it is away."""
     try:
         yield
     except (FileNotFoundError, ObstoreNotFound):
         raise ObjectMissing(key) from None
+    except ObstoreError as error:
+        # Below its first line the library tells what it is made of.
+        log.error("The object store does not answer: %s", str(error).partition("\n")[0])
+        raise Unavailable(
+            "The object store does not answer; try again in a moment.", retry_after=1
+        ) from error
 
 
 def _move(source: Path, target: Path) -> None:

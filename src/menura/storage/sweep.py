@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import select
 
-from menura.storage.database import Database
+from menura.storage.database import LONG_PATIENCE, Database
 from menura.storage.objects import Objects
 from menura.storage.tables import StoredObject
 
@@ -25,7 +25,7 @@ log = logging.getLogger("menura.storage")
 
 async def known_keys(database: Database) -> set[str]:
     """Return the keys of all objects that a row refers to."""
-    async with database.reading() as session:
+    async with database.reading(LONG_PATIENCE) as session:
         return set(await session.scalars(select(StoredObject.key)))
 
 
@@ -68,13 +68,17 @@ async def missing(database: Database, objects: Objects) -> tuple[str, ...]:
     return tuple(sorted(known - {found.key async for found in objects.own()}))
 
 
-async def sweep(database: Database, objects: Objects, *, alone: bool) -> Swept:
+async def sweep(
+    database: Database, objects: Objects, *, alone: bool, alone_in_folder: bool
+) -> Swept:
     """Remove unfinished files and objects without a row.
 
-    alone: no other process uses the store, so nothing young needs sparing.
+    alone: no other process uses the store, so nothing young needs sparing. alone_in_folder: none
+    writes unfinished files where this one does, whoever uses the store.
     """
     newest = datetime.now(UTC) if alone else datetime.now(UTC) - GRACE
-    unfinished = objects.clear_incoming(time.time() + (1 if alone else -QUIET.total_seconds()))
+    spared = -1 if alone_in_folder else QUIET.total_seconds()
+    unfinished = objects.clear_incoming(time.time() - spared)
     # Objects first, rows second: an object gets its row after it was stored, so that one with a
     # row by now can have been listed without, but not the other way round.
     listed = {found.key: found.modified async for found in objects.own()}
