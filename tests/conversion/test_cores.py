@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from menura.conversion.cores import URGENT_RUN, Cores, Turn
+from menura.conversion.cores import URGENT_RUN, Cores
 
 
 def test_no_more_than_the_permits_compute_at_once() -> None:
@@ -18,10 +18,9 @@ def test_no_more_than_the_permits_compute_at_once() -> None:
 
     def work() -> None:
         nonlocal inside, most
-        turn = Turn(cores)
         for _ in range(50):
-            with turn:
-                with turn.suspended():
+            with cores.turn():
+                with cores.suspended():
                     pass
                 with guard:
                     inside += 1
@@ -55,7 +54,7 @@ def test_a_stream_that_asks_again_stands_at_the_end() -> None:
 
     def work(name: str) -> None:
         for _ in range(3):
-            with Turn(cores):
+            with cores.turn():
                 order.append(name)
 
     threads = in_line(cores, [partial(work, name) for name in "abc"])
@@ -72,9 +71,8 @@ def test_who_is_urgent_goes_first_and_leaves_a_turn_to_others_now_and_then() -> 
     cores.acquire()
 
     def work(name: str, urgent: bool) -> None:
-        cores.acquire(urgent=urgent)
-        order.append(name)
-        cores.release()
+        with cores.turn(urgent=urgent):
+            order.append(name)
 
     files, talks = partial(work, "file", False), partial(work, "talk", True)
     threads = in_line(cores, [files] * 2 + [talks] * (URGENT_RUN + 2))
@@ -86,24 +84,23 @@ def test_who_is_urgent_goes_first_and_leaves_a_turn_to_others_now_and_then() -> 
 
 def test_a_failure_gives_the_turn_back() -> None:
     cores = Cores(1)
-    with pytest.raises(RuntimeError), Turn(cores):
+    with pytest.raises(RuntimeError), cores.turn():
         raise RuntimeError
-    with Turn(cores):
+    with cores.turn():
         pass
 
 
 def test_while_suspended_another_computes() -> None:
     cores = Cores(1)
-    turn = Turn(cores)
     done = threading.Event()
 
     def other() -> None:
-        with Turn(cores):
+        with cores.turn():
             done.set()
 
-    with turn:
+    with cores.turn():
         thread = threading.Thread(target=other)
         thread.start()
-        with turn.suspended():
+        with cores.suspended():
             assert done.wait(5)
     thread.join(5)

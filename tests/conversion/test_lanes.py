@@ -11,7 +11,6 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from menura.conversion.cores import Turn
 from menura.conversion.lanes import Lanes, Seat
 from menura.engine.interface import LATENCY_PROFILES, SAMPLE_RATE, ConversionSettings, Samples
 from menura.engine.registry import NEURAL_MODEL, SOURCE_FILTER_MODEL, engine_for
@@ -40,7 +39,7 @@ def converted(seat: Seat, source: Samples, engine=ENGINE, voice=VOICE, level=3) 
     stream, chunk = opened(seat, engine, voice, level), LATENCY_PROFILES[level].chunk
     made = []
     for at in range(0, source.size, chunk):
-        with Turn(seat.cores):
+        with seat.cores.turn():
             made.append(stream.push(source[at : at + chunk]))
     made.append(stream.flush())
     seat.leave()

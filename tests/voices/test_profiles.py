@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -100,28 +102,26 @@ def test_a_voice_deleted_while_it_is_measured_is_not_found(tmp_path: Path, what:
 
 
 def test_measuring_keeps_to_the_cores(tmp_path: Path) -> None:
-    class Counted(Cores):
-        held = 0
-        most = 0
+    cores = Cores(1)
+    held = most = 0
 
-        def acquire(self) -> None:
-            super().acquire()
-            self.held += 1
-            self.most = max(self.most, self.held)
-
-        def release(self) -> None:
-            self.held -= 1
-            super().release()
+    @contextmanager
+    def turn() -> Iterator[None]:
+        nonlocal held, most
+        with cores.turn():
+            held += 1
+            most = max(most, held)
+            yield
+            held -= 1
 
     async def act(house: House) -> None:
-        cores = Counted(1)
         services = house.services
         stores = services.settings, services.database, services.objects
-        profiles = Profiles(*stores, cores)
+        profiles = Profiles(*stores, turn)
         house.voices = VoiceStore(*stores, profiles)
         await asyncio.gather(house.clone("A"), house.clone("B"))
         await profiles.close()
-        assert (cores.most, cores.held) == (1, 0)
+        assert (most, held) == (1, 0)
 
     inside(tmp_path, act, cores=2)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 URGENT_RUN = 8
-"""Turns that who is urgent takes in a row at most while others wait: nobody waits for ever."""
+"""Urgent turns in a row at most while others wait, so that nobody waits for ever."""
 
 
 class Cores:
@@ -31,7 +31,7 @@ class Cores:
     def acquire(self, *, urgent: bool = False) -> None:
         """Wait for a permit. The wait is short: every holder gives it back after one chunk.
 
-        urgent: somebody hears the result as it is made; goes before who is not.
+        urgent: whether somebody hears the result as it is made; goes before those who are not.
         """
         with self._guard:
             if self._free:
@@ -54,25 +54,20 @@ class Cores:
             else:
                 self._free += 1
 
-
-class Turn:
-    """One stream's hold on the cores: `with turn:` around each chunk of work."""
-
-    def __init__(self, cores: Cores) -> None:
-        self._cores = cores
-
-    def __enter__(self) -> "Turn":
-        self._cores.acquire()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._cores.release()
-
     @contextmanager
-    def suspended(self) -> Iterator[None]:
-        """Let others compute while this stream waits for something, inside `with turn:`."""
-        self._cores.release()
+    def turn(self, *, urgent: bool = False) -> Iterator[None]:
+        """Hold a permit for one chunk of work. urgent: as in `acquire`."""
+        self.acquire(urgent=urgent)
         try:
             yield
         finally:
-            self._cores.acquire()
+            self.release()
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Let others compute while a stream waits for something, inside `with cores.turn():`."""
+        self.release()
+        try:
+            yield
+        finally:
+            self.acquire()

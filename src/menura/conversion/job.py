@@ -6,8 +6,8 @@
               has arrived)
 
 Until `commit` the source plan is a guess, and what is read ahead is bounded. If the plan turns out
-to be different, reading starts again from the spool. Every step is one chunk of work under a
-`Turn`.
+to be different, reading starts again from the spool. Every step is one chunk of work in one turn on
+the cores.
 """
 
 import logging
@@ -20,7 +20,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from menura.conversion.chain import Counted, Source, Target
-from menura.conversion.cores import Turn
 from menura.conversion.lanes import Seat
 from menura.conversion.request import (
     ConversionRequest,
@@ -177,7 +176,7 @@ class Job:
         ended = False
         while not ended:
             self._check()
-            with work.turn:
+            with self._seat.cores.turn():
                 features = work.features()
                 if features is not None:
                     data = target.push(features)
@@ -212,7 +211,6 @@ class _Work:
     """
 
     def __init__(self, seat: Seat, limits: DurationLimits, upload: Spool) -> None:
-        self.turn = Turn(seat.cores)
         self._seat = seat
         self._limits = limits
         self._upload = upload
@@ -221,7 +219,7 @@ class _Work:
         self._start()
 
     def _start(self) -> None:
-        self._reader = self._upload.reader(self.turn.suspended)
+        self._reader = self._upload.reader(self._seat.cores.suspended)
         self._source: Source | None = None
         self._meter: Counted | None = None
         self._samples: deque[Samples] = deque()
@@ -270,7 +268,7 @@ class _Work:
         if self._failure is not None:
             return False
         try:
-            with self.turn:
+            with self._seat.cores.turn():
                 return self._guessing()
         except SpoolAborted:
             raise
@@ -280,7 +278,7 @@ class _Work:
 
     def step_ahead(self) -> bool:
         """Do one step before the request is approved; False when nothing is left to do."""
-        with self.turn:
+        with self._seat.cores.turn():
             if self._samples:
                 self._analyse()
             elif self._may_read and not self._reader.would_wait:
@@ -293,7 +291,7 @@ class _Work:
         """Read to the end of the source, or count it aside, and return its exact length."""
         while True:
             check()
-            with self.turn:
+            with self._seat.cores.turn():
                 if self._source is not None and self._source.ended:
                     return self._source.duration
                 if self._may_read:
@@ -364,7 +362,7 @@ class _Work:
         plan = self._plan
         assert plan is not None
         if self._meter is None:
-            reader = self._upload.reader(self.turn.suspended)
+            reader = self._upload.reader(self._seat.cores.suspended)
             self._meter = Counted(reader, plan.file_format, self._limits)
         if not self._meter.ended:
             self._meter.read()

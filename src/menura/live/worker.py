@@ -199,11 +199,8 @@ class LiveWorker:
                 return False
             item = self._next()
         if item is None:
-            self._seat.cores.acquire()
-            try:
+            with self._seat.cores.turn():
                 rest = self.chain.flush()
-            finally:
-                self._seat.cores.release()
             self._give(rest)
             return False
         if isinstance(item, _Change):
@@ -228,13 +225,10 @@ class LiveWorker:
         return None if self._ending else (self._due, np.zeros(0, np.float32))
 
     def _compute(self, due: float, samples: Samples) -> None:
-        self._seat.cores.acquire(urgent=due - time.monotonic() < EARLY_SECONDS)
-        started = time.perf_counter()
-        try:
+        with self._seat.cores.turn(urgent=due - time.monotonic() < EARLY_SECONDS):
+            started = time.perf_counter()
             made = self.chain.push(samples)
-        finally:
             spent = time.perf_counter() - started
-            self._seat.cores.release()
         with self._changed:
             self._times.append(spent)
             self._computed += spent

@@ -3,10 +3,10 @@
 import asyncio
 import weakref
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
-from typing import Protocol, TypeVar
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import TypeVar
 
 from menura.engine.interface import Engine
 from menura.engine.interface import Voice as EngineVoice
@@ -19,7 +19,7 @@ from menura.storage.tables import VoiceModelRow, VoiceRow
 from menura.voices import rows
 from menura.voices.premade import Premade, find_premade, measured_premade, premade_file
 from menura.voices.preview import PREVIEW_FORMAT, Preview, make_preview
-from menura.voices.references import Measured, Reference, measure
+from menura.voices.references import Measured, Permit, Reference, measure
 from menura.voices.voice import Sample, Voice
 
 CACHED_VOICES = 128
@@ -31,18 +31,6 @@ whose measurement never changes."""
 _Result = TypeVar("_Result")
 
 
-class Permits(Protocol):
-    """Gives out the right to compute; `conversion.cores.Cores` is one."""
-
-    def acquire(self) -> None:
-        """Wait for a permit."""
-        ...
-
-    def release(self) -> None:
-        """Give a permit back."""
-        ...
-
-
 class Profiles:
     """Measures voices and lends what was measured. Belongs to the event loop that uses it.
 
@@ -50,12 +38,12 @@ class Profiles:
     """
 
     def __init__(
-        self, settings: Settings, database: Database, objects: Objects, cores: Permits
+        self, settings: Settings, database: Database, objects: Objects, permit: Permit
     ) -> None:
         self._settings = settings
         self._database = database
         self._objects = objects
-        self._cores = cores
+        self._permit = permit
         self._workers = ThreadPoolExecutor(settings.cores, thread_name_prefix="voices")
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
         self._cache: OrderedDict[_Key, EngineVoice] = OrderedDict()
@@ -200,14 +188,6 @@ class Profiles:
     def _measure_now(self, engine: Engine, references: Sequence[Reference]) -> Measured:
         limit = self._settings.max_voice_seconds
         return measure(engine, references, max_seconds=limit, permit=self._permit)
-
-    @contextmanager
-    def _permit(self) -> Iterator[None]:
-        self._cores.acquire()
-        try:
-            yield
-        finally:
-            self._cores.release()
 
     async def _run(self, work: Callable[[], _Result]) -> _Result:
         return await asyncio.get_running_loop().run_in_executor(self._workers, work)
