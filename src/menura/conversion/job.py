@@ -15,6 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,9 +124,9 @@ class Job:
         """Do the work; returns when it is done, refused, failed or cancelled."""
         for future in (self.measured, self.done):
             future.set_running_or_notify_cancel()
-        work = _Work(self._seat, self._limits, self.upload)
         try:
-            self.done.set_result(self._convert(work))
+            with closing(_Work(self._seat, self._limits, self.upload, self._guess)) as work:
+                self.done.set_result(self._convert(work))
         except (SpoolAborted, Cancelled):
             self._fail(Cancelled())
         except MenuraError as error:
@@ -137,7 +138,6 @@ class Job:
                 log.exception("A conversion failed.")
                 self._fail(MenuraError("The conversion failed; the server's log says why."))
         finally:
-            work.close()
             self._seat.leave()
             self.upload.abort()
             self._on_end(self)
@@ -165,7 +165,6 @@ class Job:
 
     def _speculate(self, work: "_Work") -> ConversionRequest:
         """Work on a guess until the request is known."""
-        work.follow(self._guess)
         while self._request is None:
             if not work.step_guess():
                 self._wait(lambda: self._request is not None)
@@ -210,15 +209,18 @@ class _Work:
     A failure while following a guess is kept until the guess has been confirmed.
     """
 
-    def __init__(self, seat: Seat, limits: DurationLimits, upload: Spool) -> None:
+    def __init__(
+        self, seat: Seat, limits: DurationLimits, upload: Spool, guess: SourcePlan
+    ) -> None:
         self._seat = seat
         self._limits = limits
         self._upload = upload
-        self._plan: SourcePlan | None = None
-        self._failure: Exception | None = None
-        self._start()
+        self._start(guess)
 
-    def _start(self) -> None:
+    def _start(self, plan: SourcePlan) -> None:
+        self._plan = plan
+        self._failure: Exception | None = None
+        self._analysis = self._seat.analysis(plan.engine, plan.latency)
         self._reader = self._upload.reader(self._seat.cores.suspended)
         self._source: Source | None = None
         self._meter: Counted | None = None
@@ -234,10 +236,7 @@ class _Work:
                 raise self._failure
             return
         self.close()
-        self._start()
-        self._failure = None
-        self._plan = plan
-        self._analysis = self._seat.analysis(plan.engine, plan.latency)
+        self._start(plan)
 
     def close(self) -> None:
         """Free the decoders."""
@@ -336,9 +335,7 @@ class _Work:
 
     def _read(self) -> None:
         if self._source is None:
-            plan = self._plan
-            assert plan is not None
-            self._source = Source(self._reader, plan, self._limits)
+            self._source = Source(self._reader, self._plan, self._limits)
         samples = self._source.read()
         self._waiting_samples += samples.size
         for start in range(0, samples.size, PIECE):
@@ -359,11 +356,9 @@ class _Work:
 
     def _count(self) -> bool:
         """Count one more block of the source aside; True at its end."""
-        plan = self._plan
-        assert plan is not None
         if self._meter is None:
             reader = self._upload.reader(self._seat.cores.suspended)
-            self._meter = Counted(reader, plan.file_format, self._limits)
+            self._meter = Counted(reader, self._plan.file_format, self._limits)
         if not self._meter.ended:
             self._meter.read()
         return self._meter.ended
