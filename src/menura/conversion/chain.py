@@ -74,16 +74,13 @@ class Source:
     """A file as samples at the plan's rate, block by block, noise removed when asked."""
 
     def __init__(self, source: BinarySource, plan: SourcePlan, limits: DurationLimits) -> None:
-        sample_rate = plan.sample_rate
         self._counted = Counted(source, plan.file_format, limits)
-        rate = self._counted.sample_rate
         self._denoiser = open_denoiser() if plan.denoise else None
-        self._before = Resampler(
-            rate, self._denoiser.sample_rate if self._denoiser else sample_rate
-        )
-        self._after = Resampler(self._denoiser.sample_rate, sample_rate) if self._denoiser else None
+        clean_rate = self._denoiser.sample_rate if self._denoiser else plan.sample_rate
+        self._before = Resampler(self._counted.sample_rate, clean_rate)
+        self._after = Resampler(clean_rate, plan.sample_rate)
         self._total = 0
-        self._sample_rate = sample_rate
+        self._sample_rate = plan.sample_rate
 
     @property
     def ended(self) -> bool:
@@ -113,15 +110,15 @@ class Source:
 
     def _push(self, block: Samples) -> Samples:
         samples = self._before.push(block)
-        if self._denoiser is not None and self._after is not None:
-            samples = self._after.push(self._denoiser.push(samples))
-        return samples
+        if self._denoiser is not None:
+            samples = self._denoiser.push(samples)
+        return self._after.push(samples)
 
     def _flush(self) -> Samples:
         rest = self._before.flush()
-        if self._denoiser is not None and self._after is not None:
-            cleaned = np.concatenate((self._denoiser.push(rest), self._denoiser.flush()))
-            rest = np.concatenate((self._after.push(cleaned), self._after.flush()))
+        if self._denoiser is not None:
+            rest = np.concatenate((self._denoiser.push(rest), self._denoiser.flush()))
+        rest = np.concatenate((self._after.push(rest), self._after.flush()))
         duration = self._counted.duration
         exact = resampled_length(duration.samples, duration.sample_rate, self._sample_rate)
         return fitted(rest, exact - self._total)
