@@ -59,7 +59,6 @@ class ConversionService:
         whole; otherwise one that is `off_disk` waits for its reader to bound its memory.
         Raises ConcurrencyExceeded beyond that, SystemBusy beyond `max_streams`.
         """
-
         with self._guard:
             if len(self._jobs) >= self._settings.max_streams:
                 raise SystemBusy(
@@ -113,11 +112,9 @@ class ConversionService:
             job.commit(request)
             seconds = job.measured.result().seconds / request.settings.speed
             job.approve()
-            offset = 0
             reader = job.answer.reader()
             while data := reader.read(COPY_BYTES):
                 target.write(data)
-                offset += len(data)
                 progress(min(job.rendered_seconds, seconds), seconds)
             return job.done.result()
         finally:
