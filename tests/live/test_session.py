@@ -10,8 +10,9 @@ from menura.audio.live import open_live_decoder
 from menura.conversion.lanes import Lanes
 from menura.conversion.passthrough import PassThrough
 from menura.engine.interface import SAMPLE_RATE
+from menura.history import NewItem
 from menura.live.chain import LiveRequest
-from menura.live.session import KEPT_BYTES, LiveItem, LiveSession
+from menura.live.session import KEPT_BYTES, LiveSession
 from menura.live.worker import PIECE_SECONDS
 from menura.settings import Tier
 
@@ -33,8 +34,8 @@ def session(output_format="pcm_24000"):
     )
     tier = Tier(concurrency=1)
     principal = Principal("a", "w", "k", "", "", "free", tier, None, None, None, False)
-    item = LiveItem("m", "v", "V", "premade")
-    return LiveSession(principal, request, item, Lanes(2, processes=1).seat(engine), "r", None)
+    item = NewItem("a", "r", "v", "V", "premade", "m", "audio/pcm", output_format, None)
+    return LiveSession(principal, request, item, Lanes(2, processes=1).seat(engine), None)
 
 
 def test_a_listener_far_behind_slows_the_sender_and_loses_nothing():

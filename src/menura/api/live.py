@@ -177,9 +177,9 @@ async def _started(
 ) -> Conversation:
     services = services_of(websocket.scope)
     principal = principal_of(websocket.scope)
-    request, item, logged = await read_start(services, principal, voice_id, hello)
     request_id = websocket.scope["state"]["request_id"]
-    session = await services.live.open(principal, request, item, request_id, logged=logged)
+    request, item, logged = await read_start(services, principal, request_id, voice_id, hello)
+    session = await services.live.open(principal, request, item, logged=logged)
     greeting = {
         "type": "started",
         "session_id": session.session_id,

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from menura.accounts import Principal
@@ -15,8 +16,8 @@ from menura.errors import (
     SchemaViolation,
     shown,
 )
+from menura.history import NewItem
 from menura.live.chain import LiveRequest
-from menura.live.session import LiveItem
 from menura.services import Services
 from menura.voices.settings import VoiceSettings, voice_settings
 
@@ -78,8 +79,12 @@ def live_settings(asked: VoiceSettings, stored: VoiceSettings) -> ConversionSett
 
 
 async def read_start(
-    services: Services, principal: Principal, voice_id: str, message: Mapping[str, Any]
-) -> tuple[LiveRequest, LiveItem, bool]:
+    services: Services,
+    principal: Principal,
+    request_id: str,
+    voice_id: str,
+    message: Mapping[str, Any],
+) -> tuple[LiveRequest, NewItem, bool]:
     """Return what a `start` asks for, what the history tells of it, and whether it is logged.
 
     Checks in the order of the HTTP API. Raises MenuraError.
@@ -122,5 +127,15 @@ async def read_start(
         latency=LATENCY_PROFILES[level],
         drop_late=drop_late,
     )
-    item = LiveItem(canonical(model_id), voice.voice_id, voice.name, voice.category)
+    item = NewItem(
+        account_id=principal.account_id,
+        request_id=request_id,
+        voice_id=voice.voice_id,
+        voice_name=voice.name,
+        voice_category=voice.category,
+        model_id=canonical(model_id),
+        content_type=output_format.media_type,
+        output_format=output_format.name,
+        settings=asdict(request.settings),
+    )
     return request, item, logged

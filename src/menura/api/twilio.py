@@ -187,12 +187,11 @@ async def _open(
     request, item, logged = await read_start(
         services,
         principal,
+        websocket.scope["state"]["request_id"],
         voice_id,
         {**wanted, "input": {"encoding": "ulaw"}, "output_format": "ulaw_8000"},
     )
-    session = await services.live.open(
-        principal, request, item, websocket.scope["state"]["request_id"], logged=logged
-    )
+    session = await services.live.open(principal, request, item, logged=logged)
     return Call(websocket, connection, session, str(start.get("streamSid", ""))[:64])
 
 

@@ -5,7 +5,6 @@ import contextlib
 import logging
 import time
 from contextlib import AsyncExitStack
-from dataclasses import asdict
 from typing import Any
 
 from menura.accounts import Accounts, Lease, Principal
@@ -15,7 +14,7 @@ from menura.errors import InsufficientCredits, MenuraError, NotFound, Unavailabl
 from menura.history import History
 from menura.history.service import NewItem
 from menura.live.chain import LiveRequest
-from menura.live.session import LiveItem, LiveSession, Totals
+from menura.live.session import LiveSession, Totals
 
 GRACE = 30.0
 """Seconds a session waits for its client to come back."""
@@ -40,13 +39,13 @@ class LiveService:
         self,
         principal: Principal,
         request: LiveRequest,
-        item: LiveItem,
-        request_id: str,
+        item: NewItem,
         *,
         logged: bool,
     ) -> LiveSession:
         """Start a stream under a lease of the account.
 
+        item: what the history and the statistics are told of it.
         logged: false leaves no history item and no usage record beyond the counted credits.
         Raises InsufficientCredits, ConcurrencyExceeded, SystemBusy.
         """
@@ -62,7 +61,7 @@ class LiveService:
             seated = asyncio.ensure_future(asyncio.to_thread(seat.begin))
             stack.callback(seated.add_done_callback, lambda _: seat.leave())
             await asyncio.shield(seated)
-            session = LiveSession(principal, request, item, seat, request_id, recording)
+            session = LiveSession(principal, request, item, seat, recording)
             self._sessions[session.session_id] = session
             self._allow(session, lease)
             holding = stack.pop_all()
@@ -131,7 +130,7 @@ class LiveService:
         if cost:
             charge = Charge(
                 session.principal,
-                session.request_id,
+                session.item.request_id,
                 cost,
                 stats.seconds_out,
                 "speech_to_speech",
@@ -144,9 +143,7 @@ class LiveService:
             )
             if session.recording is not None and not session.unkept and failure is None:
                 try:
-                    row, _ = await self._history.commit(
-                        session.recording, _new_item(session), charge
-                    )
+                    row, _ = await self._history.commit(session.recording, session.item, charge)
                     history_item_id = row.history_item_id
                 except (OSError, Unavailable):
                     log.exception("The audio of a live stream could not be stored.")
@@ -198,18 +195,3 @@ class LiveService:
                 return
             except Exception:
                 log.exception("The key of a live stream could not be looked at.")
-
-
-def _new_item(session: LiveSession) -> NewItem:
-    item, request = session.item, session.request
-    return NewItem(
-        account_id=session.principal.account_id,
-        request_id=session.request_id,
-        voice_id=item.voice_id,
-        voice_name=item.voice_name,
-        voice_category=item.voice_category,
-        model_id=item.model_id,
-        content_type=request.output_format.media_type,
-        output_format=request.output_format.name,
-        settings=asdict(request.settings),
-    )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from menura.accounts import Principal
 from menura.conversion.lanes import Seat
 from menura.errors import Unavailable
-from menura.history.service import Recording
+from menura.history.service import NewItem, Recording
 from menura.ids import new_id
 from menura.live.chain import LiveRequest
 from menura.live.worker import LiveWorker
@@ -21,16 +21,6 @@ PIECE_BYTES = 1 << 16
 """Output given at a time, so that what a slow listener has been given is known closely."""
 
 log = logging.getLogger("menura.live")
-
-
-@dataclass(frozen=True, slots=True)
-class LiveItem:
-    """What the history and the statistics tell about a live stream."""
-
-    model_id: str
-    voice_id: str
-    voice_name: str
-    voice_category: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +37,7 @@ class Totals:
 class LiveSession:
     """One live stream. All methods belong to the event loop that made it.
 
+    item: what the history and the statistics tell about it.
     received: input bytes taken so far. held: set when input waits for what its worker is allowed.
     ended: done with what the session came to, or failed.
     unkept: its recording could not be written whole, so that there will be no history item.
@@ -59,16 +50,14 @@ class LiveSession:
         self,
         principal: Principal,
         request: LiveRequest,
-        item: LiveItem,
+        item: NewItem,
         seat: Seat,
-        request_id: str,
         recording: Recording | None,
     ) -> None:
         self.session_id = new_id()
         self.principal = principal
         self.request = request
         self.item = item
-        self.request_id = request_id
         self.recording = recording
         self.unkept = False
         self.voice_id = item.voice_id
