@@ -18,7 +18,7 @@ from menura.api.live_connection import (
     pump,
 )
 from menura.api.live_start import asked_settings, live_settings, read_start
-from menura.engine.interface import SAMPLE_RATE, Engine
+from menura.engine.interface import SAMPLE_RATE
 from menura.errors import InvalidParameters, MenuraError
 from menura.live.session import LiveSession
 
@@ -59,15 +59,12 @@ class Conversation:
         websocket: WebSocket,
         connection: Connection,
         session: LiveSession,
-        engine: Engine,
         greeting: dict[str, Any],
         offset: int,
     ) -> None:
         self._services = services_of(websocket.scope)
-        self._principal = principal_of(websocket.scope)
         self._connection = connection
         self._session = session
-        self._engine = engine
         self._greeting = greeting
         self._offset = offset
         self._told_all = False
@@ -115,8 +112,8 @@ class Conversation:
         session = self._session
         try:
             voice_id = str(event.get("voice_id") or session.voice_id)
-            voice = await self._services.voices.get(self._principal.account_id, voice_id)
-            profile = await self._services.voices.profile(voice.own_id, self._engine)
+            voice = await self._services.voices.get(session.principal.account_id, voice_id)
+            profile = await self._services.voices.profile(voice.own_id, session.request.engine)
             asked = asked_settings(event.get("voice_settings")).over(session.asked)
         except MenuraError as error:
             await self._connection.refuse(error)
@@ -189,7 +186,7 @@ async def _started(
         "request_id": request_id,
         "voice_id": voice_id,
     }
-    return Conversation(websocket, connection, session, request.engine, greeting, 0)
+    return Conversation(websocket, connection, session, greeting, 0)
 
 
 def _resumed(websocket: WebSocket, connection: Connection, hello: dict[str, Any]) -> Conversation:
@@ -212,4 +209,4 @@ def _resumed(websocket: WebSocket, connection: Connection, hello: dict[str, Any]
         "expected": session.received,
         "voice_id": session.voice_id,
     }
-    return Conversation(websocket, connection, session, session.request.engine, greeting, received)
+    return Conversation(websocket, connection, session, greeting, received)
