@@ -47,15 +47,19 @@ class Connection:
 
     async def tell(self, **event: Any) -> None:
         """Send a JSON event."""
-        await self._send(json.dumps(event))
+        await self.send(json.dumps(event))
 
     async def refuse(self, error: MenuraError) -> None:
         """Send an `error` event in the API's error shape."""
         await self.tell(type="error", **error.body(self.trace_id))
 
-    async def send(self, data: bytes) -> None:
-        """Send audio."""
-        await self._send(data)
+    async def send(self, message: str | bytes) -> None:
+        """Send text, or audio."""
+        async with self._sending:
+            if isinstance(message, str):
+                await self._websocket.send_text(message)
+            else:
+                await self._websocket.send_bytes(message)
 
     async def receive(self) -> str | bytes:
         """Return the next message. Raises WebSocketDisconnect."""
@@ -104,13 +108,6 @@ class Connection:
         if self._websocket.application_state is WebSocketState.CONNECTED:
             with contextlib.suppress(RuntimeError, WebSocketDisconnect):
                 await self._websocket.close(code, reason)
-
-    async def _send(self, message: str | bytes) -> None:
-        async with self._sending:
-            if isinstance(message, str):
-                await self._websocket.send_text(message)
-            else:
-                await self._websocket.send_bytes(message)
 
 
 def parse_json(text: str) -> Any:
