@@ -69,9 +69,8 @@ class Isolation(Converting):
     async def _decide(self) -> Decision:
         output_format = find_format(DEFAULT_FORMAT)
         assert output_format is not None
-        return Decision(
-            ConversionRequest(self._guess(), SameVoice(), output_format), product="audio_isolation"
-        )
+        request = ConversionRequest(self._guess(), SameVoice(), output_format)
+        return Decision(request, "audio_isolation")
 
 
 class IsolationItems(Answer):

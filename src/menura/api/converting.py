@@ -62,15 +62,12 @@ log = logging.getLogger(__name__)
 class Decision:
     """What a request turned out to ask for.
 
-    product, model_id, voice_id, voice_name: for the usage statistics. item: for the history;
-    None stores nothing.
+    product: for the usage statistics. item: for them and for the history; None for what has
+    neither model nor voice, and is not kept.
     """
 
     request: ConversionRequest
     product: Product
-    model_id: str | None = None
-    voice_id: str | None = None
-    voice_name: str | None = None
     item: NewItem | None = None
 
 
@@ -233,7 +230,8 @@ class Converting(ABC):
         needed, wanted = (1, AHEAD) if cost is None else (cost, cost)
         async with leases.acquire(self._principal, needed, wanted) as lease:
             self._scope["state"]["lease"] = lease
-            recording = self._services.history.begin() if decision.item is not None else None
+            kept = decision.item is not None and not self._off_disk
+            recording = self._services.history.begin() if kept else None
             answer = Answer(job, self._exchange)
             settling = asyncio.create_task(self._settle(job, decision, recording, lease))
             try:
@@ -336,15 +334,16 @@ class Converting(ABC):
 
     def _charge(self, decision: Decision, seconds: float, lease: Lease) -> Charge:
         """Return what so much audio costs, which is never more than was reserved."""
+        item = decision.item
         return Charge(
             principal=self._principal,
             request_id=self._request_id,
             credits=min(credits_for(seconds), lease.reserved),
             seconds=seconds,
             product=decision.product,
-            model_id=decision.model_id,
-            voice_id=decision.voice_id,
-            voice_name=decision.voice_name,
+            model_id=item.model_id if item else None,
+            voice_id=item.voice_id if item else None,
+            voice_name=item.voice_name if item else None,
             first_byte=self._first_byte,
             duration=round((time.monotonic() - self._began) * 1000),
             record=not self._off_disk,

@@ -24,7 +24,6 @@ from menura.engine.registry import canonical, engine_for
 from menura.errors import MenuraError
 from menura.history import NewItem
 from menura.voices.settings import parse_voice_settings
-from menura.voices.voice import Voice
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,17 +155,7 @@ class VoiceChange(Converting):
             settings=settings.decided(),
             seed=secrets.randbelow(MAX_SEED + 1) if seed is None else seed,
         )
-        return Decision(
-            request=request,
-            product="speech_to_speech",
-            model_id=canonical(self._model_id or self._default_model),
-            voice_id=voice.voice_id,
-            voice_name=voice.name,
-            item=self._item(voice, request) if self._query.enable_logging else None,
-        )
-
-    def _item(self, voice: Voice, request: ConversionRequest) -> NewItem:
-        return NewItem(
+        item = NewItem(
             account_id=self._principal.account_id,
             request_id=self._request_id,
             voice_id=voice.voice_id,
@@ -177,3 +166,4 @@ class VoiceChange(Converting):
             output_format=request.output_format.name,
             settings=asdict(request.settings),
         )
+        return Decision(request, "speech_to_speech", item)
