@@ -41,7 +41,7 @@ async def add(server: RunningServer, who: Principal, audio: bytes, **changes: An
     }
     item.update(changes)
     charge = Charge(who, item["request_id"], 5, 0.3, "speech_to_speech")
-    row, _ = await server.services.history.commit(recording, NewItem(**item), charge)
+    row = await server.services.history.commit(recording, NewItem(**item), charge)
     return row.history_item_id
 
 

@@ -52,7 +52,7 @@ class Room(House):
             settings={"stability": 0.5},
         )
         charge = Charge(who, request_id, amount, 0.6, "speech_to_speech")
-        return (await self.history.commit(recording, item, charge))[0]
+        return await self.history.commit(recording, item, charge)
 
 
 @asynccontextmanager

@@ -1,6 +1,6 @@
 """Accounts: API keys, tiers, credits, concurrency leases, single-use tokens."""
 
-from menura.accounts.credits import Charge, Charged, credits_for
+from menura.accounts.credits import Charge, credits_for
 from menura.accounts.leases import Lease
 from menura.accounts.principal import PERMISSIONS, Principal
 from menura.accounts.service import Accounts
@@ -9,7 +9,6 @@ __all__ = [
     "PERMISSIONS",
     "Accounts",
     "Charge",
-    "Charged",
     "Lease",
     "Principal",
     "credits_for",

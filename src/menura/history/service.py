@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Select, delete, false, select
 
-from menura.accounts.credits import Charge, Charged, Credits
+from menura.accounts.credits import Charge, Credits
 from menura.engine.registry import ids_of
 from menura.errors import (
     HistoryItemNotFound,
@@ -79,7 +79,6 @@ class NewItem:
     content_type: str
     output_format: str
     settings: dict[str, Any] | None
-    source: str = "STS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,16 +125,12 @@ class History:
         """Start an item, from any thread. Not to be called under zero retention."""
         return Recording(self._objects.open_writer())
 
-    async def commit(
-        self, recording: Recording, item: NewItem, charge: Charge | None = None
-    ) -> tuple[HistoryItem, Charged]:
+    async def commit(self, recording: Recording, item: NewItem, charge: Charge) -> HistoryItem:
         """Make the item exist, and charge for it, both or neither."""
         async with Unowned(self._database, self._objects) as unowned:
             stored = await unowned.keep("history", recording.writer)
             async with self._database.writing(durable=True) as session:
-                charged = Charged(0, 0)
-                if charge is not None:
-                    charged = await self._credits.charge_within(session, charge)
+                charged = await self._credits.charge_within(session, charge)
                 session.add(stored)
                 await session.flush()
                 row = HistoryItem(
@@ -143,7 +138,7 @@ class History:
                     account_id=item.account_id,
                     request_id=item.request_id,
                     created_at=int(recording.created_at),
-                    source=item.source,
+                    source="STS",
                     voice_id=item.voice_id,
                     voice_name=item.voice_name,
                     voice_category=item.voice_category,
@@ -157,7 +152,7 @@ class History:
                 )
                 session.add(row)
             unowned.hand_over()
-        return row, charged
+        return row
 
     async def list(self, account_id: str, query: Query) -> Page:
         """Return one page. Raises InvalidPageSize, InvalidCursor, MissingRequiredField."""

@@ -143,7 +143,7 @@ class LiveService:
             )
             if session.recording is not None and not session.unkept and failure is None:
                 try:
-                    row, _ = await self._history.commit(session.recording, session.item, charge)
+                    row = await self._history.commit(session.recording, session.item, charge)
                     history_item_id = row.history_item_id
                 except (OSError, Unavailable):
                     log.exception("The audio of a live stream could not be stored.")
