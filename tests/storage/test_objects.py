@@ -54,13 +54,12 @@ def test_a_part_is_got(objects: Objects, start: int, end: int | None) -> None:
     assert asyncio.run(work()) == DATA[start:end]
 
 
-def test_a_stream_is_put(objects: Objects) -> None:
-    async def pieces() -> AsyncIterator[bytes]:
-        for start in range(0, len(DATA), 999):
-            yield DATA[start : start + 999]
-
+def test_what_is_written_in_pieces_is_one_object(objects: Objects) -> None:
     async def work() -> bytes:
-        await objects.put("a/b", pieces())
+        writer = objects.open_writer()
+        for start in range(0, len(DATA), 999):
+            writer.write(DATA[start : start + 999])
+        await objects.keep(writer, "a/b")
         return await objects.read("a/b")
 
     assert asyncio.run(work()) == DATA
@@ -86,20 +85,6 @@ def test_an_abandoned_writer_leaves_nothing(objects: Objects, tmp_path: Path) ->
         writer.write(DATA)
         writer.abandon()
         writer.abandon()
-        assert [found async for found in objects.list()] == []
-
-    asyncio.run(work())
-    assert list((tmp_path / "incoming").iterdir()) == []
-
-
-def test_a_stream_that_breaks_leaves_nothing(objects: Objects, tmp_path: Path) -> None:
-    async def broken() -> AsyncIterator[bytes]:
-        yield DATA
-        raise ConnectionError("gone")
-
-    async def work() -> None:
-        with pytest.raises(ConnectionError):
-            await objects.put("a/b", broken())
         assert [found async for found in objects.list()] == []
 
     asyncio.run(work())

@@ -72,10 +72,9 @@ class ObjectMissing(KeyError):
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """An object in the store. size: bytes."""
+    """An object in the store."""
 
     key: str
-    size: int
     modified: datetime
 
 
@@ -176,15 +175,11 @@ class Objects:
             writer.abandon()
         return size, digest
 
-    async def put(self, key: str, data: bytes | AsyncIterator[bytes]) -> tuple[int, str]:
+    async def put(self, key: str, data: bytes) -> tuple[int, str]:
         """Store `data` as the object `key`. Returns its size and SHA-256."""
         writer = self.open_writer()
         try:
-            if isinstance(data, bytes):
-                await asyncio.to_thread(writer.write, data)
-            else:
-                async for piece in data:
-                    await asyncio.to_thread(writer.write, piece)
+            await asyncio.to_thread(writer.write, data)
             return await self.keep(writer, key)
         finally:
             writer.abandon()
@@ -252,7 +247,7 @@ class Objects:
         """Yield the objects whose key begins with the folder `prefix`, or all."""
         async for batch in obstore.list(self._store, prefix=prefix, chunk_size=500):
             for found in batch:
-                yield ObjectInfo(found["path"], found["size"], found["last_modified"])
+                yield ObjectInfo(found["path"], found["last_modified"])
 
     async def own(self) -> AsyncIterator[ObjectInfo]:
         """Yield the objects whose keys `new_key` made: a bucket may hold other things."""
