@@ -18,7 +18,11 @@ class SoleProcess:
         self._connection = sqlite3.connect(
             path, timeout=0, isolation_level=None, check_same_thread=False
         )
-        self.alone = self._try("BEGIN EXCLUSIVE")
+        self.alone = True
+        try:
+            self._connection.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError:
+            self.alone = False
 
     def share(self) -> None:
         """Let other processes in; they will see that they are not alone."""
@@ -31,10 +35,3 @@ class SoleProcess:
     def release(self) -> None:
         """Leave the folder."""
         self._connection.close()
-
-    def _try(self, statement: str) -> bool:
-        try:
-            self._connection.execute(statement)
-        except sqlite3.OperationalError:
-            return False
-        return True
