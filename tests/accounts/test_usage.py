@@ -12,7 +12,6 @@ from tests.accounts.house import House, house
 
 from menura.accounts import Charge, usage
 from menura.accounts.usage import (
-    BREAKDOWNS,
     MAX_POINTS,
     MAX_TIME,
     Breakdown,
@@ -68,7 +67,7 @@ def test_every_interval_and_breakdown_adds_up(folder: Path) -> None:
         async with house(folder) as opened:
             caller = await opened.caller()
             for interval in get_args(Interval):
-                for breakdown in BREAKDOWNS:
+                for breakdown in get_args(Breakdown):
                     found = await opened.accounts.usage.statistics(
                         caller, START, END, interval=interval, breakdown=breakdown, workspace=True
                     )

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from sqlalchemy import Row, func, select
 
@@ -50,8 +50,6 @@ Metric = Literal[
 ]
 _Row = Row[*tuple[Any, ...]]
 """The columns of one usage record that statistics need, see `Usage._rows`."""
-
-BREAKDOWNS: tuple[Breakdown, ...] = get_args(Breakdown)
 
 ALL = "All"
 MAX_POINTS = 10_000
