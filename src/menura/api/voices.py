@@ -355,8 +355,8 @@ async def edit_voice_settings(
 )
 async def preview_voice(request: Request, caller: Reader, voice_id: VoiceId) -> Response:
     """Return a short example spoken in the voice. A clone's is made when first asked for."""
-    made = await services_of(request.scope).voices.preview(caller.account_id, voice_id)
-    return _whole(request, made.data, made.media_type)
+    data = await services_of(request.scope).voices.preview(caller.account_id, voice_id)
+    return _preview(request, data)
 
 
 @router.get(
@@ -404,7 +404,7 @@ async def public_preview(request: Request, voice_id: VoiceId) -> Response:
     if premade is None:
         raise VoiceNotFound(f"There is no premade voice {voice_id[:64]!r}.", param="voice_id")
     data = await asyncio.to_thread(premade_file(premade.preview).read_bytes)
-    return _whole(request, data, PREVIEW_FORMAT.media_type)
+    return _preview(request, data)
 
 
 def voice_model(request: Request, voice: Voice) -> VoiceModel:
@@ -440,11 +440,11 @@ def _sample_model(sample: Sample) -> SampleModel:
     )
 
 
-def _whole(request: Request, data: bytes, media_type: str) -> Response:
+def _preview(request: Request, data: bytes) -> Response:
     async def opened(start: int, end: int) -> AsyncIterator[bytes]:
         yield data[start:end]
 
-    return ranged(request, len(data), media_type, opened)
+    return ranged(request, len(data), PREVIEW_FORMAT.media_type, opened)
 
 
 def _preview_path(voice: Voice) -> str:

@@ -1,7 +1,5 @@
 """A short example spoken in a voice, made by converting a clip that comes with Menura."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from menura.audio.decode import open_decoder
@@ -20,14 +18,6 @@ from menura.voices.premade import example_clip
 from menura.voices.references import Permit
 
 PREVIEW_FORMAT = next(known for known in FORMATS if known.name == "mp3_44100_64")
-
-
-@dataclass(frozen=True, slots=True)
-class Preview:
-    """An example spoken in a voice, as a whole file."""
-
-    data: bytes
-    media_type: str
 
 
 def make_preview(engine: Engine, voice: Voice, gender: str | None, permit: Permit) -> bytes:

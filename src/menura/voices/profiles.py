@@ -18,7 +18,7 @@ from menura.storage.orphans import Unowned
 from menura.storage.tables import VoiceModelRow, VoiceRow
 from menura.voices import rows
 from menura.voices.premade import Premade, find_premade, measured_premade, premade_file
-from menura.voices.preview import PREVIEW_FORMAT, Preview, make_preview
+from menura.voices.preview import make_preview
 from menura.voices.references import Measured, Permit, Reference, measure
 from menura.voices.voice import Sample, Voice
 
@@ -85,25 +85,24 @@ class Profiles:
             self._remember(key, engine.load_voice(data))
             return self._recall(key)
 
-    async def preview(self, voice: Voice) -> Preview:
-        """Return an example spoken in a voice; a clone's is made when first asked for."""
+    async def preview(self, voice: Voice) -> bytes:
+        """Return an example spoken in a voice, a whole file in `preview.PREVIEW_FORMAT`; a clone's
+        is made when first asked for."""
         premade = find_premade(voice.voice_id)
         if premade is not None:
-            data = await asyncio.to_thread(premade_file(premade.preview).read_bytes)
-            return Preview(data, PREVIEW_FORMAT.media_type)
+            return await asyncio.to_thread(premade_file(premade.preview).read_bytes)
         engine = engine_for(self._settings.default_model)
         profile = await self.get(voice.voice_id, engine)
         found = await self._model(voice.voice_id, engine)
         if found is not None and found.preview_key is not None:
             with suppress(ObjectMissing):
-                data = await self._objects.read(found.preview_key)
-                return Preview(data, PREVIEW_FORMAT.media_type)
+                return await self._objects.read(found.preview_key)
         data = await self._run(
             lambda: make_preview(engine, profile, voice.labels.get("gender"), self._permit)
         )
         if found is not None:
             await self._keep_preview(found, data)
-        return Preview(data, PREVIEW_FORMAT.media_type)
+        return data
 
     def lock(self, voice_id: str) -> asyncio.Lock:
         """Return the lock to hold while a clone is measured and its measurement replaced."""

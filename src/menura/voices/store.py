@@ -36,7 +36,6 @@ from menura.storage.text import folded
 from menura.voices import rows
 from menura.voices.card import Card, clean_file_name
 from menura.voices.premade import find_premade, premade_voices
-from menura.voices.preview import Preview
 from menura.voices.profiles import Profiles
 from menura.voices.references import Measured, judge
 from menura.voices.search import VoicePage, VoiceQuery, search_voices
@@ -359,8 +358,9 @@ class VoiceStore:
         """
         return await self._profiles.get(voice_id, engine)
 
-    async def preview(self, account_id: str, voice_id: str) -> Preview:
-        """Return an example spoken in the voice; a clone's is made when first asked for."""
+    async def preview(self, account_id: str, voice_id: str) -> bytes:
+        """Return an example spoken in the voice, a whole file in `preview.PREVIEW_FORMAT`; a
+        clone's is made when first asked for."""
         return await self._profiles.preview(await self.get(account_id, voice_id))
 
     def _check_uploads(self, count: int) -> None:
