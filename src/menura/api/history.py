@@ -7,10 +7,9 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 
 from menura.accounts import Principal
-from menura.api.answer import Answer
+from menura.api.answer import Answer, Done
 from menura.api.auth import permitted, services_of
 from menura.api.bounded import BoundedRoute
-from menura.api.done import Done
 from menura.api.errors import ErrorBody, refusals
 from menura.api.ranges import StoredAudio, ranged
 from menura.history import Direction

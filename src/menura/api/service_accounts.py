@@ -12,10 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from menura.accounts import Principal
 from menura.accounts.keys import MOST_CREDITS, check_addresses, check_name, check_permissions
-from menura.api.answer import Answer
+from menura.api.answer import Answer, Done
 from menura.api.auth import permitted, services_of
 from menura.api.bounded import BoundedRoute
-from menura.api.done import Done
 from menura.api.errors import refusals
 from menura.errors import InvalidParameters, MissingPermissions, NotFound
 from menura.services import Services

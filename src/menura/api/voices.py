@@ -9,10 +9,9 @@ from fastapi.responses import Response
 from pydantic import Field
 
 from menura.accounts import Principal
-from menura.api.answer import Answer
+from menura.api.answer import Answer, Done
 from menura.api.auth import permitted, services_of
 from menura.api.bounded import BoundedRoute
-from menura.api.done import Done
 from menura.api.errors import not_json, refusals
 from menura.api.ranges import ranged
 from menura.api.voice_forms import form_document, read_voice_form
