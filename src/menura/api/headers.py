@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from menura.accounts import Principal
+from menura.api.auth import services_of
 from menura.api.errors import internal_error, send_error, shutting_down
 from menura.ids import new_id, new_trace_id
 
@@ -149,7 +150,7 @@ def _of_caller(scope: Scope) -> list[tuple[bytes, bytes]]:
     if lease is not None:
         current, maximum = lease.current, lease.maximum
     else:
-        current, maximum = scope["app"].state.services.accounts.leases.load(principal)
+        current, maximum = services_of(scope).accounts.leases.load(principal)
     return [
         # Caches know nothing of xi-api-key, and would keep audio that was deleted here.
         (b"cache-control", b"no-store"),

@@ -8,7 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from menura import __version__
 from menura.accounts import Principal
 from menura.api.answer import Answer
-from menura.api.auth import permitted
+from menura.api.auth import permitted, services_of
 from menura.api.errors import ErrorBody, refusals
 
 router = APIRouter(tags=["health"])
@@ -32,7 +32,7 @@ async def health() -> Health:
 )
 async def ready(request: Request) -> Health:
     """Answer 200, or 503 while the database does not answer. No key is needed."""
-    await request.app.state.services.database.ping()
+    await services_of(request.scope).database.ping()
     return Health()
 
 
