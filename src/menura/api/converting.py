@@ -22,7 +22,7 @@ from menura.accounts import Charge, Lease, credits_for
 from menura.accounts.credits import AHEAD, Product
 from menura.api.auth import principal_of, services_of
 from menura.api.errors import shutting_down
-from menura.api.exchange import Answer, Exchange
+from menura.api.exchange import AnswerReader, Exchange
 from menura.api.multipart import (
     Event,
     Field,
@@ -232,7 +232,7 @@ class Converting(ABC):
             self._scope["state"]["lease"] = lease
             kept = decision.item is not None and not self._off_disk
             recording = self._services.history.begin() if kept else None
-            answer = Answer(job, self._exchange)
+            answer = AnswerReader(job, self._exchange)
             settling = asyncio.create_task(self._settle(job, decision, recording, lease))
             try:
                 job.approve(recording.write if recording else None)
@@ -256,7 +256,7 @@ class Converting(ABC):
 
     async def _send_answer(
         self,
-        answer: Answer,
+        answer: AnswerReader,
         settling: asyncio.Task[None],
         headers: list[tuple[str, str]],
         pay: Callable[[], Awaitable[None]],

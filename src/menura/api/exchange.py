@@ -105,7 +105,7 @@ class Exchange:
         raise ClientDisconnect
 
 
-class Answer:
+class AnswerReader:
     """A job's answer as it grows, for the event loop.
 
     Made before the job is approved, so that no change is missed.
