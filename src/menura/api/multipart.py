@@ -76,11 +76,10 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class FileStart:
-    """A file begins. `filename` and `content_type` are what the client claims, or None."""
+    """A file begins. `filename` is what the client claims, or None."""
 
     name: str
     filename: str | None
-    content_type: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +92,6 @@ class FileData:
 @dataclass(frozen=True, slots=True)
 class FileEnd:
     """The file that began last is complete."""
-
-    name: str
 
 
 Event = Field | FileStart | FileData | FileEnd
@@ -185,7 +182,7 @@ class _Parts:
         self._charset = header.charset
         self._text.clear()
         if self._is_file:
-            return FileStart(self._name, _file_name(header), header.content_type)
+            return FileStart(self._name, _file_name(header))
         return None
 
     def _add_text(self, data: bytearray) -> None:
@@ -204,7 +201,7 @@ class _Parts:
 
     def _end(self) -> Event | None:
         if self._is_file:
-            return FileEnd(self._name)
+            return FileEnd()
         if self._is_text:
             return Field(self._name, _decode(self._name, bytes(self._text), self._charset))
         return None
