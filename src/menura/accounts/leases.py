@@ -213,10 +213,10 @@ class Leases:
             ).all()
             held = {row[0]: row[1] for row in rows}
             of_account, of_key = sum(held.values()), held.get(principal.key_id, 0)
-            if of_account >= principal.concurrency:
+            if of_account >= principal.tier.concurrency:
                 raise ConcurrencyExceeded(
                     f"Too many parallel requests: the tier {principal.tier_name} allows "
-                    f"{principal.concurrency}.",
+                    f"{principal.tier.concurrency}.",
                     retry_after=self._retry_after,
                 )
             if principal.key_concurrency is not None and of_key >= principal.key_concurrency:
@@ -270,7 +270,7 @@ class Leases:
 
 def _nearer(principal: Principal, of_account: int, of_key: int) -> tuple[int, int]:
     """Return the count and the limit that leave fewest places, of the key or of the account."""
-    account = of_account, principal.concurrency
+    account = of_account, principal.tier.concurrency
     if principal.key_concurrency is None:
         return account
     return min((of_key, principal.key_concurrency), account, key=lambda pair: pair[1] - pair[0])

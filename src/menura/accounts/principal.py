@@ -71,7 +71,7 @@ class Principal:
     """An authenticated caller.
 
     permissions: null means all. character_limit: credits a month of this key alone.
-    concurrency: parallel requests allowed to the account. key_concurrency: to this key alone.
+    key_concurrency: parallel requests allowed to this key alone.
     is_limited: whether the key itself has a limit: of credits, of requests, of addresses, of time.
     hint: the first characters of the key. client_host: address it was used from, if known.
     """
@@ -88,11 +88,6 @@ class Principal:
     key_concurrency: int | None
     is_limited: bool
     client_host: str | None = None
-
-    @property
-    def concurrency(self) -> int:
-        """How many requests of the account may run at once."""
-        return self.tier.concurrency
 
     def may(self, permission: str) -> bool:
         """Tell whether the key has a permission."""

@@ -215,7 +215,7 @@ class Converting(ABC):
                     plan,
                     limits=self._durations,
                     owner=self._principal.account_id,
-                    concurrency=self._principal.concurrency,
+                    concurrency=self._principal.tier.concurrency,
                     off_disk=self._off_disk,
                     hold_answer=not self._streaming,
                 )
