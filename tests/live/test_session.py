@@ -33,7 +33,7 @@ def session(output_format="pcm_24000"):
         drop_late=None,
     )
     tier = Tier(concurrency=1)
-    principal = Principal("a", "w", "k", "", "", "free", tier, None, None, None, False)
+    principal = Principal("a", "w", "k", "", "free", tier, None, None, None, False)
     item = NewItem("a", "r", "v", "V", "premade", "m", "audio/pcm", output_format, None)
     return LiveSession(principal, request, item, Lanes(2, processes=1).seat(engine), None)
 

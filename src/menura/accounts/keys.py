@@ -92,7 +92,6 @@ class Keys:
             account_id=account.account_id,
             workspace_id=account.workspace_id,
             key_id=key.key_id,
-            key_name=key.name,
             hint=key.hint,
             tier_name=tier_name,
             tier=tier,

@@ -79,7 +79,6 @@ class Principal:
     account_id: str
     workspace_id: str
     key_id: str
-    key_name: str
     hint: str
     tier_name: str
     tier: Tier
