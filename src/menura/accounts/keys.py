@@ -73,7 +73,7 @@ class Keys:
         self,
         key: ApiKey,
         account: Account,
-        client_host: str | None = None,
+        client_host: str | None,
         permissions: frozenset[str] | None = None,
     ) -> Principal:
         """Return the caller that a stored key stands for. Raises InvalidApiKey.

@@ -127,13 +127,11 @@ class Source:
 class Target:
     """Features as bytes of the answer.
 
-    seat: where they are rendered. duration: of the source, where it is known beforehand; a WAV
-    header needs it.
+    seat: where they are rendered. duration: of the source, None where it is not known beforehand;
+    a WAV header needs it.
     """
 
-    def __init__(
-        self, request: ConversionRequest, seat: Seat, duration: Duration | None = None
-    ) -> None:
+    def __init__(self, request: ConversionRequest, seat: Seat, duration: Duration | None) -> None:
         plan = request.source
         self._speed = request.settings.speed
         self._rendering = seat.rendering(

@@ -56,6 +56,7 @@ class Produced:
 class Job:
     """A conversion. Its methods may be called from any thread; `run` is the thread's own.
 
+    answer_held: most bytes of the answer that wait in memory for its reader; None lifts the limit.
     measured: the source's length; set after `commit`, unless the request does without.
     done: what was produced, set when the answer is finished.
     Both fail with a MenuraError (refused or failed) or Cancelled.
@@ -70,7 +71,7 @@ class Job:
         seat: Seat,
         *,
         on_end: Callable[["Job"], None],
-        answer_held: int | None = None,
+        answer_held: int | None,
     ) -> None:
         self.upload = upload
         self.answer = answer

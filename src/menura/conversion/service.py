@@ -37,10 +37,6 @@ class ConversionService:
         """Number of jobs that have not ended."""
         return len(self._jobs)
 
-    def new_spool(self, *, off_disk: bool = False) -> Spool:
-        """Return a spool as the settings size it; one that is `off_disk` never uses a file."""
-        return Spool(None if off_disk else self._settings.spool_memory_bytes)
-
     def start(
         self,
         guess: SourcePlan,
@@ -59,6 +55,7 @@ class ConversionService:
         whole; otherwise one that is `off_disk` waits for its reader to bound its memory.
         Raises ConcurrencyExceeded beyond that, SystemBusy beyond `max_streams`.
         """
+        memory = None if off_disk else self._settings.spool_memory_bytes
         with self._guard:
             if len(self._jobs) >= self._settings.max_streams:
                 raise SystemBusy(
@@ -73,8 +70,8 @@ class ConversionService:
                     retry_after=1,
                 )
             job = Job(
-                self.new_spool(off_disk=off_disk),
-                self.new_spool(off_disk=off_disk),
+                Spool(memory),
+                Spool(memory),
                 guess,
                 limits or self.limits,
                 self.lanes.seat(guess.engine),

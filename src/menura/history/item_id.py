@@ -7,7 +7,6 @@ has been deleted meanwhile.
 import re
 import secrets
 import string
-import time
 
 # In ASCII order, so that byte order is time order.
 DIGITS = string.digits + string.ascii_uppercase + string.ascii_lowercase
@@ -17,9 +16,9 @@ LENGTH = 20
 _FORM = re.compile(rf"[0-9A-Za-z]{{{LENGTH}}}")
 
 
-def new_item_id(now: float | None = None) -> str:
+def new_item_id(now: float) -> str:
     """Return a fresh identifier for an item begun at `now` (Unix seconds)."""
-    left = int((time.time() if now is None else now) * 1_000_000)
+    left = int(now * 1_000_000)
     place = ""
     for _ in range(TIME_LENGTH):
         left, digit = divmod(left, len(DIGITS))
