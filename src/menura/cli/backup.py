@@ -65,9 +65,8 @@ async def _copy(settings: Settings, folder: Path) -> int:
                 await _objects(services, aside, progress)
                 await asyncio.to_thread(_database, settings.data, aside)
                 count = await _objects(services, aside, progress)
-            owner = await services.accounts.first_account()
-            if owner is not None:
-                await Objects(aside / "incoming", folder=aside / "objects").claim(owner)
+            owner = (await services.accounts.local_account()).account_id
+            await Objects(aside / "incoming", folder=aside / "objects").claim(owner)
             for name in (KEY_FILE, "menura.toml"):
                 if (settings.data / name).is_file():
                     await asyncio.to_thread(shutil.copy2, settings.data / name, aside / name)
