@@ -177,7 +177,7 @@ class Usage:
                     ApiKey.account_id == account_id
                 )
             )
-            return apart([(key_id, name, f"{hint}…") for key_id, name, hint in found])
+            return distinct_labels([(key_id, name, f"{hint}…") for key_id, name, hint in found])
 
     async def _voice_names(self, account_id: str) -> dict[str, str]:
         async with self._database.reading() as session:
@@ -189,7 +189,7 @@ class Usage:
             )
             # A renamed voice is one voice, under its last name.
             last = {voice_id: name or voice_id for voice_id, name in uses if voice_id}
-        return apart([(voice_id, name, voice_id) for voice_id, name in last.items()])
+        return distinct_labels([(voice_id, name, voice_id) for voice_id, name in last.items()])
 
 
 def _table(
@@ -210,7 +210,7 @@ def _table(
     )
 
 
-def apart(things: Sequence[tuple[str, str, str]]) -> dict[str, str]:
+def distinct_labels(things: Sequence[tuple[str, str, str]]) -> dict[str, str]:
     """Return a label for each thing's id, its name, with the hint where others share the name.
 
     things: ids, names and hints.

@@ -16,7 +16,7 @@ from menura.cli.options import (
     DataOption,
     complain,
     complaints,
-    refuse_nowhere,
+    require_data_folder,
     run,
     say,
     settings_from,
@@ -36,7 +36,7 @@ def backup(
 ) -> None:
     """Copy the data folder (keys, voices, history, settings) while the server runs."""
     settings = settings_from(data=data)
-    refuse_nowhere(settings)
+    require_data_folder(settings)
     if settings.database_url is not None:
         complain("The database is not in the data folder: copy it with its own tools.")
         raise typer.Exit(1)

@@ -8,7 +8,15 @@ from rich.table import Column, Table
 
 from menura.accounts.keys import MOST_CREDITS
 from menura.accounts.principal import PERMISSIONS
-from menura.cli.options import DataOption, cell, console, refuse_nowhere, run, say, settings_from
+from menura.cli.options import (
+    DataOption,
+    cell,
+    console,
+    require_data_folder,
+    run,
+    say,
+    settings_from,
+)
 from menura.services import open_services
 
 app = typer.Typer(no_args_is_help=True, help="Make, list and revoke API keys of the local account.")
@@ -67,7 +75,7 @@ def create(
 def show(data: DataOption = None) -> None:
     """List the keys with their ids; of each key only the beginning is shown."""
     settings = settings_from(data=data)
-    refuse_nowhere(settings)
+    require_data_folder(settings)
 
     async def work() -> Table:
         table = Table(
@@ -101,7 +109,7 @@ def revoke(
 ) -> None:
     """Delete a key; it stops working at once."""
     settings = settings_from(data=data)
-    refuse_nowhere(settings)
+    require_data_folder(settings)
 
     async def work() -> None:
         async with open_services(settings) as services:

@@ -88,8 +88,8 @@ def complain(text: str) -> None:
     complaints.print(visible(text), style="red", markup=False, highlight=False, soft_wrap=True)
 
 
-def refuse_nowhere(settings: Settings) -> None:
-    """End a command that only looks, if there is nothing to look at: it would make it."""
+def require_data_folder(settings: Settings) -> None:
+    """End a command that only reads, where there is no data folder: opening one would make it."""
     if settings.database_url is None and not settings.data.exists():
         complain(f"There is no data folder {str(settings.data)!r}; `menura serve` makes one.")
         raise typer.Exit(1)
