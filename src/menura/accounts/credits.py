@@ -43,8 +43,8 @@ def seconds_for(cost: int) -> float:
 
 
 AHEAD = credits_for(5.0)
-"""Credits that a stream of unknown length reserves beyond what it has made, or what is left if that
-is less, so that it writes seldom and who began first may finish."""
+"""Credits that a stream of unknown length reserves beyond what it has made, or all that are left if
+those are fewer. So it writes to the database seldom, and who began first may finish."""
 
 
 Product = Literal["speech_to_speech", "audio_isolation"]

@@ -30,7 +30,8 @@ class BoundedRoute(APIRoute):
         doors = [one.call for one in self.dependant.dependencies if isinstance(one.call, Permitted)]
 
         async def bounded(request: Request) -> Response:
-            # The framework reads the body first, and would tell of that whoever must not send it.
+            # The framework reads the body first; a caller without the permission is to be told of
+            # the permission, not of what is wrong with the body.
             for door in doors:
                 door.check(request.scope)
             body = await read_small_body(request)

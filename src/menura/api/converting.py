@@ -310,7 +310,7 @@ class Converting(ABC):
         except Exception as error:
             # What the client has heard is paid, unless it ended by a failure of ours.
             refused = isinstance(error, MenuraError) and error.http < 500 and self._exchange.started
-            # Stopped by the client that left, or by a shutdown before it had anything.
+            # By the client that left, or by a shutdown after it had a part; before that it is free.
             stopped = isinstance(error, Cancelled) and (
                 self._exchange.started or self._exchange.over
             )

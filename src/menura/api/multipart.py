@@ -284,7 +284,8 @@ def _parser(content_type: str, limits: FormLimits) -> PushMultipartParser:
 
 
 def _finish(parser: PushMultipartParser) -> None:
-    """Raise BadRequest if there is more to come, which is all that many see of a wrong boundary."""
+    """Raise BadRequest unless the last boundary has come. Where the header names a wrong one, this
+    is often all that shows it."""
     try:
         parser.close()
     except MultipartError:

@@ -43,19 +43,20 @@ class AnnouncingServer(uvicorn.Server):
 
 
 def _spare_the_collector() -> None:
-    """Have what is there for good looked at no more: with it, a full collection of garbage stops
-    every live stream for a fifth of a second, and is put off for as long as what lies in garbage
-    is little beside it, threads of FFmpeg included."""
+    """Take what lives as long as the server out of the sight of the garbage collector. A full
+    collection that looks at it stops every live stream for a fifth of a second; and since one comes
+    only when there is much new beside what the last one kept, garbage would lie for long, threads
+    of FFmpeg included."""
     gc.collect()
     gc.freeze()
-    # The collector compares with what it found last.
+    # What this one keeps is what the next is put off by.
     gc.collect()
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Tell whether a line is worth logging: uvicorn takes every refused WebSocket and every answer
-    that breaks off, of which we tell more, for an error of the application. Of the traceback of
-    what cannot be opened, leave the sentence."""
+    """Tell whether a line is worth logging. uvicorn takes every refused WebSocket and every answer
+    that breaks off for an error of the application; we log more of those ourselves. A traceback
+    that ends in CannotOpenError is cut down, in place, to that error's sentence."""
     message = record.getMessage()
     _, told, reason = message.rpartition(f"{CannotOpenError.__qualname__}: ")
     if told:

@@ -49,11 +49,11 @@ class ConversionService:
     ) -> Job:
         """Start a job on an upload that is about to arrive.
 
-        owner, concurrency: who wants it, and how many requests of that one may run at once. As many
-        again may be read ahead of their turn; more would take the threads and the memory of others.
-        off_disk: nothing of it may touch the disk. hold_answer: the answer is taken only when
-        whole; otherwise one that is `off_disk` waits for its reader to bound its memory.
-        Raises ConcurrencyExceeded beyond that, SystemBusy beyond `max_streams`.
+        owner, concurrency: the account, and how many of its requests may run at once. As many again
+        are taken in, which read ahead until it is their turn; more would take threads and memory
+        from others. off_disk: nothing of it may touch the disk. hold_answer: the answer is read
+        only when whole; otherwise one that is `off_disk` waits for its reader to bound its memory.
+        Raises ConcurrencyExceeded beyond twice `concurrency`, SystemBusy beyond `max_streams`.
         """
         memory = None if off_disk else self._settings.spool_memory_bytes
         with self._guard:

@@ -82,8 +82,9 @@ class LiveService:
         return session
 
     def detach(self, session: LiveSession, token: object, *, may_return: bool) -> None:
-        """Let a session wait for its client to come back, and end it when it does not, or at once
-        when it will not. One that has ended waits too: the client may not have heard all."""
+        """Take note that a connection is over. Its session waits `GRACE` seconds for another one if
+        the client may return, then ends; so does one whose stream has ended already, since the
+        client may not have heard all of it."""
 
         def give_up() -> None:
             if session.left_by(token):
@@ -154,7 +155,8 @@ class LiveService:
         )
 
     async def _cost(self, session: LiveSession, lease: Lease, seconds: float) -> int:
-        """Return what a stream costs: no more than can be paid of what nobody has looked at yet."""
+        """Return what a stream costs, as far as it can be paid: more may have been made since
+        `_watch` looked last than there are credits left."""
         cost = credits_for(seconds)
         if cost > lease.reserved:
             with contextlib.suppress(InsufficientCredits):
@@ -179,8 +181,8 @@ class LiveService:
                 return
             made = session.worker.chain.seconds
             ahead = credits_for(made + WATCH_SECONDS)
-            # Who sends faster than life is let on until nothing is left; in life's own time a
-            # stream ends while there is still enough for what is being said.
+            # Input faster than real time goes on until no credit is left; in real time a stream
+            # ends while there is still enough for what is being said.
             needed = lease.reserved + 1 if session.held.is_set() else ahead
             session.held.clear()
             try:

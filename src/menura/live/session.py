@@ -104,8 +104,8 @@ class LiveSession:
     @property
     def unread(self) -> float:
         """Seconds of output that the listener has not been given."""
-        # What has been made counts before the event loop comes to keep it: input that arrives
-        # without a pause would else pass as fast as it is computed.
+        # Counted when it is made, not when the event loop comes to keep it: else input that arrives
+        # without a pause would be taken as fast as it is computed.
         return 8 * (self._made - self._given) / self.request.output_format.bit_rate
 
     async def drained(self, seconds: float) -> None:

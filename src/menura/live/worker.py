@@ -17,8 +17,8 @@ PIECE_SECONDS = 0.02
 """Audio computed under one turn on a core, and dropped at once when it is late."""
 
 EARLY_SECONDS = 0.1
-"""What comes no earlier than this before its time is heard as it is made: links deliver in bursts.
-What comes earlier is no talk but a recording, and waits for its turn as others do."""
+"""Input at most so far ahead of real time is speech that somebody hears as it is made, and goes
+first: links deliver in bursts. Input further ahead is a recording, and waits like files."""
 
 SILENCE_DBFS = -100.0
 
@@ -102,7 +102,7 @@ class LiveWorker:
         with self._changed:
             for start in range(0, samples.size, self._piece):
                 piece = samples[start : start + self._piece]
-                # Audio that came faster than life is due when life would have brought it.
+                # Audio that came faster than real time is due when real time would have brought it.
                 self._due = max(time.monotonic(), self._due + piece.size / self.chain.input_rate)
                 self._queue.append((self._due, piece))
             self._waiting += samples.size

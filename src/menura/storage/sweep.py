@@ -63,7 +63,7 @@ class Swept:
 
 
 async def missing(database: Database, objects: Objects) -> tuple[str, ...]:
-    """Return the keys of rows whose object is gone; nothing while only this program was at it."""
+    """Return the keys of rows whose object is gone, which nothing in this program makes happen."""
     known = await known_keys(database)
     return tuple(sorted(known - {found.key async for found in objects.own()}))
 
