@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import update
 from tests.accounts.house import add_account
 from tests.sounds import speech, wav
+from tests.storage.full import no_file_beyond
 from tests.voices.house import FEMALE, GEORGE, MALE, House, inside
 
 from menura.engine.interface import ConversionSettings
@@ -18,6 +19,7 @@ from menura.errors import (
     InvalidParameters,
     MissingRequiredField,
     SampleNotFound,
+    Unavailable,
     VoiceAccessDenied,
     VoiceLimitReached,
     VoiceNotFound,
@@ -314,3 +316,16 @@ def test_clones_are_listed_newest_first_and_samples_have_their_hash(tmp_path: Pa
         assert sample.sha256 == hashlib.sha256(MALE.read_bytes()).hexdigest()
 
     inside(tmp_path, act)
+
+
+def test_a_full_disk_is_not_taken_for_a_sample_too_many(tmp_path: Path) -> None:
+    async def act(house: House) -> None:
+        uploads = [house.upload(), house.upload(FEMALE)]
+        made = await house.voices.create(house.maker, Card("Mine"), uploads)
+        first = (made.samples or ())[0]
+        # What lies in a bucket is copied to the disk to be measured.
+        with no_file_beyond(100_000), pytest.raises(Unavailable):
+            await house.voices.delete_sample(house.account_id, made.voice_id, first.sample_id)
+        await house.voices.delete_sample(house.account_id, made.voice_id, first.sample_id)
+
+    inside(tmp_path, act, objects_url="memory:///")

@@ -18,8 +18,8 @@ from menura.engine.interface import Voice as EngineVoice
 from menura.engine.registry import engine_for
 from menura.errors import (
     BadRequest,
+    InvalidInput,
     InvalidParameters,
-    MenuraError,
     MissingRequiredField,
     SampleNotFound,
     VoiceAccessDenied,
@@ -308,7 +308,7 @@ class VoiceStore:
             async with self._profiles.while_there(voice_id, samples):
                 try:
                     measured = await self._profiles.measure(engine, rest)
-                except MenuraError as error:
+                except InvalidInput as error:
                     raise BadRequest(
                         f"Without this sample the voice cannot be made: {error.message}",
                         param="sample_id",
