@@ -9,9 +9,9 @@ from websockets.sync.client import connect
 
 from menura.cli.deadlines import PunctualHTTP
 
+from ..api.wire import BOUNDARY, CONVERT, STREAM, VOICE, form
 from ..conftest import start_server
 from ..sounds import tone, wav
-from .wire import BOUNDARY, CONVERT, STREAM, VOICE, form
 
 WAIT = 30.0
 """Seconds after which a server that keeps a connection has failed."""
