@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from menura.engine.interface import ConversionSettings
@@ -29,33 +29,18 @@ class VoiceSettings:
 
     def over(self, other: "VoiceSettings") -> "VoiceSettings":
         """Return these settings with `other` where they are undecided."""
-        return VoiceSettings(
-            **{
-                field.name: getattr(other, field.name)
-                if getattr(self, field.name) is None
-                else getattr(self, field.name)
-                for field in fields(self)
-            }
-        )
+        return VoiceSettings(**{**other.given(), **self.given()})
 
     def decided(self) -> ConversionSettings:
         """Return these settings with the defaults where they are undecided."""
-        return ConversionSettings(**self.over(DEFAULTS).given())
+        return ConversionSettings(**self.given())
 
     def given(self) -> dict[str, Any]:
         """Return the decided settings by name, as JSON has them."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in values.items() if value is not None}
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
-_ENGINE_DEFAULTS = ConversionSettings()
-DEFAULTS = VoiceSettings(
-    stability=_ENGINE_DEFAULTS.stability,
-    similarity_boost=_ENGINE_DEFAULTS.similarity_boost,
-    style=_ENGINE_DEFAULTS.style,
-    use_speaker_boost=_ENGINE_DEFAULTS.use_speaker_boost,
-    speed=_ENGINE_DEFAULTS.speed,
-)
+DEFAULTS = VoiceSettings(**asdict(ConversionSettings()))
 """What a voice without settings of its own uses, every key decided."""
 
 
