@@ -105,7 +105,10 @@ class Spool:
         """Give up, wake every reader with SpoolAborted and free the bytes. Safe to repeat."""
         with self._changed:
             self._aborted = True
-            self._free()
+            self._buffer = bytearray()
+            if self._file is not None:
+                self._file.close()
+                self._file = None
             self._changed.notify_all()
         self._tell()
         # Nothing changes any more, and listeners have the spool they listen to.
@@ -117,7 +120,18 @@ class Spool:
         Raises SpoolAborted after `abort`, ValueError for bytes that were dropped.
         """
         with self._changed:
-            return self._read(offset, size)
+            if self._aborted:
+                raise SpoolAborted
+            count = min(size, self._size - offset)
+            if count <= 0:
+                return b""
+            if self._file is not None:
+                self._file.seek(offset)
+                return self._file.read(count)
+            start = offset - self._dropped
+            if start < 0:
+                raise ValueError("these bytes were dropped")
+            return bytes(memoryview(self._buffer)[start : start + count])
 
     def drop(self, offset: int) -> None:
         """Forget the bytes before `offset`, which nobody will read, if no file may take them."""
@@ -129,11 +143,7 @@ class Spool:
 
     def wait_until_dropped(self, held: int) -> None:
         """Wait until at most `held` bytes lie in memory. Raises SpoolAborted."""
-        with self._changed:
-            while len(self._buffer) > held and not self._aborted:
-                self._changed.wait()
-            if self._aborted:
-                raise SpoolAborted
+        self._wait(lambda: len(self._buffer) <= held)
 
     def reader(self, waiting: Waiting = nullcontext) -> "SpoolReader":
         """Return a seekable binary file whose `read` waits for bytes yet to come."""
@@ -141,39 +151,17 @@ class Spool:
 
     def wait_beyond(self, offset: int) -> None:
         """Wait until there is a byte at `offset`, or the end. Raises SpoolAborted."""
-        with self._changed:
-            while self._size <= offset and not self._finished and not self._aborted:
-                self._changed.wait()
-            if self._aborted:
-                raise SpoolAborted
+        self._wait(lambda: self._size > offset or self._finished)
 
     def wait_until_finished(self) -> None:
         """Wait for the end. Raises SpoolAborted."""
+        self._wait(lambda: self._finished)
+
+    def _wait(self, until: Callable[[], bool]) -> None:
         with self._changed:
-            while not self._finished and not self._aborted:
-                self._changed.wait()
+            self._changed.wait_for(lambda: self._aborted or until())
             if self._aborted:
                 raise SpoolAborted
-
-    def _read(self, offset: int, size: int) -> bytes:
-        if self._aborted:
-            raise SpoolAborted
-        count = min(size, self._size - offset)
-        if count <= 0:
-            return b""
-        if self._file is not None:
-            self._file.seek(offset)
-            return self._file.read(count)
-        start = offset - self._dropped
-        if start < 0:
-            raise ValueError("these bytes were dropped")
-        return bytes(memoryview(self._buffer)[start : start + count])
-
-    def _free(self) -> None:
-        self._buffer = bytearray()
-        if self._file is not None:
-            self._file.close()
-            self._file = None
 
     def _tell(self) -> None:
         listener = self._listener
