@@ -13,8 +13,13 @@ from menura.audio import sniff
 from menura.audio.decode import Decoder, open_decoder
 from menura.audio.resample import Resampler
 from menura.denoise import open_denoiser
-from menura.engine.interface import SAMPLE_RATE, Engine, Measurement, Samples
-from menura.engine.interface import UnusableReferenceError as UnusableReference
+from menura.engine.interface import (
+    SAMPLE_RATE,
+    Engine,
+    Measurement,
+    Samples,
+    UnusableReferenceError,
+)
 from menura.errors import AudioTooLong, InvalidAudio, MenuraError
 
 MEASURED_SECONDS = 60
@@ -102,7 +107,7 @@ def measure(
     try:
         with permit():
             measurement = engine.measure(speech)
-    except UnusableReference as error:
+    except UnusableReferenceError as error:
         raise InvalidAudio(
             f"No voice can be made from the recordings: {error}", param="files"
         ) from None
