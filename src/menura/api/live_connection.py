@@ -39,19 +39,13 @@ class Connection:
         self._sending = asyncio.Lock()
         self._gone: Message | None = None
 
-    @property
-    def trace_id(self) -> str:
-        """The id that errors on this connection carry."""
-        trace_id: str = self._websocket.scope["state"]["trace_id"]
-        return trace_id
-
     async def tell(self, **event: Any) -> None:
         """Send a JSON event."""
         await self.send(json.dumps(event))
 
     async def refuse(self, error: MenuraError) -> None:
         """Send an `error` event in the API's error shape."""
-        await self.tell(type="error", **error.body(self.trace_id))
+        await self.tell(type="error", **error.body(self._websocket.scope["state"]["trace_id"]))
 
     async def send(self, message: str | bytes) -> None:
         """Send text, or audio."""
