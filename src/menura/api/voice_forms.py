@@ -1,12 +1,15 @@
 """The forms that make and change voices, read while they arrive."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
+from menura.api.auth import services_of
 from menura.api.bounded import read_small_body
 from menura.api.multipart import (
     Field,
@@ -18,10 +21,9 @@ from menura.api.multipart import (
 )
 from menura.api.values import boolean, media_type, repeated
 from menura.errors import BadRequest, InvalidParameters, SchemaViolation
-from menura.settings import Settings
 from menura.storage.objects import ObjectWriter
 from menura.voices.card import Card, parse_labels
-from menura.voices.store import Upload, VoiceStore
+from menura.voices.store import Upload
 
 _WRITE_SIZE = 1 << 20
 _MOST_FIELDS = 128
@@ -94,14 +96,10 @@ class VoiceForm:
         text = self.texts.get(name, "").strip()
         return boolean(("body", name), text) if text else False
 
-    def abandon(self) -> None:
-        """Forget the recordings. Harmless when they have been kept."""
-        for upload in self.uploads:
-            upload.writer.abandon()
 
-
-async def read_voice_form(request: Request, settings: Settings, voices: VoiceStore) -> VoiceForm:
-    """Read a form to its end, its recordings into the object store's antechamber.
+@asynccontextmanager
+async def voice_form(request: Request) -> AsyncIterator[VoiceForm]:
+    """Read a form to its end and lend it; recordings that nobody has kept by then are forgotten.
 
     Raises what `read_form` raises, and InvalidParameters for too many recordings.
     """
@@ -110,11 +108,11 @@ async def read_voice_form(request: Request, settings: Settings, voices: VoiceSto
         if _is_urlencoded(request):
             await _read_urlencoded(request, form)
         else:
-            await _read(request, settings, voices, form)
-    except BaseException:
-        form.abandon()
-        raise
-    return form
+            await _read(request, form)
+        yield form
+    finally:
+        for upload in form.uploads:
+            upload.writer.abandon()
 
 
 def _is_urlencoded(request: Request) -> bool:
@@ -132,7 +130,9 @@ async def _read_urlencoded(request: Request, form: VoiceForm) -> None:
         form.take(name, value)
 
 
-async def _read(request: Request, settings: Settings, voices: VoiceStore, form: VoiceForm) -> None:
+async def _read(request: Request, form: VoiceForm) -> None:
+    services = services_of(request.scope)
+    settings = services.settings
     limits = FormLimits.of(settings)
     waiting = bytearray()
     async for event in read_form(request.scope, request.receive, limits, {"files"}, VOICE_FORM):
@@ -146,7 +146,7 @@ async def _read(request: Request, settings: Settings, voices: VoiceStore, form: 
                         "more were sent.",
                         param="files",
                     )
-                form.uploads.append(Upload(event.filename, voices.receive()))
+                form.uploads.append(Upload(event.filename, services.voices.receive()))
             case FileData():
                 waiting += event.data
                 if len(waiting) >= _WRITE_SIZE:

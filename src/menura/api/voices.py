@@ -14,7 +14,7 @@ from menura.api.auth import permitted, services_of
 from menura.api.bounded import BoundedRoute
 from menura.api.errors import not_json, refusals
 from menura.api.ranges import ranged
-from menura.api.voice_forms import form_document, read_voice_form
+from menura.api.voice_forms import form_document, voice_form
 from menura.engine.registry import MODELS
 from menura.errors import (
     InvalidVoiceSettings,
@@ -233,17 +233,13 @@ async def add_voice(request: Request, caller: Anyone) -> Made:
     """Make a voice from recordings of it. The form's parts may come in any order."""
     if not caller.may("create_instant_voice_clone"):
         caller.require("voices_write")
-    services = services_of(request.scope)
-    form = await read_voice_form(request, services.settings, services.voices)
-    try:
+    async with voice_form(request) as form:
         clean = form.flag("remove_background_noise")
         if not form.uploads:
             raise SchemaViolation(("body", "files"), "Field required", "missing")
-        voice = await services.voices.create(
+        voice = await services_of(request.scope).voices.create(
             _maker(caller), form.card(), form.uploads, remove_background_noise=clean
         )
-    finally:
-        form.abandon()
     return Made(voice_id=voice.voice_id)
 
 
@@ -287,15 +283,11 @@ async def delete_voice(request: Request, caller: Writer, voice_id: VoiceId) -> D
 )
 async def edit_voice(request: Request, caller: Writer, voice_id: VoiceId) -> Done:
     """Change a clone's card, and add recordings. What is not sent stays as it is."""
-    services = services_of(request.scope)
-    form = await read_voice_form(request, services.settings, services.voices)
-    try:
+    async with voice_form(request) as form:
         clean = form.flag("remove_background_noise")
-        await services.voices.edit(
+        await services_of(request.scope).voices.edit(
             _maker(caller), voice_id, form.card(), form.uploads, remove_background_noise=clean
         )
-    finally:
-        form.abandon()
     return Done()
 
 
