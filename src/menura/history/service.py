@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sqlalchemy import Select, delete, false, select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from menura.accounts.credits import Charge, Credits
 from menura.engine.registry import ids_of
@@ -26,7 +27,6 @@ from menura.errors import (
 )
 from menura.history.download import audio, extension, zip_of
 from menura.history.item_id import is_item_id, new_item_id
-from menura.ids import is_acceptable
 from menura.storage.database import Database
 from menura.storage.objects import ObjectMissing, Objects, ObjectWriter
 from menura.storage.orphans import Unowned
@@ -173,22 +173,14 @@ class History:
 
     async def get(self, account_id: str, history_item_id: str) -> HistoryItem:
         """Return an item. Raises HistoryItemNotFound."""
-        if is_acceptable(history_item_id):
-            async with self._database.reading() as session:
-                row = await session.get(HistoryItem, history_item_id)
-            if row is not None and row.account_id == account_id:
-                return row
-        raise unknown_item(history_item_id)
+        async with self._database.reading() as session:
+            return await _own(session, account_id, history_item_id)
 
     async def delete(self, account_id: str, history_item_id: str) -> None:
         """Remove an item, its audio at once. Raises HistoryItemNotFound."""
-        if not is_acceptable(history_item_id):
-            raise unknown_item(history_item_id)
         async with self._database.writing(durable=True) as session:
             # Locked, so that of two who delete it at once only one does.
-            row = await session.get(HistoryItem, history_item_id, with_for_update=True)
-            if row is None or row.account_id != account_id:
-                raise unknown_item(history_item_id)
+            row = await _own(session, account_id, history_item_id, locked=True)
             await session.delete(row)
             await session.flush()
             await session.execute(delete(StoredObject).where(StoredObject.key == row.object_key))
@@ -224,6 +216,18 @@ class History:
             "audio/wav" if as_wav else item.content_type,
             audio(self._objects, item, as_wav=as_wav),
         )
+
+
+async def _own(
+    session: AsyncSession, account_id: str, history_item_id: str, *, locked: bool = False
+) -> HistoryItem:
+    row = None
+    if is_item_id(history_item_id):
+        row = await session.get(HistoryItem, history_item_id, with_for_update=locked)
+    # Another account's item is not told from none at all.
+    if row is None or row.account_id != account_id:
+        raise unknown_item(history_item_id)
+    return row
 
 
 def _selection(account_id: str, query: Query) -> Select[HistoryItem]:
