@@ -249,8 +249,7 @@ class _Work:
     @property
     def exhausted(self) -> bool:
         """Whether all samples have been analysed and their features given out."""
-        at_end = self._source is not None and self._source.ended
-        return at_end and not self._samples and not self._features
+        return self._at_end and not self._samples and not self._features
 
     @property
     def total(self) -> int:
@@ -292,8 +291,8 @@ class _Work:
         while True:
             check()
             with self._seat.cores.turn():
-                if self._source is not None and self._source.ended:
-                    return self._source.duration
+                if self._at_end:
+                    return self.duration
                 if self._may_read:
                     self._read()
                 elif self._count():
@@ -306,10 +305,10 @@ class _Work:
             features = self._features.popleft()
             self._waiting_frames -= features.frames
             return features
-        at_end = self._source is not None and self._source.ended
-        if self._samples and (at_end or self._waiting_samples >= PIECE or self._reader.would_wait):
+        enough = self._waiting_samples >= PIECE or self._reader.would_wait
+        if self._samples and (self._at_end or enough):
             self._analyse()
-        elif not at_end:
+        elif not self._at_end:
             self._read()
         return None
 
@@ -318,8 +317,12 @@ class _Work:
         return self._analysis.flush()
 
     @property
+    def _at_end(self) -> bool:
+        return self._source is not None and self._source.ended
+
+    @property
     def _may_read(self) -> bool:
-        if self._source is not None and self._source.ended:
+        if self._at_end:
             return False
         return self._waiting_samples + self._waiting_frames * HOP < AHEAD_SECONDS * SAMPLE_RATE
 
@@ -328,7 +331,7 @@ class _Work:
             self._read()
         elif self._samples:
             self._analyse()
-        elif self._source is not None and self._source.ended:
+        elif self._at_end:
             return False
         else:
             return not self._count()
