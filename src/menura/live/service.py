@@ -11,8 +11,7 @@ from menura.accounts import Accounts, Lease, Principal
 from menura.accounts.credits import Charge, credits_for, is_limited, seconds_for
 from menura.conversion.lanes import Lanes
 from menura.errors import InsufficientCredits, MenuraError, NotFound, Unavailable
-from menura.history import History
-from menura.history.service import NewItem
+from menura.history import History, NewItem
 from menura.live.chain import LiveRequest
 from menura.live.session import LiveSession, Totals
 

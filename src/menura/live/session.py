@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from menura.accounts import Principal
 from menura.conversion.lanes import Seat
 from menura.errors import Unavailable
-from menura.history.service import NewItem, Recording
+from menura.history import NewItem, Recording
 from menura.ids import new_id
 from menura.live.chain import LiveRequest
 from menura.live.worker import LiveWorker
