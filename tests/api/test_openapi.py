@@ -1,7 +1,6 @@
 """The OpenAPI document is complete, and what it says of every route is true."""
 
 from contextlib import suppress
-from importlib import import_module
 from typing import Any
 
 import pytest
@@ -78,8 +77,8 @@ def test_every_route_answers_as_the_document_says(
 
 def test_every_route_is_in_the_document(shared_server: RunningServer) -> None:
     paths = shared_server.client.get("/openapi.json").json()["paths"]
-    for name in ROUTERS:
-        for route in import_module(name).router.routes:
+    for router in ROUTERS:
+        for route in router.routes:
             if isinstance(route, APIRoute):
                 assert {method.lower() for method in route.methods} <= set(paths[route.path])
 

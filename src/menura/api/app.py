@@ -4,13 +4,26 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from importlib import import_module
 from typing import Any
 
 from fastapi import FastAPI
 
 from menura import __version__
-from menura.api import errors
+from menura.api import (
+    audio_isolation,
+    errors,
+    health,
+    history,
+    live,
+    models,
+    service_accounts,
+    speech_to_speech,
+    tokens,
+    twilio,
+    usage,
+    user,
+    voices,
+)
 from menura.api.auth import Authentication
 from menura.api.empty_values import EmptyValues
 from menura.api.head import HeadAsGet
@@ -20,20 +33,20 @@ from menura.settings import Settings
 from menura.web.page import page_routes
 
 ROUTERS = (
-    "menura.api.health",
-    "menura.api.models",
-    "menura.api.speech_to_speech",
-    "menura.api.audio_isolation",
-    "menura.api.voices",
-    "menura.api.history",
-    "menura.api.user",
-    "menura.api.usage",
-    "menura.api.tokens",
-    "menura.api.service_accounts",
-    "menura.api.live",
-    "menura.api.twilio",
+    health.router,
+    models.router,
+    speech_to_speech.router,
+    audio_isolation.router,
+    voices.router,
+    history.router,
+    user.router,
+    usage.router,
+    tokens.router,
+    service_accounts.router,
+    live.router,
+    twilio.router,
 )
-"""Modules with a FastAPI `router`, in the order their routes are matched."""
+"""In the order their routes are matched."""
 
 LAST_SECONDS = 5.0
 """How long requests that were ended at shutdown may take to charge and store what was heard."""
@@ -94,8 +107,8 @@ def create_app(settings: Settings, on_ready: Callable[[Services], None] | None =
     )
     app.state.metrics = Metrics()
     errors.install(app)
-    for name in ROUTERS:
-        app.include_router(import_module(name).router)
+    for router in ROUTERS:
+        app.include_router(router)
     app.router.routes.extend(page_routes())
     app.router.default = errors.no_such_route
     # The last one added is the first to see a request.
