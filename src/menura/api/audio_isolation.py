@@ -17,7 +17,7 @@ from menura.api.answer import Answer
 from menura.api.auth import permitted, services_of
 from menura.api.converting import Converting, ConvertingResponse, Decision
 from menura.api.errors import refusals
-from menura.api.multipart import Field, FormLimits
+from menura.api.multipart import Field, FormLimits, form_document
 from menura.api.values import choice, repeated
 from menura.audio.decode import FILE_FORMATS
 from menura.audio.formats import DEFAULT_FORMAT, find_format
@@ -80,33 +80,20 @@ class IsolationItems(Answer):
     has_more: bool = False
 
 
-_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["audio"],
-                    "properties": {
-                        "audio": {
-                            "type": "string",
-                            "format": "binary",
-                            "description": "Any audio file, or a video file with sound.",
-                        },
-                        "file_format": {
-                            "type": "string",
-                            "enum": list(FILE_FORMATS),
-                            "default": FILE_FORMATS[0],
-                            "description": "`pcm_s16le_16`: headerless signed 16-bit "
-                            "little-endian samples, 16 kHz, mono.",
-                        },
-                        "preview_b64": {"type": "string", "description": "Ignored."},
-                    },
-                }
-            }
-        },
-    }
+_FORM: dict[str, Any] = {
+    "audio": {
+        "type": "string",
+        "format": "binary",
+        "description": "Any audio file, or a video file with sound.",
+    },
+    "file_format": {
+        "type": "string",
+        "enum": list(FILE_FORMATS),
+        "default": FILE_FORMATS[0],
+        "description": "`pcm_s16le_16`: headerless signed 16-bit little-endian samples, 16 kHz, "
+        "mono.",
+    },
+    "preview_b64": {"type": "string", "description": "Ignored."},
 }
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {
@@ -138,7 +125,7 @@ for _suffix, _summary in (
         summary=_summary,
         response_class=Response,
         responses=_ANSWERS,
-        openapi_extra=_BODY,
+        openapi_extra=form_document(_FORM, ["audio"]),
     )
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncGenerator, Collection
 from dataclasses import dataclass
 from email.message import Message
+from typing import Any
 
 from multipart import (
     MultipartError,
@@ -64,6 +65,14 @@ class FormLimits:
             min_rate=settings.upload_min_rate,
             rate_grace=settings.upload_rate_grace,
         )
+
+
+def form_document(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
+    """Return what the OpenAPI document says of a route that takes a form of these parts."""
+    schema = {"type": "object", "required": required, "properties": properties}
+    return {
+        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from menura.accounts import Principal
 from menura.api.auth import permitted
 from menura.api.converting import ConvertingResponse
 from menura.api.errors import refusals
+from menura.api.multipart import form_document
 from menura.api.voice_change import VoiceChange
 from menura.audio.decode import FILE_FORMATS
 from menura.audio.formats import DEFAULT_FORMAT, FORMATS, STREAM_FORMATS, OutputFormat
@@ -38,43 +39,39 @@ def _parameter(name: str, schema: dict[str, Any], description: str) -> dict[str,
     }
 
 
-_FORM_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "required": ["audio"],
-    "properties": {
-        "audio": {
-            "type": "string",
-            "format": "binary",
-            "description": "The speech whose words, timing and emotion drive the result: any "
-            "audio file, or a video file with sound.",
-        },
-        "model_id": {
-            "type": "string",
-            "description": "A model that can convert voices, see `GET /v1/models`.",
-        },
-        "voice_settings": {
-            "type": "string",
-            "description": "A JSON object. Its keys replace those of the voice's settings for this "
-            'request, for example {"stability": 0.5, "similarity_boost": 0.8}.',
-        },
-        "seed": {
-            "type": "integer",
-            "minimum": 0,
-            "maximum": MAX_SEED,
-            "description": "The same seed and input give the same bytes. Random when absent.",
-        },
-        "remove_background_noise": {
-            "type": "boolean",
-            "default": False,
-            "description": "Remove noise before the conversion, at no extra cost.",
-        },
-        "file_format": {
-            "type": "string",
-            "enum": list(FILE_FORMATS),
-            "default": FILE_FORMATS[0],
-            "description": "`other`: any file. `pcm_s16le_16`: headerless signed 16-bit "
-            "little-endian samples, 16 kHz, mono, which saves time.",
-        },
+_FORM: dict[str, Any] = {
+    "audio": {
+        "type": "string",
+        "format": "binary",
+        "description": "The speech whose words, timing and emotion drive the result: any "
+        "audio file, or a video file with sound.",
+    },
+    "model_id": {
+        "type": "string",
+        "description": "A model that can convert voices, see `GET /v1/models`.",
+    },
+    "voice_settings": {
+        "type": "string",
+        "description": "A JSON object. Its keys replace those of the voice's settings for this "
+        'request, for example {"stability": 0.5, "similarity_boost": 0.8}.',
+    },
+    "seed": {
+        "type": "integer",
+        "minimum": 0,
+        "maximum": MAX_SEED,
+        "description": "The same seed and input give the same bytes. Random when absent.",
+    },
+    "remove_background_noise": {
+        "type": "boolean",
+        "default": False,
+        "description": "Remove noise before the conversion, at no extra cost.",
+    },
+    "file_format": {
+        "type": "string",
+        "enum": list(FILE_FORMATS),
+        "default": FILE_FORMATS[0],
+        "description": "`other`: any file. `pcm_s16le_16`: headerless signed 16-bit "
+        "little-endian samples, 16 kHz, mono, which saves time.",
     },
 }
 
@@ -156,13 +153,7 @@ def _document(streaming: bool) -> dict[str, Any]:
                 "Answer while the audio is still being uploaded. `audio` must be the last part.",
             )
         )
-    return {
-        "parameters": parameters,
-        "requestBody": {
-            "required": True,
-            "content": {"multipart/form-data": {"schema": _FORM_SCHEMA}},
-        },
-    }
+    return {"parameters": parameters, **form_document(_FORM, ["audio"])}
 
 
 def _endpoint(streaming: bool) -> Callable[..., Awaitable[Response]]:

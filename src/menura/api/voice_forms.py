@@ -54,14 +54,6 @@ VOICE_FORM: dict[str, Any] = {
 """Properties of the form, for the OpenAPI document."""
 
 
-def form_document(required: list[str]) -> dict[str, Any]:
-    """Return the `openapi_extra` of a route that takes the form."""
-    schema = {"type": "object", "required": required, "properties": VOICE_FORM}
-    return {
-        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
-    }
-
-
 @dataclass(slots=True)
 class VoiceForm:
     """What a form says."""

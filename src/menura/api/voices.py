@@ -13,8 +13,9 @@ from menura.api.answer import Answer, Done
 from menura.api.auth import permitted, services_of
 from menura.api.bounded import BoundedRoute
 from menura.api.errors import not_json, refusals
+from menura.api.multipart import form_document
 from menura.api.ranges import ranged
-from menura.api.voice_forms import form_document, voice_form
+from menura.api.voice_forms import VOICE_FORM, voice_form
 from menura.engine.registry import MODELS
 from menura.errors import (
     InvalidVoiceSettings,
@@ -227,7 +228,7 @@ async def default_settings(caller: Anyone) -> SettingsModel:
     "/v1/voices/add",
     summary="Clone a voice",
     responses=refusals(400, 422),
-    openapi_extra=form_document(["name", "files"]),
+    openapi_extra=form_document(VOICE_FORM, ["name", "files"]),
 )
 async def add_voice(request: Request, caller: Anyone) -> Made:
     """Make a voice from recordings of it. The form's parts may come in any order."""
@@ -279,7 +280,7 @@ async def delete_voice(request: Request, caller: Writer, voice_id: VoiceId) -> D
     "/v1/voices/{voice_id}/edit",
     summary="Change a voice",
     responses=refusals(400, 403, 404, 409, 422),
-    openapi_extra=form_document(["name"]),
+    openapi_extra=form_document(VOICE_FORM, ["name"]),
 )
 async def edit_voice(request: Request, caller: Writer, voice_id: VoiceId) -> Done:
     """Change a clone's card, and add recordings. What is not sent stays as it is."""
