@@ -32,7 +32,7 @@ from menura.api.multipart import (
     FormLimits,
     read_form,
 )
-from menura.api.values import repeated
+from menura.api.values import missing, repeated
 from menura.conversion.job import Cancelled, Job
 from menura.conversion.request import ConversionRequest, DurationLimits, SourcePlan
 from menura.conversion.spool import SpoolAborted
@@ -158,10 +158,10 @@ class Converting(ABC):
             self._too_large = error
         self._uploaded = time.monotonic()
         if self._job is None and self._too_large is None:
-            raise _no_audio()
+            raise missing(("body", "audio"))
         decision = await self._decide()
         if self._job is None or self._too_large is not None:
-            raise self._too_large or _no_audio()
+            raise self._too_large or missing(("body", "audio"))
         self._exchange.read()
         self._job.commit(decision.request)
         duration = await self._exchange.unless_gone(asyncio.wrap_future(self._job.measured))
@@ -174,7 +174,7 @@ class Converting(ABC):
                 break
             await self._take(event)
         else:
-            raise _no_audio()
+            raise missing(("body", "audio"))
         decision = await self._decide()
         job = self._job = await self._start(decision.request.source)
         job.commit(decision.request, measure=False)
@@ -379,7 +379,3 @@ def _headers(
     if recording is not None:
         headers.append(("history-item-id", recording.history_item_id))
     return headers
-
-
-def _no_audio() -> SchemaViolation:
-    return SchemaViolation(("body", "audio"), "Field required", "missing")

@@ -47,6 +47,11 @@ def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
+def missing(location: Location) -> SchemaViolation:
+    """Return the refusal of a request without a value that it must have."""
+    return SchemaViolation(location, "Field required", "missing")
+
+
 def repeated(location: Location) -> SchemaViolation:
     """Return the refusal of a value that may be given only once."""
     return SchemaViolation(location, "given more than once", "repeated")

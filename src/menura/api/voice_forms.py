@@ -19,8 +19,8 @@ from menura.api.multipart import (
     FormLimits,
     read_form,
 )
-from menura.api.values import boolean, media_type, repeated
-from menura.errors import BadRequest, InvalidParameters, SchemaViolation
+from menura.api.values import boolean, media_type, missing, repeated
+from menura.errors import BadRequest, InvalidParameters
 from menura.storage.objects import ObjectWriter
 from menura.voices.card import Card, parse_labels
 from menura.voices.store import Upload
@@ -69,19 +69,15 @@ class VoiceForm:
 
     def card(self) -> Card:
         """Return what the form says of the voice. Raises SchemaViolation, InvalidParameters."""
+        name = self.texts.get("name", "")
+        if not name.strip():
+            raise missing(("body", "name"))
         return Card(
-            name=self.required("name"),
+            name=name,
             description=self.texts.get("description", "").strip() or None,
             labels=parse_labels(self.texts.get("labels", "")),
             consent=self.texts.get("consent", "").strip() or None,
         )
-
-    def required(self, name: str) -> str:
-        """Return a text field. Raises SchemaViolation when it is missing or blank."""
-        text = self.texts.get(name, "")
-        if not text.strip():
-            raise SchemaViolation(("body", name), "Field required", "missing")
-        return text
 
     def flag(self, name: str) -> bool:
         """Return a boolean field, false when absent. Raises SchemaViolation."""

@@ -15,12 +15,12 @@ from menura.api.bounded import BoundedRoute
 from menura.api.errors import not_json, refusals
 from menura.api.multipart import form_document
 from menura.api.ranges import ranged
+from menura.api.values import missing
 from menura.api.voice_forms import VOICE_FORM, voice_form
 from menura.engine.registry import MODELS
 from menura.errors import (
     InvalidVoiceSettings,
     NotFound,
-    SchemaViolation,
     VoiceNotFound,
     shown,
 )
@@ -237,7 +237,7 @@ async def add_voice(request: Request, caller: Anyone) -> Made:
     async with voice_form(request) as form:
         clean = form.flag("remove_background_noise")
         if not form.uploads:
-            raise SchemaViolation(("body", "files"), "Field required", "missing")
+            raise missing(("body", "files"))
         voice = await services_of(request.scope).voices.create(
             _maker(caller), form.card(), form.uploads, remove_background_noise=clean
         )
