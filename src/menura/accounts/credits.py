@@ -162,7 +162,7 @@ class Credits:
             self._unrecorded.popitem(last=False)
 
 
-def is_limited(principal: Principal) -> bool:
+def can_run_out(principal: Principal) -> bool:
     """Tell whether account or key can run out of credits."""
     return bool(_limits(principal))
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from menura.accounts.credits import Credits, affordable, is_limited
+from menura.accounts.credits import Credits, affordable, can_run_out
 from menura.accounts.principal import Principal
 from menura.errors import ConcurrencyExceeded, SystemBusy, TooMany, Unavailable
 from menura.ids import new_id
@@ -124,7 +124,7 @@ class Leases:
         if lease.reserved >= needed:
             return
         wanted = max(needed, wanted)
-        if not is_limited(principal):
+        if not can_run_out(principal):
             lease.reserved = wanted
             return
         async with self._database.writing() as session:

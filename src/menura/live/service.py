@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from menura.accounts import Accounts, Lease, Principal
-from menura.accounts.credits import Charge, credits_for, is_limited, seconds_for
+from menura.accounts.credits import Charge, can_run_out, credits_for, seconds_for
 from menura.conversion.lanes import Lanes
 from menura.errors import InsufficientCredits, MenuraError, NotFound, Unavailable
 from menura.history import History, NewItem
@@ -166,7 +166,7 @@ class LiveService:
 
     def _allow(self, session: LiveSession, lease: Lease) -> None:
         """Let a stream make what its lease pays."""
-        if is_limited(session.principal):
+        if can_run_out(session.principal):
             session.worker.allow(seconds_for(lease.reserved))
 
     async def _watch(self, session: LiveSession, lease: Lease) -> None:
