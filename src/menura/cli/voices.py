@@ -1,5 +1,6 @@
 """`menura voices`: list, add, remove and show voices."""
 
+import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,6 @@ from menura.voices.card import Card
 from menura.voices.store import Maker, Upload
 from menura.voices.voice import Voice
 
-COPY_BYTES = 1 << 16
 CONSENT = "Stated on the command line: the speaker is the maker, or has agreed to this clone."
 
 app = typer.Typer(
@@ -160,6 +160,5 @@ def _label(text: str) -> tuple[str, str]:
 def _received(services: Services, path: Path) -> Upload:
     writer = services.voices.receive()
     with path.open("rb") as file:
-        while data := file.read(COPY_BYTES):
-            writer.write(data)
+        shutil.copyfileobj(file, writer)
     return Upload(path.name, writer)
