@@ -20,7 +20,7 @@ from menura.errors import (
     MissingRequiredField,
     Unavailable,
 )
-from menura.history import NewItem, Query
+from menura.history import HistoryQuery, NewItem
 from menura.history.item_id import LENGTH, is_item_id, new_item_id
 from menura.storage.tables import HistoryItem, StoredObject
 
@@ -155,7 +155,7 @@ def test_another_account_sees_nothing(tmp_path: Path) -> None:
                 await opened.history.download(
                     stranger.account_id, [item.history_item_id], as_wav=False
                 )
-            assert (await opened.history.list(stranger.account_id, Query())).items == []
+            assert (await opened.history.list(stranger.account_id, HistoryQuery())).items == []
 
     asyncio.run(work())
 
@@ -173,7 +173,7 @@ def test_pages_give_every_item_once_in_order_even_while_the_last_is_deleted(
             while True:
                 page = await opened.history.list(
                     account_id,
-                    Query(page_size=3, start_after=last, direction=direction),  # type: ignore[arg-type]
+                    HistoryQuery(page_size=3, start_after=last, direction=direction),  # type: ignore[arg-type]
                 )
                 seen += [item.history_item_id for item in page.items]
                 if not page.has_more:
@@ -193,7 +193,7 @@ def test_filters(tmp_path: Path) -> None:
             two = await opened.add(voice_id="v2", voice_name="Bert", model_id="m2")
 
             async def ids(**filters: object) -> list[str]:
-                page = await opened.history.list(account_id, Query(**filters))  # type: ignore[arg-type]
+                page = await opened.history.list(account_id, HistoryQuery(**filters))  # type: ignore[arg-type]
                 return [item.history_item_id for item in page.items]
 
             first, second = one.history_item_id, two.history_item_id
@@ -228,14 +228,14 @@ def test_bad_questions_are_refused(tmp_path: Path) -> None:
         async with room(tmp_path) as opened:
             for size in (0, -1, 1001):
                 with pytest.raises(InvalidPageSize, match=str(size)):
-                    await opened.history.list("a", Query(page_size=size))
+                    await opened.history.list("a", HistoryQuery(page_size=size))
             for size in (1, 1000):
-                await opened.history.list("a", Query(page_size=size))
+                await opened.history.list("a", HistoryQuery(page_size=size))
             for cursor in ("x", "a" * 21, "'; DROP TABLE x; --x"):
                 with pytest.raises(InvalidCursor):
-                    await opened.history.list("a", Query(start_after=cursor))
+                    await opened.history.list("a", HistoryQuery(start_after=cursor))
             with pytest.raises(MissingRequiredField):
-                await opened.history.list("a", Query(search="ada"))
+                await opened.history.list("a", HistoryQuery(search="ada"))
 
     asyncio.run(work())
 

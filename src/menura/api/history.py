@@ -12,8 +12,7 @@ from menura.api.auth import permitted, services_of
 from menura.api.bounded import BoundedRoute
 from menura.api.errors import ErrorBody, refusals
 from menura.api.ranges import StoredAudio, ranged
-from menura.history import Direction
-from menura.history import Query as Filters
+from menura.history import Direction, HistoryQuery
 from menura.storage.tables import HistoryItem
 from menura.voices.premade import ids_of
 
@@ -115,7 +114,7 @@ async def list_history(
     """Return one page of the account's conversions, newest first unless asked otherwise."""
     page = await services_of(request.scope).history.list(
         caller.account_id,
-        Filters(
+        HistoryQuery(
             page_size=page_size,
             start_after=start_after_history_item_id or None,
             voice_ids=ids_of(voice_id) if voice_id else None,

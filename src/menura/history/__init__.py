@@ -3,11 +3,11 @@
 from menura.history.service import (
     Direction,
     History,
+    HistoryQuery,
     NewItem,
     Page,
-    Query,
     Recording,
     unknown_item,
 )
 
-__all__ = ["Direction", "History", "NewItem", "Page", "Query", "Recording", "unknown_item"]
+__all__ = ["Direction", "History", "HistoryQuery", "NewItem", "Page", "Recording", "unknown_item"]

@@ -82,7 +82,7 @@ class NewItem:
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
+class HistoryQuery:
     """Filters of a listing; null means any. before is exclusive, after inclusive (Unix s)."""
 
     page_size: int = 100
@@ -154,7 +154,7 @@ class History:
             unowned.hand_over()
         return row
 
-    async def list(self, account_id: str, query: Query) -> Page:
+    async def list(self, account_id: str, query: HistoryQuery) -> Page:
         """Return one page. Raises InvalidPageSize, InvalidCursor, MissingRequiredField."""
         check_page_size(query.page_size)
         if query.start_after is not None and not is_item_id(query.start_after):
@@ -230,7 +230,7 @@ async def _own(
     return row
 
 
-def _selection(account_id: str, query: Query) -> Select[HistoryItem]:
+def _selection(account_id: str, query: HistoryQuery) -> Select[HistoryItem]:
     newest_first = query.direction == "desc"
     column = HistoryItem.history_item_id
     selected = select(HistoryItem).where(HistoryItem.account_id == account_id)
