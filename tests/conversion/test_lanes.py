@@ -85,7 +85,7 @@ def test_a_stream_changes_its_voice_in_another_process_as_in_this_one(lanes):
 
     here, there = lanes.seat(ENGINE), lanes.seat(ENGINE)
     expected, made = changed(here), changed(there)
-    assert there.lane.process is not None
+    assert there.lane().process is not None
     np.testing.assert_array_equal(made, expected)
 
 
@@ -155,7 +155,7 @@ from menura.engine.registry import engine_for
 from menura.conversion.lanes import Lanes
 lanes = Lanes(2, 2)
 seats = [lanes.seat(engine_for("menura_source_filter_v1")) for _ in range(2)]
-print(*[seat.lane.process.pid for seat in seats if seat.lane.process], flush=True)
+print(*[seat.lane().process.pid for seat in seats if seat.lane().process], flush=True)
 time.sleep(600)
 """
 

@@ -121,21 +121,16 @@ class Seat:
         self._lane: Lane | None = None
         self._stages: list[int] = []
 
-    @property
     def lane(self) -> Lane:
-        """The lane, chosen when first asked for; see `Lanes.take`."""
+        """Return the lane, which is chosen when first asked for; see `Lanes.take`."""
         if self._lane is None:
             self._lane = self._lanes.take(anywhere=self._anywhere)
         return self._lane
 
-    def begin(self) -> None:
-        """Choose the lane now."""
-        assert self.lane
-
     @property
     def cores(self) -> Cores:
         """Who computes next in the lane."""
-        return self.lane.cores
+        return self.lane().cores
 
     def analysis(self, engine: Engine, latency: LatencyProfile) -> Analysis:
         """Return `engine.analysis(latency)`."""
@@ -214,7 +209,7 @@ class SeatedStage:
         self._call("change", voice, settings)
 
     def _call(self, method: str, *arguments: object) -> Any:
-        process = self._seat.lane.process
+        process = self._seat.lane().process
         if process is None:
             return getattr(self._stage, method)(*arguments)
         if self._opening is not None:

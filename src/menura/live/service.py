@@ -57,7 +57,7 @@ class LiveService:
                 stack.callback(recording.abandon)
             seat = self._lanes.seat(request.engine)
             # What is said while a process starts would be late, and dropped.
-            seated = asyncio.ensure_future(asyncio.to_thread(seat.begin))
+            seated = asyncio.ensure_future(asyncio.to_thread(seat.lane))
             stack.callback(seated.add_done_callback, lambda _: seat.leave())
             await asyncio.shield(seated)
             session = LiveSession(principal, request, item, seat, recording)
