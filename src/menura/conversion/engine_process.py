@@ -30,14 +30,14 @@ CLOSING_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """How a stage begins: `begin(engine_for(model), kind, arguments)`."""
+    """How a stage begins: `open_stage(engine_for(model), kind, arguments)`."""
 
     model: str
     kind: str
     arguments: Sequence[Any]
 
 
-def begin(engine: Engine, kind: str, arguments: Sequence[Any]) -> Any:
+def open_stage(engine: Engine, kind: str, arguments: Sequence[Any]) -> Any:
     """Return an engine's `analysis` or `rendering`, or both as a `stream`."""
     return (
         ConversionStream(engine, *arguments)
@@ -132,7 +132,7 @@ class _Stages:
 
     def open(self, stage: int, opening: Opening) -> None:
         """Begin a stage."""
-        self._stages[stage] = begin(engine_for(opening.model), opening.kind, opening.arguments)
+        self._stages[stage] = open_stage(engine_for(opening.model), opening.kind, opening.arguments)
 
     def call(self, stage: int, method: str, arguments: Sequence[object]) -> Any:
         """Return what a stage's method answers."""

@@ -14,7 +14,7 @@ from itertools import count
 from typing import Any
 
 from menura.conversion.cores import Cores
-from menura.conversion.engine_process import EngineProcess, Opening, begin
+from menura.conversion.engine_process import EngineProcess, Opening, open_stage
 from menura.engine.interface import (
     Analysis,
     ConversionSettings,
@@ -134,7 +134,7 @@ class Seat:
 
     def analysis(self, engine: Engine, latency: LatencyProfile) -> Analysis:
         """Return `engine.analysis(latency)`."""
-        analysis: Analysis = self._stage(engine, "analysis", latency)
+        analysis: Analysis = self._opened(engine, "analysis", latency)
         return analysis
 
     def rendering(
@@ -146,7 +146,7 @@ class Seat:
         latency: LatencyProfile,
     ) -> Rendering:
         """Return `engine.rendering(...)`."""
-        rendering: Rendering = self._stage(engine, "rendering", voice, settings, seed, latency)
+        rendering: Rendering = self._opened(engine, "rendering", voice, settings, seed, latency)
         return rendering
 
     def stream(
@@ -158,12 +158,12 @@ class Seat:
         seed: int,
     ) -> "ConversionStream | SeatedStage":
         """Return `ConversionStream(engine, ...)`."""
-        stream: ConversionStream | SeatedStage = self._stage(
+        stream: ConversionStream | SeatedStage = self._opened(
             engine, "stream", voice, settings, latency, seed
         )
         return stream
 
-    def begun(self) -> int:
+    def number(self) -> int:
         """Return the number of a new stage in another process."""
         self._stages.append(next(_stages))
         return self._stages[-1]
@@ -174,8 +174,8 @@ class Seat:
             self._lanes.leave(self._lane, self._stages)
             self._lane = None
 
-    def _stage(self, engine: Engine, kind: str, *arguments: object) -> Any:
-        stage = begin(engine, kind, arguments)
+    def _opened(self, engine: Engine, kind: str, *arguments: object) -> Any:
+        stage = open_stage(engine, kind, arguments)
         model = model_of(engine)
         return stage if model is None else SeatedStage(self, Opening(model, kind, arguments), stage)
 
@@ -213,7 +213,7 @@ class SeatedStage:
         if process is None:
             return getattr(self._stage, method)(*arguments)
         if self._opening is not None:
-            self._number = self._seat.begun()
+            self._number = self._seat.number()
             process.open(self._number, self._opening)
             self._opening = self._stage = None
         return process.call(self._number, method, arguments)
