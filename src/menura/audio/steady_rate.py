@@ -14,20 +14,16 @@ class SteadyRate:
 
     def __init__(self) -> None:
         self.sample_rate = 0
-        self._from_rate = 0
         self._resampler: Resampler | None = None
 
     def push(self, samples: Samples, rate: int) -> Samples:
         """Take a block at `rate` Hz in and return the samples that have become final."""
         self.sample_rate = self.sample_rate or rate
         rest = np.zeros(0, np.float32)
-        if rate != (self._from_rate or self.sample_rate):
+        if self._resampler is None or rate != self._resampler.from_rate:
             rest = self.flush()
-            if rate != self.sample_rate:
-                self._resampler = Resampler(rate, self.sample_rate)
-        self._from_rate = rate
-        if self._resampler is not None:
-            samples = self._resampler.push(samples)
+            self._resampler = Resampler(rate, self.sample_rate)
+        samples = self._resampler.push(samples)
         return np.concatenate((rest, samples)) if rest.size else samples
 
     def flush(self) -> Samples:
