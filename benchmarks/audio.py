@@ -23,7 +23,7 @@ from benchmarks.report import Report
 from menura.audio.decode import open_decoder
 from menura.audio.encode import open_encoder
 from menura.audio.formats import find_format
-from menura.audio.resample import LOW_DELAY_QUALITY, OUTPUT_QUALITY, Quality, Resampler
+from menura.audio.resample import FULL_QUALITY, LOW_DELAY_QUALITY, Quality, Resampler
 from menura.engine.interface import Samples
 
 FILES: tuple[tuple[str, str, str, int, int, dict[str, str]], ...] = (
@@ -44,7 +44,7 @@ FILES: tuple[tuple[str, str, str, int, int, dict[str, str]], ...] = (
 ENCODERS = ("mp3_44100_128", "mp3_22050_32", "opus_48000_64", "pcm_44100", "ulaw_8000")
 RESAMPLERS: tuple[tuple[int, int, Quality], ...] = tuple(
     (*rates, quality)
-    for quality in (OUTPUT_QUALITY, LOW_DELAY_QUALITY)
+    for quality in (FULL_QUALITY, LOW_DELAY_QUALITY)
     for rates in ((44100, 24000), (48000, 24000), (16000, 24000), (24000, 44100), (24000, 48000))
 )
 

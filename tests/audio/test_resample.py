@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from menura.audio.resample import (
+    FULL_QUALITY,
     LOW_DELAY_QUALITY,
-    OUTPUT_QUALITY,
     Resampler,
     resampled_length,
 )
@@ -27,7 +27,7 @@ def test_the_length_rule_rounds_to_the_nearest_sample(samples: int, rates) -> No
 
 
 @pytest.mark.parametrize("rates", PAIRS)
-@pytest.mark.parametrize("quality", [OUTPUT_QUALITY, LOW_DELAY_QUALITY])
+@pytest.mark.parametrize("quality", [FULL_QUALITY, LOW_DELAY_QUALITY])
 def test_the_length_is_exact_and_the_sound_stays_in_place(rates, quality) -> None:
     a, b = rates
     for samples in (0, 1, 2, a // 7, a // 2 + 13):
@@ -48,7 +48,7 @@ def test_the_length_is_exact_and_the_sound_stays_in_place(rates, quality) -> Non
         [(44100, 24000), (16000, 24000), (24000, 44100), (24000, 8000), (24000, 24000)]
     ),
     st.lists(st.integers(0, 3000), max_size=12),
-    st.sampled_from([OUTPUT_QUALITY, LOW_DELAY_QUALITY]),
+    st.sampled_from([FULL_QUALITY, LOW_DELAY_QUALITY]),
 )
 def test_any_chunking_gives_the_same_samples(rates, sizes, quality) -> None:
     noise = np.random.default_rng(1).standard_normal(sum(sizes)).astype(np.float32)

@@ -8,13 +8,10 @@ import soxr
 
 from menura.engine.interface import Samples
 
-Quality = Literal["LQ", "MQ", "HQ", "VHQ"]
+Quality = Literal["LQ", "HQ"]
 
-INPUT_QUALITY: Quality = "HQ"
-"""For recordings on their way in."""
-
-OUTPUT_QUALITY: Quality = "HQ"
-"""For what a listener hears: flat to 0.91 of the lower Nyquist frequency, -0.5 dB at most."""
+FULL_QUALITY: Quality = "HQ"
+"""For recordings: flat to 0.91 of the lower Nyquist frequency, -0.5 dB at most."""
 
 LOW_DELAY_QUALITY: Quality = "LQ"
 """For live audio: holds back half as much, but falls from 0.75 of the lower Nyquist frequency on
@@ -48,10 +45,10 @@ class Resampler:
     The whole output has `resampled_length(n, from_rate, to_rate)` samples for n samples in and is
     aligned with the input; any chunking gives the same output. Equal rates pass through.
 
-    quality: of soxr, "LQ" to "VHQ"; better filters hold back more (`delay`).
+    quality: of soxr; the better filter holds back more (`delay`).
     """
 
-    def __init__(self, from_rate: int, to_rate: int, quality: Quality = OUTPUT_QUALITY) -> None:
+    def __init__(self, from_rate: int, to_rate: int, quality: Quality = FULL_QUALITY) -> None:
         if from_rate <= 0 or to_rate <= 0:
             raise ValueError(f"sample rates must be positive, not {from_rate} and {to_rate}")
         self.from_rate = from_rate
@@ -88,7 +85,6 @@ class Resampler:
             return np.zeros(0, np.float32)
         rest = self._give(self._stream.resample_chunk(np.zeros(0, np.float32), last=True))
         missing = resampled_length(self._taken, self.from_rate, self.to_rate) - self._given
-        self._given += missing
         return np.concatenate((rest, np.zeros(missing, np.float32)))
 
     def _give(self, samples: Samples) -> Samples:

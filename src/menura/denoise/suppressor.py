@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pywebrtc_audio import NoiseSuppressor
 
-from menura.audio.resample import INPUT_QUALITY, LOW_DELAY_QUALITY, Quality, Resampler
+from menura.audio.resample import FULL_QUALITY, LOW_DELAY_QUALITY, Quality, Resampler
 from menura.engine.interface import Samples
 
 _RATE = 48_000
@@ -61,7 +61,7 @@ class Pace:
     quality: Quality
 
 
-RECORDED = Pace(block=20, ahead=10, settle=100, level=2, quality=INPUT_QUALITY)
+RECORDED = Pace(block=20, ahead=10, settle=100, level=2, quality=FULL_QUALITY)
 LIVE = Pace(block=5, ahead=5, settle=10, level=1, quality=LOW_DELAY_QUALITY)
 
 
