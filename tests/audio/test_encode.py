@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from menura.audio import g711
 from menura.audio.decode import open_decoder
-from menura.audio.encode import Encoder, open_encoder
+from menura.audio.encode import open_encoder
+from menura.audio.encoder import Encoder
 from menura.audio.formats import FORMATS, OutputFormat, find_format
 from menura.audio.resample import Resampler
 from menura.audio.wav_header import wav_header

@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 
 from menura import errors
-from menura.audio import sniff
+from menura.audio import mpeg, sniff
 from menura.audio.ffmpeg import FfmpegReader, encrypted
 from menura.audio.ogg import OggLink
 from menura.audio.riff import PCM, PcmReader, WavFormat, open_wav
@@ -84,7 +84,7 @@ def open_decoder(source: Source, file_format: str = "other") -> Decoder:
     in_order = kind.demuxer != "caf" and (
         kind is not sniff.MP4 or sniff.mp4_index_first(head) is True
     )
-    length = sniff.mp3_length(head[junk:]) if kind is sniff.MPEG_AUDIO else None
+    length = mpeg.mp3_length(head[junk:]) if kind is sniff.MPEG_AUDIO else None
     link = OggLink(source) if kind.demuxer == "ogg" else None
     return _Begun(FfmpegReader(Upload(link or source, not in_order), kind, length, link))
 

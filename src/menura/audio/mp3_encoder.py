@@ -7,10 +7,18 @@ import av
 import numpy as np
 from av.audio.codeccontext import AudioCodecContext
 
-from menura.audio.block_encoder import BlockEncoder
+from menura.audio.encoder import BlockEncoder
 from menura.audio.formats import OutputFormat
-from menura.audio.sniff import mpeg_audio_frame_size
+from menura.audio.mpeg import MPEG1_KBITS, MPEG1_RATES, MPEG2_KBITS, mpeg_audio_frame_size
 from menura.engine.interface import Samples
+
+_LAYER_3 = 1
+"""What an MPEG header calls layer III."""
+_LAME_DELAY = 576
+_MP3_DELAY = _LAME_DELAY + 529
+"""Samples by which a decoder's output is late: LAME's own delay and that of any MP3 decoder."""
+_FEWEST_MP3_FRAMES = 3
+"""Fewer are not recognised as MP3 by players that sniff."""
 
 
 class Mp3Encoder(BlockEncoder):
@@ -23,6 +31,7 @@ class Mp3Encoder(BlockEncoder):
     def __init__(self, output_format: OutputFormat, total: int | None) -> None:
         block = 1152 if output_format.sample_rate >= 32000 else 576
         super().__init__(output_format, total, block)
+        self.delay = 2 * block + _MP3_DELAY
         context = av.CodecContext.create("libmp3lame", "w")
         assert isinstance(context, AudioCodecContext)
         context.sample_rate = output_format.sample_rate
@@ -34,20 +43,14 @@ class Mp3Encoder(BlockEncoder):
         context.options = {"reservoir": "0"}
         context.open()
         self._context = context
-        self._sent = 0
         self._frames = 0
-
-    @property
-    def delay(self) -> int:
-        return 2 * self._block + _MP3_DELAY
 
     @property
     def header(self) -> bytes:
         return _info_frame(self._format, self._block, self._total)
 
     def _encode(self, block: Samples) -> bytes:
-        packets = self._context.encode(self._frame(block, "fltp", self._sent))
-        self._sent += block.size
+        packets = self._context.encode(self._frame(block, "fltp"))
         self._frames += len(packets)
         return b"".join(map(bytes, packets))
 
@@ -64,15 +67,6 @@ class Mp3Encoder(BlockEncoder):
         return b"".join(parts)
 
 
-_LAME_DELAY = 576
-_MP3_DELAY = _LAME_DELAY + 529
-"""Samples by which a decoder's output is late: LAME's own delay and that of any MP3 decoder."""
-
-
-_FEWEST_MP3_FRAMES = 3
-"""Fewer are not recognised as MP3 by players that sniff."""
-
-
 def _mp3_frames(samples: int, block: int) -> int:
     return max(_FEWEST_MP3_FRAMES, -(-(samples + _MP3_DELAY) // block))
 
@@ -80,35 +74,30 @@ def _mp3_frames(samples: int, block: int) -> int:
 def _info_frame(output_format: OutputFormat, block: int, total: int | None) -> bytes:
     """Return a silent MP3 frame with the "Info" tag of LAME.
 
-    Fields after the tag: flags, number of frames if known; then LAME's extension with the delay
-    and the padding in samples, 12 bits each. The frame has the stream's own bit rate: a player
-    that finds no number of frames divides the file's size by the bit rate of its first frame.
+    Fields after the tag: flags; the number of frames if known, else a number of bytes that is
+    none; then LAME's extension with the delay and the padding in samples, 12 bits each. The frame
+    has the stream's own bit rate: a player that finds no number of frames divides the file's size
+    by the bit rate of its first frame.
     """
     mpeg1 = block == 1152
-    rates = (44100, 48000, 32000) if mpeg1 else (22050, 24000, 16000)
-    first = bytes((0xFF, 0xFB if mpeg1 else 0xF3))
-    rate_bits = rates.index(output_format.sample_rate) << 2
+    kbits = output_format.bit_rate // 1000
+    rate_index = MPEG1_RATES.index(output_format.sample_rate * (1 if mpeg1 else 2))
+    kbits_index = (MPEG1_KBITS if mpeg1 else MPEG2_KBITS)[_LAYER_3].index(kbits)
+    header = bytes((0xFF, 0xFB if mpeg1 else 0xF3, kbits_index << 4 | rate_index << 2, 0xC0))
     side_info = 17 if mpeg1 else 9
-    frames = 0 if total is None else _mp3_frames(total, block)
-    padding = 0 if total is None else frames * block - _LAME_DELAY - total
-    tag = b"Info" + struct.pack(">I", 1) + struct.pack(">I", frames)
     if total is None:
-        tag = b"Info" + struct.pack(">II", 2, 0xFFFFFFFF)
+        padding, tag = 0, struct.pack(">4sII", b"Info", 2, 0xFFFFFFFF)
+    else:
+        frames = _mp3_frames(total, block)
+        padding = frames * block - _LAME_DELAY - total
+        tag = struct.pack(">4sII", b"Info", 1, frames)
     extension = (
         b"LAME3.100"
         + bytes((0x01, 0))
         + bytes(8)
-        + bytes((0, min(255, output_format.bit_rate // 1000)))
+        + bytes((0, kbits))
         + (_LAME_DELAY << 12 | padding).to_bytes(3)
         + bytes(4)
     )
     body = bytes(side_info) + tag + extension
-    least = max(
-        4 + len(body) + 12, block // 8 * output_format.bit_rate // output_format.sample_rate
-    )
-    for index in range(1, 15):
-        header = first + bytes((index << 4 | rate_bits, 0xC0))
-        size = mpeg_audio_frame_size(header)
-        if size >= least:
-            return (header + body).ljust(size, b"\0")
-    raise AssertionError("no bit rate gives a frame that holds the tag")
+    return (header + body).ljust(mpeg_audio_frame_size(header), b"\0")

@@ -5,9 +5,12 @@ import io
 import av
 from av.audio.stream import AudioStream
 
-from menura.audio.block_encoder import BlockEncoder
+from menura.audio.encoder import BlockEncoder
 from menura.audio.formats import OutputFormat
 from menura.engine.interface import Samples
+
+_LOOK_AHEAD = 312
+"""Samples at 48 kHz by which libopus is late: 6.5 ms."""
 
 
 class _Sink(io.RawIOBase):
@@ -33,10 +36,9 @@ class _Sink(io.RawIOBase):
 class OpusEncoder(BlockEncoder):
     """Opus in Ogg, a page for each 20 ms packet; the pages' positions make the length exact."""
 
-    delay = 2 * 960 + 312
-
     def __init__(self, output_format: OutputFormat, total: int | None) -> None:
         super().__init__(output_format, total, output_format.sample_rate // 50)
+        self.delay = 2 * self._block + _LOOK_AHEAD
         self._sink = _Sink()
         self._container = av.open(
             self._sink,
@@ -58,11 +60,9 @@ class OpusEncoder(BlockEncoder):
         )
         assert isinstance(stream, AudioStream)
         self._stream = stream
-        self._sent = 0
 
     def _encode(self, block: Samples) -> bytes:
-        self._container.mux(self._stream.encode(self._frame(block, "flt", self._sent)))
-        self._sent += block.size
+        self._container.mux(self._stream.encode(self._frame(block, "flt")))
         return self._sink.take()
 
     def finish(self) -> bytes:

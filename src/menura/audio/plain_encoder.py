@@ -1,16 +1,14 @@
 """PCM, mu-law and A-law: one code for each sample, behind a WAV header where the format has one."""
 
 from menura.audio import g711
-from menura.audio.block_encoder import Counted
+from menura.audio.encoder import Encoder
 from menura.audio.level import to_int16
 from menura.audio.wav_header import wav_header
 from menura.engine.interface import Samples
 
 
-class PlainEncoder(Counted):
+class PlainEncoder(Encoder):
     """One code for each sample: PCM, mu-law, A-law, and PCM behind a WAV header."""
-
-    delay = 0
 
     @property
     def header(self) -> bytes:

@@ -1,5 +1,6 @@
-"""What encoders share: samples are counted, the header is given once, a codec gets whole blocks."""
+"""What every encoder does: it counts samples, gives the header once, feeds a codec whole blocks."""
 
+from abc import ABC, abstractmethod
 from fractions import Fraction
 
 import numpy as np
@@ -10,8 +11,14 @@ from menura.audio.level import bounded
 from menura.engine.interface import Samples
 
 
-class Counted:
-    """What every encoder keeps: how many samples came, and whether the header was given."""
+class Encoder(ABC):
+    """One stream in one output format; any chunking of the samples gives the same bytes.
+
+    sample_rate: Hz of the samples it takes. delay: samples at most that were pushed and cannot be
+    decoded from the bytes given so far.
+    """
+
+    delay = 0
 
     def __init__(self, output_format: OutputFormat, total: int | None) -> None:
         self.sample_rate = output_format.sample_rate
@@ -22,9 +29,26 @@ class Counted:
 
     @property
     def header(self) -> bytes:
+        """The bytes that the stream begins with; empty for a format without any.
+
+        After `finish` it says the true length. It never changes its size, so whoever kept the
+        whole stream may write it over the stream's beginning if `total` was not known.
+        """
         return b""
 
+    @abstractmethod
+    def push(self, samples: Samples) -> bytes:
+        """Take samples in and return the bytes that have become final, whole samples only."""
+
+    @abstractmethod
+    def finish(self) -> bytes:
+        """End the stream and return the remaining bytes. The object is spent afterwards.
+
+        Raises ValueError if a `total` was promised and another number of samples came.
+        """
+
     def _begin(self) -> bytes:
+        """Return the header, the first time only."""
         if self._begun:
             return b""
         self._begun = True
@@ -36,13 +60,14 @@ class Counted:
         self._total = self._taken
 
 
-class BlockEncoder(Counted):
-    """Gathers samples into the codec's blocks."""
+class BlockEncoder(Encoder):
+    """Gathers samples into the codec's blocks of `block` samples."""
 
     def __init__(self, output_format: OutputFormat, total: int | None, block: int) -> None:
         super().__init__(output_format, total)
         self._block = block
         self._pending: Samples = np.zeros(0, np.float32)
+        self._sent = 0
 
     def push(self, samples: Samples) -> bytes:
         self._taken += samples.size
@@ -53,12 +78,15 @@ class BlockEncoder(Counted):
             self._pending = self._pending[self._block :]
         return b"".join(parts)
 
+    @abstractmethod
     def _encode(self, block: Samples) -> bytes:
-        raise NotImplementedError
+        """Return the bytes that have become final with a block; the last may be shorter."""
 
-    def _frame(self, block: Samples, layout: str, at: int) -> AudioFrame:
-        frame = AudioFrame.from_ndarray(np.ascontiguousarray(block[None]), layout, "mono")
+    def _frame(self, block: Samples, sample_format: str) -> AudioFrame:
+        """Return the next block as FFmpeg takes it."""
+        frame = AudioFrame.from_ndarray(np.ascontiguousarray(block[None]), sample_format, "mono")
         frame.sample_rate = self.sample_rate
-        frame.pts = at
+        frame.pts = self._sent
         frame.time_base = Fraction(1, self.sample_rate)
+        self._sent += block.size
         return frame
