@@ -1,7 +1,6 @@
 """From any file a user may hold to mono samples, pulled block by block while the file arrives."""
 
 import itertools
-from typing import Protocol
 
 import numpy as np
 
@@ -21,21 +20,40 @@ _MOST_TAGS = 16
 """ID3 tags in a row; a few follow each other where programs append their own."""
 
 
-class Decoder(Protocol):
-    """Blocks of mono samples from one file."""
+class Decoder:
+    """Blocks of mono samples from one file.
 
-    @property
-    def sample_rate(self) -> int:
-        """Hz; stays the same even if the file changes its rate midway."""
-        ...
+    sample_rate: Hz; stays the same even if the file changes its rate midway.
+
+    The first block is read at once, so that a file without sound is refused when it is opened.
+    """
+
+    def __init__(self, reader: PcmReader | FfmpegReader) -> None:
+        self._reader: PcmReader | FfmpegReader | None = reader
+        try:
+            self._first: Samples | None = reader.read()
+            if not self._first.size:
+                raise errors.InvalidAudio(
+                    "The file holds no samples: its audio is empty or damaged.", param="audio"
+                )
+        except BaseException:
+            self.close()
+            raise
+        self.sample_rate = reader.sample_rate
 
     def read(self) -> Samples:
         """Return the next block, empty at the end (and again after it)."""
-        ...
+        first, self._first = self._first, None
+        if first is not None:
+            return first
+        return self._reader.read() if self._reader else np.zeros(0, np.float32)
 
     def close(self) -> None:
         """Free the decoder; the source stays open."""
-        ...
+        reader, self._reader = self._reader, None
+        self._first = None
+        if isinstance(reader, FfmpegReader):
+            reader.close()
 
 
 def open_decoder(source: Source, file_format: str = "other") -> Decoder:
@@ -54,7 +72,7 @@ def open_decoder(source: Source, file_format: str = "other") -> Decoder:
     one that is no audio, and lets whatever `source` raises pass.
     """
     if file_format == "pcm_s16le_16":
-        return _Begun(PcmReader(source, WavFormat(PCM, 1, 16_000, 16, 2)))
+        return Decoder(PcmReader(source, WavFormat(PCM, 1, 16_000, 16, 2)))
     if file_format != "other":
         raise ValueError(f"file_format must be one of {FILE_FORMATS}, not {file_format!r}")
     start, head = _head(source)
@@ -77,7 +95,7 @@ def open_decoder(source: Source, file_format: str = "other") -> Decoder:
     if kind is sniff.WAV:
         reader = open_wav(source)
         if reader is not None:
-            return _Begun(reader)
+            return Decoder(reader)
         source.seek(start)
     if kind is sniff.WINDOWS_MEDIA and sniff.asf_is_encrypted(head):
         raise encrypted(kind)
@@ -86,7 +104,7 @@ def open_decoder(source: Source, file_format: str = "other") -> Decoder:
     )
     length = mpeg.mp3_length(head[junk:]) if kind is sniff.MPEG_AUDIO else None
     link = OggLink(source) if kind.demuxer == "ogg" else None
-    return _Begun(FfmpegReader(Upload(link or source, not in_order), kind, length, link))
+    return Decoder(FfmpegReader(Upload(link or source, not in_order), kind, length, link))
 
 
 def _head(source: Source) -> tuple[int, bytes]:
@@ -117,32 +135,3 @@ def _head(source: Source) -> tuple[int, bytes]:
         if not more:
             break
     return start, head
-
-
-class _Begun:
-    """A decoder that holds its first block, so that a file without sound is refused at once."""
-
-    def __init__(self, reader: PcmReader | FfmpegReader) -> None:
-        self._reader: PcmReader | FfmpegReader | None = reader
-        try:
-            self._first: Samples | None = reader.read()
-            if not self._first.size:
-                raise errors.InvalidAudio(
-                    "The file holds no samples: its audio is empty or damaged.", param="audio"
-                )
-        except BaseException:
-            self.close()
-            raise
-        self.sample_rate = reader.sample_rate
-
-    def read(self) -> Samples:
-        first, self._first = self._first, None
-        if first is not None:
-            return first
-        return self._reader.read() if self._reader else np.zeros(0, np.float32)
-
-    def close(self) -> None:
-        reader, self._reader = self._reader, None
-        self._first = None
-        if isinstance(reader, FfmpegReader):
-            reader.close()

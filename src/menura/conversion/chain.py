@@ -9,7 +9,7 @@ Neither holds more than its stages' delays, however long the audio is.
 import numpy as np
 
 from menura import errors
-from menura.audio.decode import Decoder, open_decoder
+from menura.audio.decode import open_decoder
 from menura.audio.encode import open_encoder
 from menura.audio.resample import Resampler, resampled_length
 from menura.audio.source import Source as BinarySource
@@ -29,7 +29,7 @@ class Counted:
     """
 
     def __init__(self, source: BinarySource, file_format: str, limits: DurationLimits) -> None:
-        self._decoder: Decoder = open_decoder(source, file_format)
+        self._decoder = open_decoder(source, file_format)
         self._limits = limits
         self.sample_rate = self._decoder.sample_rate
         self.samples = 0
