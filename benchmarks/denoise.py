@@ -23,7 +23,7 @@ import soxr
 from numpy.typing import NDArray
 from pywebrtc_audio import NoiseSuppressor
 
-from menura.denoise import open_denoiser
+from menura.denoise import Denoiser
 
 Signal = NDArray[np.float32]
 RATE = 24_000
@@ -228,7 +228,7 @@ def candidates() -> Iterator[Candidate]:
     for live in (False, True):
 
         def menura(x: Signal, live: bool = live) -> Signal:
-            denoiser = open_denoiser(live=live)
+            denoiser = Denoiser(live=live)
             blocks = [denoiser.push(x[start : start + 960]) for start in range(0, len(x), 960)]
             return np.concatenate((*blocks, denoiser.flush()))
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from menura.denoise import Denoiser, open_denoiser
+from menura.denoise import Denoiser
 
 Samples = NDArray[np.float32]
 RATE = 48_000
@@ -52,7 +52,7 @@ def noisy(clean: Samples, noise: Samples, snr: float) -> Samples:
 
 
 def denoised(samples: Samples, cuts: list[int] | None = None, live: bool = False) -> Samples:
-    stage = open_denoiser(live=live)
+    stage = Denoiser(live=live)
     pieces = np.split(samples, cuts or [])
     return np.concatenate([*map(stage.push, pieces), stage.flush()])
 
@@ -125,7 +125,7 @@ def noisy_stretch() -> Samples:
 
 @pytest.mark.parametrize("live", [False, True])
 def test_no_more_is_held_back_than_the_stated_delay(live: bool) -> None:
-    stage = open_denoiser(live=live)
+    stage = Denoiser(live=live)
     assert stage.delay < (0.15 if live else 1.1) * RATE
     samples = speech(CLIPS[0])
     given_out = 0
@@ -144,7 +144,7 @@ def test_live_noise_falls_too() -> None:
 
 def test_interleaved_streams_do_not_hear_each_other() -> None:
     signals = [speech(name)[:RATE] for name in CLIPS]
-    stages: list[Denoiser] = [open_denoiser() for _ in signals]
+    stages = [Denoiser() for _ in signals]
     outputs: list[list[Samples]] = [[] for _ in signals]
     for start in range(0, RATE, 1_200):
         for stage, signal, output in zip(stages, signals, outputs, strict=True):

@@ -15,7 +15,7 @@ from menura.audio.resample import Resampler, resampled_length
 from menura.audio.source import Source as BinarySource
 from menura.conversion.lanes import Seat
 from menura.conversion.request import ConversionRequest, Duration, DurationLimits, SourcePlan
-from menura.denoise import open_denoiser
+from menura.denoise import Denoiser
 from menura.engine.interface import Features, Samples
 
 EMPTY: Samples = np.zeros(0, np.float32)
@@ -75,7 +75,7 @@ class Source:
 
     def __init__(self, source: BinarySource, plan: SourcePlan, limits: DurationLimits) -> None:
         self._counted = Counted(source, plan.file_format, limits)
-        self._denoiser = open_denoiser() if plan.denoise else None
+        self._denoiser = Denoiser() if plan.denoise else None
         clean_rate = self._denoiser.sample_rate if self._denoiser else plan.sample_rate
         self._before = Resampler(self._counted.sample_rate, clean_rate)
         self._after = Resampler(clean_rate, plan.sample_rate)

@@ -46,7 +46,7 @@ _NOTHING: Samples = np.zeros(0, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class _Pace:
     """How long a suppressor may wait, in frames of 10 ms, and how far it goes.
 
     block: decided at a time. ahead: heard beyond a block, at least 1. settle: heard before the
@@ -61,19 +61,22 @@ class Pace:
     quality: Quality
 
 
-RECORDED = Pace(block=20, ahead=10, settle=100, level=2, quality=FULL_QUALITY)
-LIVE = Pace(block=5, ahead=5, settle=10, level=1, quality=LOW_DELAY_QUALITY)
+_RECORDED = _Pace(block=20, ahead=10, settle=100, level=2, quality=FULL_QUALITY)
+_LIVE = _Pace(block=5, ahead=5, settle=10, level=1, quality=LOW_DELAY_QUALITY)
 
 
-class Suppressor:
-    """Spectral noise suppression of one mono stream at 48 kHz.
+class Denoiser:
+    """A stage that suppresses the noise of one mono stream.
 
-    Implements `denoise.interface.Denoiser`. Samples that are not finite are taken as silence.
+    sample_rate: Hz of what it takes and gives. live: give up some quality so that little is held
+    back. The whole output is as long as the whole input and aligned with it; any chunking of the
+    input gives the same output. Samples that are not finite are taken as silence.
     """
 
     sample_rate = _RATE
 
-    def __init__(self, pace: Pace = RECORDED) -> None:
+    def __init__(self, *, live: bool = False) -> None:
+        pace = _LIVE if live else _RECORDED
         self._pace = pace
         self._down = Resampler(_RATE, _NARROW_RATE, pace.quality)
         self._forwards = NoiseSuppressor(sample_rate=_NARROW_RATE, level=pace.level)

@@ -9,7 +9,7 @@ from menura.audio.formats import OutputFormat
 from menura.audio.live import LiveDecoder
 from menura.audio.low_delay import LowDelayResampler
 from menura.conversion.lanes import Seat
-from menura.denoise import open_denoiser
+from menura.denoise import Denoiser
 from menura.engine.interface import (
     LATENCY_PROFILES,
     SAMPLE_RATE,
@@ -52,7 +52,7 @@ class LiveChain:
 
     def __init__(self, request: LiveRequest, seat: Seat) -> None:
         self._decoder = request.decoder
-        self._denoiser = open_denoiser(live=True) if request.denoise else None
+        self._denoiser = Denoiser(live=True) if request.denoise else None
         clean_rate = self._denoiser.sample_rate if self._denoiser else SAMPLE_RATE
         self._before = LowDelayResampler(self._decoder.sample_rate, clean_rate)
         self._after = LowDelayResampler(clean_rate, SAMPLE_RATE)

@@ -12,7 +12,7 @@ import numpy as np
 from menura.audio import sniff
 from menura.audio.decode import Decoder, open_decoder
 from menura.audio.resample import Resampler
-from menura.denoise import open_denoiser
+from menura.denoise import Denoiser
 from menura.engine.interface import (
     SAMPLE_RATE,
     Engine,
@@ -249,7 +249,7 @@ def _joined(pieces: Sequence[tuple[int, Samples]]) -> Samples:
 
 
 def _denoised(samples: Samples, permit: Permit) -> Samples:
-    denoiser = open_denoiser()
+    denoiser = Denoiser()
     up = Resampler(SAMPLE_RATE, denoiser.sample_rate)
     down = Resampler(denoiser.sample_rate, SAMPLE_RATE)
     cleaned = []
