@@ -2,8 +2,6 @@
 
 import itertools
 
-import numpy as np
-
 from menura import errors
 from menura.audio import mpeg, sniff
 from menura.audio.ffmpeg import FfmpegReader, encrypted
@@ -11,7 +9,7 @@ from menura.audio.ogg import OggLink
 from menura.audio.riff import PCM, PcmReader, WavFormat, open_wav
 from menura.audio.source import Source, read_exactly, skip
 from menura.audio.upload import Upload
-from menura.engine.interface import Samples
+from menura.engine.interface import EMPTY, Samples
 
 FILE_FORMATS = ("other", "pcm_s16le_16")
 """The values of the contract's `file_format`."""
@@ -46,7 +44,7 @@ class Decoder:
         first, self._first = self._first, None
         if first is not None:
             return first
-        return self._reader.read() if self._reader else np.zeros(0, np.float32)
+        return self._reader.read() if self._reader else EMPTY
 
     def close(self) -> None:
         """Free the decoder; the source stays open."""

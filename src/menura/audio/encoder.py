@@ -8,7 +8,7 @@ from av.audio.frame import AudioFrame
 
 from menura.audio.formats import OutputFormat
 from menura.audio.level import bounded
-from menura.engine.interface import Samples
+from menura.engine.interface import EMPTY, Samples
 
 
 class Encoder(ABC):
@@ -66,7 +66,7 @@ class BlockEncoder(Encoder):
     def __init__(self, output_format: OutputFormat, total: int | None, block: int) -> None:
         super().__init__(output_format, total)
         self._block = block
-        self._pending: Samples = np.zeros(0, np.float32)
+        self._pending: Samples = EMPTY
         self._sent = 0
 
     def push(self, samples: Samples) -> bytes:

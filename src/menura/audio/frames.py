@@ -8,7 +8,7 @@ from av.audio.stream import AudioStream
 from av.packet import Packet
 
 from menura.audio.level import mono, to_float
-from menura.engine.interface import Samples
+from menura.engine.interface import EMPTY, Samples
 
 _SAMPLE_TYPES = {
     "u8": "u1",
@@ -41,7 +41,7 @@ def mono_frame(frame: AudioFrame) -> Samples:
     channels = frame.layout.nb_channels
     kind = np.dtype(_SAMPLE_TYPES[frame.format.name.removesuffix("p")])
     if not frame.samples:
-        return np.zeros(0, np.float32)
+        return EMPTY
     if not frame.format.is_planar:
         values = np.frombuffer(memoryview(frame.planes[0]), kind, frame.samples * channels)
         return mono(to_float(values.reshape(-1, channels)))

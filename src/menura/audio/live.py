@@ -11,7 +11,7 @@ from menura import errors
 from menura.audio import g711
 from menura.audio.frames import mono_frame
 from menura.audio.level import to_float
-from menura.engine.interface import Samples
+from menura.engine.interface import EMPTY, Samples
 
 LiveEncoding = Literal["s16le", "f32le", "ulaw", "opus"]
 
@@ -93,7 +93,7 @@ class _OpusPackets:
 
     def push(self, data: bytes) -> Samples:
         if not data:
-            return np.zeros(0, np.float32)
+            return EMPTY
         try:
             if len(data) > _LONGEST_PACKET:
                 raise ValueError(data)
@@ -102,4 +102,4 @@ class _OpusPackets:
             raise errors.InvalidAudio(
                 f"A message of {len(data)} bytes is not an Opus packet.", param="audio"
             ) from None
-        return np.concatenate([np.zeros(0, np.float32), *map(mono_frame, frames)])
+        return np.concatenate([EMPTY, *map(mono_frame, frames)])

@@ -11,9 +11,8 @@ import numpy as np
 from av.filter import Graph
 
 from menura.audio.resample import resampled_length
-from menura.engine.interface import Samples
+from menura.engine.interface import EMPTY, Samples
 
-EMPTY: Samples = np.zeros(0, np.float32)
 TAPS = 32
 """Length of FFmpeg's polyphase filter, in samples at the lower of the two rates."""
 

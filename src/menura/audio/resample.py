@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 import soxr
 
-from menura.engine.interface import Samples
+from menura.engine.interface import EMPTY, Samples
 
 Quality = Literal["LQ", "HQ"]
 
@@ -76,14 +76,14 @@ class Resampler:
             self._given += samples.size
             return samples
         if not samples.size:
-            return np.zeros(0, np.float32)
+            return EMPTY
         return self._give(self._stream.resample_chunk(np.ascontiguousarray(samples, np.float32)))
 
     def flush(self) -> Samples:
         """End the input and return the remaining samples. The object is spent afterwards."""
         if self._stream is None:
-            return np.zeros(0, np.float32)
-        rest = self._give(self._stream.resample_chunk(np.zeros(0, np.float32), last=True))
+            return EMPTY
+        rest = self._give(self._stream.resample_chunk(EMPTY, last=True))
         missing = resampled_length(self._taken, self.from_rate, self.to_rate) - self._given
         return np.concatenate((rest, np.zeros(missing, np.float32)))
 

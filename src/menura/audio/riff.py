@@ -14,7 +14,7 @@ from menura.audio import g711
 from menura.audio.level import mono, to_float
 from menura.audio.shape import check_shape
 from menura.audio.source import Source, read_exactly, skip
-from menura.engine.interface import Samples
+from menura.engine.interface import EMPTY, Samples
 
 PCM, FLOAT, ALAW, MULAW, EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
 
@@ -55,7 +55,7 @@ class PcmReader:
             size = max(frame_size, _BLOCK_SIZE // frame_size * frame_size)
             data = self._rest + self._more(size - len(self._rest))
             if len(data) == len(self._rest):
-                return np.zeros(0, np.float32)
+                return EMPTY
             whole = len(data) // frame_size * frame_size
             self._rest = data[whole:]
             if whole:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from menura.audio.resample import Resampler
-from menura.engine.interface import Samples
+from menura.engine.interface import EMPTY, Samples
 
 
 class SteadyRate:
@@ -19,7 +19,7 @@ class SteadyRate:
     def push(self, samples: Samples, rate: int) -> Samples:
         """Take a block at `rate` Hz in and return the samples that have become final."""
         self.sample_rate = self.sample_rate or rate
-        rest = np.zeros(0, np.float32)
+        rest = EMPTY
         if self._resampler is None or rate != self._resampler.from_rate:
             rest = self.flush()
             self._resampler = Resampler(rate, self.sample_rate)
@@ -29,4 +29,4 @@ class SteadyRate:
     def flush(self) -> Samples:
         """End a stretch of one rate and return its remaining samples."""
         resampler, self._resampler = self._resampler, None
-        return resampler.flush() if resampler is not None else np.zeros(0, np.float32)
+        return resampler.flush() if resampler is not None else EMPTY

@@ -16,9 +16,7 @@ from menura.audio.source import Source as BinarySource
 from menura.conversion.lanes import Seat
 from menura.conversion.request import ConversionRequest, Duration, DurationLimits, SourcePlan
 from menura.denoise import Denoiser
-from menura.engine.interface import Features, Samples
-
-EMPTY: Samples = np.zeros(0, np.float32)
+from menura.engine.interface import EMPTY, Features, Samples
 
 
 class Counted:

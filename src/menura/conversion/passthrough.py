@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from menura.engine.interface import (
+    EMPTY,
     HOP,
     ConversionSettings,
     Features,
@@ -46,7 +47,7 @@ class _Analysis:
     delay = HOP - 1
 
     def __init__(self) -> None:
-        self._rest: Samples = np.zeros(0, np.float32)
+        self._rest: Samples = EMPTY
 
     def push(self, samples: Samples) -> PlainFeatures:
         joined = np.concatenate((self._rest, samples))
@@ -66,7 +67,7 @@ class _Rendering:
         return features.samples
 
     def flush(self, total: int) -> Samples:
-        return np.zeros(0, np.float32)
+        return EMPTY
 
     def change(
         self, voice: Voice | None = None, settings: ConversionSettings | None = None

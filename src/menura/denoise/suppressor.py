@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pywebrtc_audio import NoiseSuppressor
 
 from menura.audio.resample import FULL_QUALITY, LOW_DELAY_QUALITY, Quality, Resampler
-from menura.engine.interface import Samples
+from menura.engine.interface import EMPTY, Samples
 
 _RATE = 48_000
 _NARROW_RATE = 16_000
@@ -41,8 +41,6 @@ _TOP_BINS = 40
 
 _LOUDEST = 4.0
 """Input is limited to this magnitude: one absurd sample must not blind the suppressors."""
-
-_NOTHING: Samples = np.zeros(0, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +83,8 @@ class Denoiser:
         self._begun = False
         # All but `_narrow` begin one hop before the next block's first frame.
         self._wide: Samples = np.zeros(_WIDE_HOP, np.float32)
-        self._narrow = _NOTHING
-        self._heard = _NOTHING
+        self._narrow = EMPTY
+        self._heard = EMPTY
         self._overlap: Samples = np.zeros(_WIDE_HOP, np.float32)
         self._taken = 0
         self._given = 0
@@ -111,7 +109,7 @@ class Denoiser:
         """End the input and return the remaining samples. The object is spent afterwards."""
         rest = self._taken - self._given
         if not rest:
-            return _NOTHING
+            return EMPTY
         last = self._down.flush()
         # What follows the end is its mirror image: silence there would mislead the suppressors.
         known = np.concatenate((self._narrow, last))
@@ -133,7 +131,7 @@ class Denoiser:
             out.append(self._apply(gains))
             self._given += out[-1].size
             self._narrow = self._narrow[self._pace.block * _HOP :]
-        return np.concatenate(out) if out else _NOTHING
+        return np.concatenate(out) if out else EMPTY
 
     def _begin(self) -> None:
         """Let both instances get to know the noise before anything depends on them."""

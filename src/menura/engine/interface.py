@@ -28,6 +28,9 @@ HOP = 240
 Samples = NDArray[np.float32]
 """Mono audio, shape (n,), nominal range -1 to 1."""
 
+EMPTY: Samples = np.zeros(0, np.float32)
+"""No samples: what a stage gives while nothing is final."""
+
 
 @dataclass(frozen=True, slots=True)
 class LatencyProfile:

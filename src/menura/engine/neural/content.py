@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from menura.engine.interface import HOP, Samples
+from menura.engine.interface import EMPTY, HOP, Samples
 from menura.engine.neural.mel import FFT, MEL_WINDOW, RunningMean, frames_of, hann, log_mel
 from menura.engine.neural.networks import CODE, PATIENT, Networks
 from menura.engine.source_filter.spectrum import Array
@@ -17,7 +17,7 @@ class ContentStream:
     def __init__(self, networks: Networks, block: int, look_ahead: int) -> None:
         self._networks = networks
         self._block = block
-        self._pending = np.zeros(0, np.float32)
+        self._pending = EMPTY
         self._history = np.zeros(MEL_WINDOW - HOP, np.float32)
         self._mean = RunningMean(networks.prior)
         self._state = np.zeros(networks.content_state, np.float32)

@@ -4,7 +4,7 @@ from collections import deque
 
 import numpy as np
 
-from menura.engine.interface import LatencyProfile, Samples
+from menura.engine.interface import EMPTY, LatencyProfile, Samples
 from menura.engine.source_filter import envelope as spectral
 from menura.engine.source_filter import periodicity as periodic
 from menura.engine.source_filter import pitch
@@ -49,7 +49,7 @@ class SourceFilterAnalysis:
         self._statistics = SpeakerStatistics()
         self._expected = Settling(SETTLING[latency.level] * self._instants)
         self._waiting: deque[tuple[Array, Array, Array, Array]] = deque()
-        self._pending = np.zeros(0, dtype=np.float32)
+        self._pending = EMPTY
         self._history = np.zeros(latency.look_ahead + 2 * _REACH, dtype=np.float32)
         self._total = 0
         self._blocks = 0

@@ -9,7 +9,7 @@ between mean log spectra, half between mean power spectra, which the loud vowels
 import numpy as np
 from numpy.typing import NDArray
 
-from menura.engine.interface import HOP, ConversionSettings, Samples, Voice
+from menura.engine.interface import EMPTY, HOP, ConversionSettings, Samples, Voice
 from menura.engine.source_filter.mapping import towards
 from menura.engine.source_filter.spectrum import FFT, FREQUENCIES, Array, mel_edges, spread, windows
 from menura.engine.source_filter.voice import SPECTRUM_BANDS, SourceFilterVoice
@@ -79,7 +79,7 @@ class Equaliser:
         prior_frames: float = PRIOR_FRAMES,
     ) -> None:
         self._prior_frames = prior_frames
-        self._tail = np.zeros(0, dtype=np.float32)
+        self._tail = EMPTY
         self._peak = -np.inf
         self._gain = np.zeros(SPECTRUM_BANDS)
         self._given = np.zeros(SPECTRUM_BANDS)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from menura.engine.interface import (
+    EMPTY,
     ConversionSettings,
     Features,
     LatencyProfile,
@@ -159,7 +160,7 @@ class SourceFilterRendering(Generic[F]):
         if type(features) is not self._kind:
             raise TypeError(f"{type(features).__name__} comes from another engine's analysis")
         self._rows = self._kind.joined([self._rows, features])
-        parts = [np.zeros(0, dtype=np.float32)]
+        parts = [EMPTY]
         while self._first + len(self._rows.f0) > np.ceil(self._wanted()[-1]):
             parts.append(self._block())
         out = np.concatenate(parts)
@@ -169,7 +170,7 @@ class SourceFilterRendering(Generic[F]):
     def flush(self, total: int) -> Samples:
         """End the stream and return the remaining samples."""
         wanted = round(total / self._speed)
-        parts = [np.zeros(0, dtype=np.float32)]
+        parts = [EMPTY]
         while self._given < wanted:
             parts.append(self.push(self._kind.joined([self._rows[-1:]] * self._instants)))
         out = np.concatenate(parts)
