@@ -38,7 +38,7 @@ def test_no_more_is_held_back_than_stated(from_rate, to_rate):
         given_out += stage.push(piece).size
         held = (start + piece.size) / from_rate - given_out / to_rate
         if start > 4 * TAPS:
-            assert held <= stage.delay + 1 / to_rate
+            assert held <= stage.delay_seconds + 1 / to_rate
 
 
 @settings(max_examples=25, deadline=None)

@@ -37,7 +37,7 @@ class LowDelayResampler:
         self._swr = None if from_rate == to_rate else _swr(from_rate, to_rate)
 
     @property
-    def delay(self) -> float:
+    def delay_seconds(self) -> float:
         """Seconds held back at most, once the first `TAPS` samples are in."""
         if self._swr is None:
             return 0.0

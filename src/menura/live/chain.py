@@ -114,11 +114,11 @@ class LiveChain:
     def _delay(self) -> float:
         denoising = self._denoiser.delay / self._denoiser.sample_rate if self._denoiser else 0.0
         return (
-            self._before.delay
+            self._before.delay_seconds
             + denoising
-            + self._after.delay
+            + self._after.delay_seconds
             + self._conversion.delay / SAMPLE_RATE
-            + self._resampler.delay
+            + self._resampler.delay_seconds
             + self._encoder.delay / self._encoder.sample_rate
         )
 
