@@ -30,14 +30,10 @@ _READ_SIZE = 4096
 
 _DECODER_FAMILIES = (
     "aac", "ac3", "adpcm_", "alac", "amr", "ape", "cook", "dca", "eac3", "flac", "gsm",
-    "libopencore", "mp1", "mp2", "mp3", "mpc", "nellymoser", "opus", "pcm_", "qcelp", "qdm2", "ra_",
-    "ralf", "sipr", "speex", "tta", "vorbis", "wavpack", "wma",
+    "libopencore", "mp1", "mp2", "mp3", "mpc", "nellymoser", "opus", "pcm_", "qcelp", "qdm2",
+    "ralf", "real_", "sipr", "speex", "tta", "vorbis", "wavpack", "wma",
 )  # fmt: skip
-_DECODERS = frozenset(
-    name
-    for name in av.codecs_available
-    if name.startswith(_DECODER_FAMILIES) and not name.startswith("mpeg")
-)
+_DECODERS = frozenset(name for name in av.codecs_available if name.startswith(_DECODER_FAMILIES))
 
 _OPTIONS = {
     "protocol_whitelist": "none",
