@@ -7,23 +7,15 @@ Codec = Literal["mp3", "pcm", "ulaw", "alaw", "opus", "wav"]
 
 DEFAULT_FORMAT = "mp3_44100_128"
 
-_MEDIA_TYPES: dict[Codec, str] = {
-    "mp3": "audio/mpeg",
-    "pcm": "audio/pcm",
-    "ulaw": "audio/basic",
-    "alaw": "audio/x-alaw-basic",
-    "opus": "audio/ogg",
-    "wav": "audio/wav",
+_FILES: dict[Codec, tuple[str, str]] = {
+    "mp3": ("audio/mpeg", "mp3"),
+    "pcm": ("audio/pcm", "pcm"),
+    "ulaw": ("audio/basic", "ulaw"),
+    "alaw": ("audio/x-alaw-basic", "alaw"),
+    "opus": ("audio/ogg", "ogg"),
+    "wav": ("audio/wav", "wav"),
 }
-
-_EXTENSIONS: dict[Codec, str] = {
-    "mp3": "mp3",
-    "pcm": "pcm",
-    "ulaw": "ulaw",
-    "alaw": "alaw",
-    "opus": "ogg",
-    "wav": "wav",
-}
+"""Media type of each codec's files, and their extension."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,37 +24,30 @@ class OutputFormat:
 
     sample_rate: Hz, the rate its encoder takes.
     bit_rate: bits per second of the encoded audio.
-    extension: of a file that holds it, without the dot.
-    on_stream: whether `/stream` offers it; convert offers all of them.
     """
 
     name: str
     codec: Codec
     sample_rate: int
     bit_rate: int
-    media_type: str
-    extension: str
-    on_stream: bool
 
+    @property
+    def media_type(self) -> str:
+        """What `content-type` says."""
+        return _FILES[self.codec][0]
 
-def _format(codec: Codec, sample_rate: int, bit_rate: int, name: str) -> OutputFormat:
-    return OutputFormat(
-        name=name,
-        codec=codec,
-        sample_rate=sample_rate,
-        bit_rate=bit_rate,
-        media_type=_MEDIA_TYPES[codec],
-        extension=_EXTENSIONS[codec],
-        on_stream=codec != "wav",
-    )
+    @property
+    def extension(self) -> str:
+        """Of a file that holds it, without the dot."""
+        return _FILES[self.codec][1]
 
 
 def _compressed(codec: Codec, sample_rate: int, kbits: int) -> OutputFormat:
-    return _format(codec, sample_rate, kbits * 1000, f"{codec}_{sample_rate}_{kbits}")
+    return OutputFormat(f"{codec}_{sample_rate}_{kbits}", codec, sample_rate, kbits * 1000)
 
 
 def _plain(codec: Codec, sample_rate: int, bits: int) -> OutputFormat:
-    return _format(codec, sample_rate, sample_rate * bits, f"{codec}_{sample_rate}")
+    return OutputFormat(f"{codec}_{sample_rate}", codec, sample_rate, sample_rate * bits)
 
 
 FORMATS: tuple[OutputFormat, ...] = (
@@ -77,8 +62,8 @@ FORMATS: tuple[OutputFormat, ...] = (
 )
 """All 28 formats, in the contract's order."""
 
-STREAM_FORMATS: tuple[OutputFormat, ...] = tuple(f for f in FORMATS if f.on_stream)
-"""The 21 formats of `/stream`."""
+STREAM_FORMATS: tuple[OutputFormat, ...] = tuple(f for f in FORMATS if f.codec != "wav")
+"""The 21 formats of `/stream`; convert offers all."""
 
 _BY_NAME = {f.name: f for f in FORMATS}
 
