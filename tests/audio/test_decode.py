@@ -1,6 +1,5 @@
 """Containers, codecs, rates, channels and sample formats a user may hold."""
 
-import io
 import struct
 from itertools import pairwise
 from pathlib import Path
@@ -8,12 +7,14 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from tests.audio.files import lag, make_file, signal_to_noise, sweep
+from tests.audio.reading import Trickle, read
 
 from menura import errors
 from menura.audio import sniff
 from menura.audio.decode import open_decoder
-from menura.audio.resample import resampled_length
 
+BARE_MP3 = {"write_xing": "0", "id3v2_version": "0"}
 FASTSTART = {"movflags": "+faststart"}
 FRAGMENTED = {"movflags": "frag_keyframe+empty_moov"}
 
@@ -90,61 +91,27 @@ def name(case: tuple) -> str:
     return "-".join([container, codec, str(rate), f"{channels}ch", *options.values()])
 
 
-class Upload(io.BytesIO):
-    """A source that gives a few bytes at a time and notes whether its end was asked for."""
-
-    def __init__(self, data: bytes, most: int = 1 << 20) -> None:
-        super().__init__(data)
-        self.most = most
-        self.furthest = 0
-        self.asked_for_end = False
-
-    def read(self, size: int = -1, /) -> bytes:
-        data = super().read(min(size, self.most) if size >= 0 else self.most)
-        self.furthest = max(self.furthest, self.tell())
-        self.asked_for_end |= size != 0 and not data
-        return data
-
-    def seek(self, offset: int, whence: int = 0, /) -> int:
-        self.asked_for_end |= whence == 2
-        return super().seek(offset, whence)
-
-
-def read(source: io.BytesIO | bytes) -> tuple[np.ndarray, int]:
-    decoder = open_decoder(io.BytesIO(source) if isinstance(source, bytes) else source)
-    blocks = []
-    while (block := decoder.read()).size:
-        assert block.dtype == np.float32
-        assert block.ndim == 1
-        blocks.append(block)
-    assert not decoder.read().size
-    decoder.close()
-    assert not decoder.read().size
-    return np.concatenate(blocks), decoder.sample_rate
-
-
 @pytest.mark.parametrize(
     ("case", "video"),
     [*((case, False) for case in FILES), *((case, True) for case in VIDEOS)],
     ids=lambda value: name(value) if isinstance(value, tuple) else "video" if value else "sound",
 )
-def test_every_file_gives_its_samples(sounds, case, video: bool) -> None:
+def test_every_file_gives_its_samples(case, video: bool) -> None:
     container, codec, rate, channels, options, (delay, padding) = case
-    meant = sounds.sweep(rate + 777, rate)
-    recipe = sounds.recipe(container, codec, rate, channels, options=options, video=video)
-    data = sounds.file(recipe, meant)
-    heard, heard_rate = read(Upload(data))
+    meant = sweep(rate + 777, rate)
+    data = make_file(meant, container, codec, rate, channels, options=options, video=video)
+    heard, heard_rate = read(Trickle(data))
     assert heard_rate == rate
-    late = sounds.lag(heard, meant)
+    late = lag(heard, meant)
     assert abs(late) <= delay
     assert -delay <= heard.size - meant.size <= delay + padding
     if not delay + padding:
         assert heard.size == meant.size
     aligned = (heard[late:], meant) if late >= 0 else (heard, meant[-late:])
     inner = slice(200, -2500 if delay + padding else None)
-    ratio = sounds.signal_to_noise(aligned[0][: meant.size][inner], aligned[1][inner])
+    ratio = signal_to_noise(aligned[0][: meant.size][inner], aligned[1][inner])
     assert ratio > (80 if codec in LOSSLESS else 4 if "amr" in codec else 12)
-    trickled, _ = read(Upload(data, most=997))
+    trickled, _ = read(Trickle(data, most=997))
     assert np.array_equal(trickled, heard)
 
 
@@ -156,11 +123,11 @@ STREAMABLE = [
 
 
 @pytest.mark.parametrize("case", STREAMABLE, ids=name)
-def test_decoding_starts_long_before_the_upload_ends(sounds, case) -> None:
+def test_decoding_starts_long_before_the_upload_ends(case) -> None:
     container, codec, rate, channels, options, _ = case
-    meant = sounds.sweep(6 * rate, rate)
-    data = sounds.file(sounds.recipe(container, codec, rate, channels, options=options), meant)
-    source = Upload(data, most=500)
+    meant = sweep(6 * rate, rate)
+    data = make_file(meant, container, codec, rate, channels, options=options)
+    source = Trickle(data, most=500)
     decoder = open_decoder(source)
     assert decoder.read().size
     assert not source.asked_for_end
@@ -186,19 +153,18 @@ def test_decoding_starts_long_before_the_upload_ends(sounds, case) -> None:
     ],
 )
 def test_every_sample_format_and_layout(
-    sounds, container: str, codec: str, sample_format: str, channels: int
+    container: str, codec: str, sample_format: str, channels: int
 ) -> None:
     if container == "wv" and channels == 8:
         pytest.skip("FFmpeg writes no such file")
-    meant = sounds.sweep(11024, 22050)
-    recipe = sounds.recipe(container, codec, 22050, channels, sample_format)
-    heard, _ = read(sounds.file(recipe, meant))
+    meant = sweep(11024, 22050)
+    heard, _ = read(make_file(meant, container, codec, 22050, channels, sample_format))
     assert heard.size == meant.size
-    assert sounds.signal_to_noise(heard, meant) > 30
+    assert signal_to_noise(heard, meant) > 30
 
 
-def test_channels_are_mixed_by_their_mean(sounds, tmp_path) -> None:
-    left, right = sounds.sweep(4800, 48000), -0.5 * sounds.sweep(4800, 48000)
+def test_channels_are_mixed_by_their_mean(tmp_path) -> None:
+    left, right = sweep(4800, 48000), -0.5 * sweep(4800, 48000)
     path = tmp_path / "stereo.flac"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("flac", rate=48000, layout="stereo", format="s16")
@@ -213,11 +179,11 @@ def test_channels_are_mixed_by_their_mean(sounds, tmp_path) -> None:
     assert np.abs(heard - (left + right) / 2).max() < 1e-4
 
 
-def test_names_and_tags_are_not_trusted(sounds) -> None:
-    meant = sounds.sweep(24000, 24000)
-    data = sounds.file(sounds.recipe("mp3", "libmp3lame", 24000), meant)
+def test_names_and_tags_are_not_trusted() -> None:
+    meant = sweep(24000, 24000)
+    data = make_file(meant, "mp3", "libmp3lame", 24000)
 
-    class Misnamed(Upload):
+    class Misnamed(Trickle):
         name = "recording.wav"
 
     heard, _ = read(Misnamed(data))
@@ -232,12 +198,12 @@ def id3(size: int) -> bytes:
 @pytest.mark.parametrize(
     ("container", "codec"), [("mp3", "libmp3lame"), ("flac", "flac"), ("adts", "aac")]
 )
-def test_tags_in_front_are_skipped(sounds, container: str, codec: str) -> None:
-    meant = sounds.sweep(24000, 24000)
-    data = sounds.file(sounds.recipe(container, codec, 24000), meant)
+def test_tags_in_front_are_skipped(container: str, codec: str) -> None:
+    meant = sweep(24000, 24000)
+    data = make_file(meant, container, codec, 24000)
     plain, _ = read(data[sniff.id3_size(data) :])
     for tags in (id3(3), id3(2_300_000), id3(0) + id3(70)):
-        tagged, _ = read(Upload(tags + data, most=1000))
+        tagged, _ = read(Trickle(tags + data, most=1000))
         assert np.array_equal(tagged, plain)
 
 
@@ -254,14 +220,12 @@ def ape_tag(size: int) -> bytes:
 
 @pytest.mark.parametrize("rate", [24000, 44100])
 @pytest.mark.parametrize("junk", [bytes(64), bytes(20_000), ape_tag(4000)], ids=len)
-def test_mp3_with_junk_in_front_is_heard_as_without(sounds, rate: int, junk: bytes) -> None:
-    meant = sounds.sweep(rate, rate)
-    data = sounds.file(
-        sounds.recipe("mp3", "libmp3lame", rate, options={"id3v2_version": "0"}), meant
-    )
-    heard, _ = read(Upload(junk + data, most=1000))
+def test_mp3_with_junk_in_front_is_heard_as_without(rate: int, junk: bytes) -> None:
+    meant = sweep(rate, rate)
+    data = make_file(meant, "mp3", "libmp3lame", rate, options={"id3v2_version": "0"})
+    heard, _ = read(Trickle(junk + data, most=1000))
     assert heard.size == meant.size
-    assert sounds.lag(heard, meant) == 0
+    assert lag(heard, meant) == 0
     tagged, _ = read(id3(70) + junk + data)
     assert np.array_equal(heard, tagged)
 
@@ -279,41 +243,36 @@ def ended_by_its_edit_list(data: bytes, samples: int) -> bytes:
 
 
 @pytest.mark.parametrize("size", [44_100, 44_100 + 777, 43 * 1024, 43 * 1024 + 1])
-def test_an_edit_list_alone_ends_the_sound(sounds, size: int) -> None:
-    meant = sounds.sweep(size, 44_100)
-    data = sounds.file(sounds.recipe("ipod", "aac"), meant)
+def test_an_edit_list_alone_ends_the_sound(size: int) -> None:
+    meant = sweep(size, 44_100)
+    data = make_file(meant, "ipod", "aac")
     exact, _ = read(data)
     assert exact.size in (size, size - 1)
-    heard, _ = read(Upload(ended_by_its_edit_list(data, size), most=997))
+    heard, _ = read(Trickle(ended_by_its_edit_list(data, size), most=997))
     assert heard.size == size
     assert np.array_equal(heard[: exact.size], exact)
 
 
-def test_an_edit_list_that_ends_far_before_the_sound_cuts_no_sample(sounds) -> None:
-    meant = sounds.sweep(44_100, 44_100)
-    data = sounds.file(sounds.recipe("ipod", "aac"), meant)
+def test_an_edit_list_that_ends_far_before_the_sound_cuts_no_sample() -> None:
+    meant = sweep(44_100, 44_100)
+    data = make_file(meant, "ipod", "aac")
     whole, _ = read(ended_by_its_edit_list(data, 1 << 30))
     assert whole.size >= meant.size
 
 
-def test_joined_mp3_files_are_heard_whole(sounds) -> None:
-    meant = sounds.sweep(24000, 24000)
-    data = sounds.file(sounds.recipe("mp3", "libmp3lame", 24000), meant)
+def test_joined_mp3_files_are_heard_whole() -> None:
+    meant = sweep(24000, 24000)
+    data = make_file(meant, "mp3", "libmp3lame", 24000)
     heard, _ = read(data + data[sniff.id3_size(data) :])
     assert heard.size >= 2 * meant.size
 
 
 @pytest.mark.parametrize("rates", [(44100, 22050), (22050, 48000)])
-def test_a_change_of_rate_midway_keeps_the_pitch(sounds, rates) -> None:
-    tones = []
+def test_a_change_of_rate_midway_keeps_the_pitch(rates) -> None:
     files = []
     for rate in rates:
         tone = (0.3 * np.sin(2 * np.pi * 500 * np.arange(rate) / rate)).astype(np.float32)
-        recipe = sounds.recipe(
-            "mp3", "libmp3lame", rate, options={"write_xing": "0", "id3v2_version": "0"}
-        )
-        files.append(sounds.file(recipe, tone))
-        tones.append(tone)
+        files.append(make_file(tone, "mp3", "libmp3lame", rate, options=BARE_MP3))
     heard, rate = read(b"".join(files))
     assert rate == rates[0]
     seconds = heard.size / rate
@@ -324,18 +283,16 @@ def test_a_change_of_rate_midway_keeps_the_pitch(sounds, rates) -> None:
         assert abs(peak - 500) <= 8
 
 
-def test_a_change_of_channels_midway(sounds) -> None:
-    meant = sounds.sweep(44100, 44100)
+def test_a_change_of_channels_midway() -> None:
+    meant = sweep(44100, 44100)
     files = [
-        sounds.file(
-            sounds.recipe(
-                "mp3",
-                "libmp3lame",
-                44100,
-                channels,
-                options={"write_xing": "0", "id3v2_version": "0"},
-            ),
+        make_file(
             meant,
+            "mp3",
+            "libmp3lame",
+            44100,
+            channels,
+            options=BARE_MP3,
         )
         for channels in (1, 2)
     ]
@@ -354,10 +311,10 @@ TRUNCATED = [
 
 
 @pytest.mark.parametrize("case", TRUNCATED, ids=name)
-def test_a_truncated_file_gives_what_is_there(sounds, case) -> None:
+def test_a_truncated_file_gives_what_is_there(case) -> None:
     container, codec, rate, channels, options, (delay, _) = case
-    meant = sounds.sweep(2 * rate, rate)
-    data = sounds.file(sounds.recipe(container, codec, rate, channels, options=options), meant)
+    meant = sweep(2 * rate, rate)
+    data = make_file(meant, container, codec, rate, channels, options=options)
     whole, _ = read(data)
     heard, _ = read(data[: len(data) * 2 // 3])
     assert 0.4 * whole.size < heard.size < 0.8 * whole.size
@@ -367,9 +324,9 @@ def test_a_truncated_file_gives_what_is_there(sounds, case) -> None:
         assert np.allclose(heard[:same], whole[:same], atol=1e-6)
 
 
-def test_an_aiff_file_may_describe_its_samples_behind_them(sounds) -> None:
-    meant = sounds.sweep(44100, 44100)
-    data = sounds.file(sounds.recipe("aiff", "pcm_s16be"), meant)
+def test_an_aiff_file_may_describe_its_samples_behind_them() -> None:
+    meant = sweep(44100, 44100)
+    data = make_file(meant, "aiff", "pcm_s16be")
     chunks = []
     at = 12
     while at < len(data):
@@ -381,8 +338,8 @@ def test_an_aiff_file_may_describe_its_samples_behind_them(sounds) -> None:
     assert (heard.size, rate) == (44100, 44100)
 
 
-def test_an_mp4_without_its_index_is_refused(sounds) -> None:
-    data = sounds.file(sounds.recipe("mp4", "aac"), sounds.sweep(44100, 44100))
+def test_an_mp4_without_its_index_is_refused() -> None:
+    data = make_file(sweep(44100, 44100), "mp4", "aac")
     with pytest.raises(errors.InvalidAudio, match="MP4"):
         read(data[: len(data) // 2])
 
@@ -393,13 +350,11 @@ class ClientVanished(Exception):
 
 @pytest.mark.parametrize("case", [*FILES[::3], *VIDEOS[:4]], ids=name)
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.6])
-def test_what_the_source_raises_passes_through(sounds, case, share: float) -> None:
+def test_what_the_source_raises_passes_through(case, share: float) -> None:
     container, codec, rate, channels, options, _ = case
-    data = sounds.file(
-        sounds.recipe(container, codec, rate, channels, options=options), sounds.sweep(rate, rate)
-    )
+    data = make_file(sweep(rate, rate), container, codec, rate, channels, options=options)
 
-    class Vanishing(Upload):
+    class Vanishing(Trickle):
         def read(self, size: int = -1, /) -> bytes:
             if self.tell() >= share * len(data):
                 raise ClientVanished
@@ -414,22 +369,22 @@ def test_what_the_source_raises_passes_through(sounds, case, share: float) -> No
         read(Vanishing(data))
 
 
-def test_an_encrypted_file_is_refused(sounds) -> None:
+def test_an_encrypted_file_is_refused() -> None:
     options = {
         "encryption_scheme": "cenc-aes-ctr",
         "encryption_key": "76a6c65c5ea762046bd749a2e632ccbb",
         "encryption_kid": "a7e61c373e219033c21091fa607bf3b8",
     }
-    data = sounds.file(sounds.recipe("mp4", "aac", options=options), sounds.sweep(44100, 44100))
+    data = make_file(sweep(44100, 44100), "mp4", "aac", options=options)
     with pytest.raises(errors.InvalidAudio, match="encrypted"):
         read(data)
-    protected = sounds.file(sounds.recipe("ipod", "aac"), sounds.sweep(44100, 44100))
+    protected = make_file(sweep(44100, 44100), "ipod", "aac")
     with pytest.raises(errors.InvalidAudio, match="encrypted"):
         read(protected.replace(b"mp4a", b"drms"))
 
 
-def test_a_protected_windows_media_file_is_refused(sounds) -> None:
-    data = sounds.file(sounds.recipe("asf", "wmav2"), sounds.sweep(44100, 44100))
+def test_a_protected_windows_media_file_is_refused() -> None:
+    data = make_file(sweep(44100, 44100), "asf", "wmav2")
     guid = bytes.fromhex("fbb3112223bdd211b4b700a0c955fc6e")
     with pytest.raises(errors.InvalidAudio, match="encrypted"):
         read(data[:30] + guid + struct.pack("<Q", 24) + data[30:])
@@ -449,25 +404,19 @@ def test_a_video_without_sound_is_refused(tmp_path) -> None:
             read(path.read_bytes())
 
 
-def test_blocks_are_small_enough_to_stay_flat(sounds) -> None:
-    meant = sounds.sweep(10 * 44100, 44100)
-    for container, codec in (
-        ("flac", "flac"),
-        ("wav", "pcm_s16le"),
-        ("mov", "pcm_s16le"),
-        ("avi", "pcm_s16le"),
-    ):
-        decoder = open_decoder(io.BytesIO(sounds.file(sounds.recipe(container, codec), meant)))
-        sizes = []
-        while (block := decoder.read()).size:
-            sizes.append(block.size)
-        assert max(sizes) <= 65536
+@pytest.mark.parametrize(
+    ("container", "codec"),
+    [("flac", "flac"), ("wav", "pcm_s16le"), ("mov", "pcm_s16le"), ("avi", "pcm_s16le")],
+)
+def test_no_block_is_longer_than_memory_is_meant_for(container: str, codec: str) -> None:
+    # `read` looks at every block.
+    read(make_file(sweep(10 * 44100, 44100), container, codec))
 
 
-def test_bytes_held_in_different_pieces_decode_alike(sounds) -> None:
-    meant = sounds.sweep(30000, 44100)
-    data = sounds.file(sounds.recipe("ogg", "vorbis", 44100, 2), meant)
-    heard = [read(Upload(data, most))[0] for most in (1, 17, 4096, 1 << 20)]
+def test_bytes_held_in_different_pieces_decode_alike() -> None:
+    meant = sweep(30000, 44100)
+    data = make_file(meant, "ogg", "vorbis", 44100, 2)
+    heard = [read(Trickle(data, most))[0] for most in (1, 17, 4096, 1 << 20)]
     assert all(np.array_equal(a, b) for a, b in pairwise(heard))
 
 
@@ -476,4 +425,4 @@ def test_the_examples_decode() -> None:
     for path in sorted(folder.glob("*.mp3")) + sorted(folder.glob("*.wav")):
         with path.open("rb") as file:
             heard, rate = read(file)
-        assert heard.size > resampled_length(rate, 1, 1)
+        assert heard.size > rate

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.audio.files import lag, signal_to_noise, sweep
 
 from menura import errors
 from menura.audio import g711
@@ -34,12 +35,12 @@ def test_odd_pieces_give_the_same_samples(encoding, cuts) -> None:
 
 
 @pytest.mark.parametrize("layout", ["mono", "stereo"])
-def test_opus_packets(sounds, layout: str) -> None:
+def test_opus_packets(layout: str) -> None:
     encoder = av.CodecContext.create("libopus", "w")
     encoder.sample_rate, encoder.layout, encoder.format = 48_000, layout, "flt"
     encoder.bit_rate = 96_000
     encoder.open()
-    meant = sounds.sweep(48_000, 48_000)
+    meant = sweep(48_000, 48_000)
     channels = 1 if layout == "mono" else 2
     decoder = open_live_decoder("opus", 48_000)
     blocks = []
@@ -52,8 +53,8 @@ def test_opus_packets(sounds, layout: str) -> None:
             blocks.append(decoder.push(bytes(packet)))
             assert blocks[-1].size == 960
     heard = np.concatenate(blocks)
-    assert sounds.lag(heard, meant) == 312
-    assert sounds.signal_to_noise(heard[312:], meant) > 25
+    assert lag(heard, meant) == 312
+    assert signal_to_noise(heard[312:], meant) > 25
 
 
 def test_a_bad_packet_is_refused_and_the_stream_goes_on() -> None:

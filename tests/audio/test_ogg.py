@@ -1,30 +1,13 @@
 """Chained Ogg: one stream after another in a file."""
 
-import io
-
 import numpy as np
 import pytest
+from tests.audio.files import lag, make_file, signal_to_noise, sweep
+from tests.audio.reading import Trickle, read
 
 from menura import errors
-from menura.audio.decode import open_decoder
 from menura.audio.ogg import MAX_LINKS, OggLink
 from menura.audio.resample import Resampler
-
-
-class Trickle(io.BytesIO):
-    """A source that gives at most 997 bytes at a time."""
-
-    def read(self, size: int = -1, /) -> bytes:
-        return super().read(min(size, 997) if size >= 0 else 997)
-
-
-def read(data: bytes) -> tuple[np.ndarray, int]:
-    decoder = open_decoder(Trickle(data))
-    blocks = []
-    while (block := decoder.read()).size:
-        blocks.append(block)
-    decoder.close()
-    return np.concatenate(blocks), decoder.sample_rate
 
 
 def resampled(samples: np.ndarray, rate: int, to_rate: int) -> np.ndarray:
@@ -44,28 +27,28 @@ def resampled(samples: np.ndarray, rate: int, to_rate: int) -> np.ndarray:
         ("flac", [(44100, 1), (48000, 1), (44100, 2)]),
     ],
 )
-def test_every_link_is_heard(sounds, codec: str, links: list[tuple[int, int]]) -> None:
+def test_every_link_is_heard(codec: str, links: list[tuple[int, int]]) -> None:
     first = links[0][0]
     data, meant = b"", []
     for rate, channels in links:
-        samples = sounds.sweep(rate, rate)
-        data += sounds.file(sounds.recipe("ogg", codec, rate, channels), samples)
+        samples = sweep(rate, rate)
+        data += make_file(samples, "ogg", codec, rate, channels)
         meant.append(resampled(samples, rate, first))
-    heard, rate = read(data)
+    heard, rate = read(Trickle(data, 997))
     assert rate == first
     padding = 128 if codec == "vorbis" else 0
     assert 0 <= heard.size - first * len(links) <= padding * len(links)
     for place, samples in enumerate(meant):
         at = place * heard.size // len(links)
         link = heard[at : at + first]
-        assert abs(sounds.lag(link, samples)) <= padding
-        assert sounds.signal_to_noise(link[2000:-2000], samples[2000:-2000]) > 15
+        assert abs(lag(link, samples)) <= padding
+        assert signal_to_noise(link[2000:-2000], samples[2000:-2000]) > 15
 
 
-def test_a_damaged_link_costs_no_other(sounds) -> None:
-    samples = sounds.sweep(4 * 48000, 48000)
-    mono = sounds.file(sounds.recipe("ogg", "libopus", 48000, 1), samples)
-    stereo = sounds.file(sounds.recipe("ogg", "libopus", 48000, 2), samples)
+def test_a_damaged_link_costs_no_other() -> None:
+    samples = sweep(4 * 48000, 48000)
+    mono = make_file(samples, "ogg", "libopus", 48000, 1)
+    stereo = make_file(samples, "ogg", "libopus", 48000, 2)
     heard, _ = read(mono + stereo.replace(b"OpusHead", b"NoneHead") + stereo)
     assert heard.size == 2 * samples.size
     last_page = mono.rindex(b"OggS")
@@ -75,20 +58,20 @@ def test_a_damaged_link_costs_no_other(sounds) -> None:
     assert heard.size == samples.size
 
 
-def test_a_flood_of_links_is_refused(sounds) -> None:
-    samples = sounds.sweep(48000, 48000)
-    mono = sounds.file(sounds.recipe("ogg", "libopus", 48000, 1), samples)
+def test_a_flood_of_links_is_refused() -> None:
+    samples = sweep(48000, 48000)
+    mono = make_file(samples, "ogg", "libopus", 48000, 1)
     begin = mono[: mono.index(b"OggS", 4)]
     page = mono[mono.rindex(b"OggS") :]
     with pytest.raises(errors.InvalidAudio, match=f"more than {MAX_LINKS} chained streams"):
         read(mono + (begin + page) * MAX_LINKS)
 
 
-def test_a_link_ends_where_the_next_begins(sounds) -> None:
-    samples = sounds.sweep(48000, 48000)
-    files = [sounds.file(sounds.recipe("ogg", "libopus", 48000, n), samples) for n in (1, 2)]
+def test_a_link_ends_where_the_next_begins() -> None:
+    samples = sweep(48000, 48000)
+    files = [make_file(samples, "ogg", "libopus", 48000, n) for n in (1, 2)]
     for size in (1, 100, 4096):
-        link = OggLink(Trickle(b"".join(files)))
+        link = OggLink(Trickle(b"".join(files), 997))
         for place, data in enumerate(files):
             parts = []
             while part := link.read(size):

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.audio.files import make_file, signal_to_noise, sweep
+from tests.audio.reading import Trickle, read
 
 from menura import errors
 from menura.audio.decode import open_decoder
@@ -14,17 +16,6 @@ from menura.audio.riff import PCM, PcmReader, WavFormat
 
 RAMP = (np.arange(-1000, 1000) * 16).astype("<i2")
 RAMP_FLOATS = RAMP.astype(np.float32) / 32768
-
-
-class Trickle(io.BytesIO):
-    """A source that gives a few bytes at a time, as a slow upload does."""
-
-    def __init__(self, data: bytes, most: int) -> None:
-        super().__init__(data)
-        self._most = most
-
-    def read(self, size: int = -1, /) -> bytes:
-        return super().read(min(size, self._most) if size >= 0 else self._most)
 
 
 def chunk(name: bytes, body: bytes, size: int | None = None) -> bytes:
@@ -53,16 +44,6 @@ def extensible(tag: int, bits: int, channels: int = 1) -> bytes:
 def riff(*chunks: bytes, size: int | None = None, magic: bytes = b"RIFF") -> bytes:
     body = b"WAVE" + b"".join(chunks)
     return magic + struct.pack("<I", len(body) if size is None else size) + body
-
-
-def read(data: bytes, most: int = 1 << 20) -> tuple[np.ndarray, int]:
-    decoder = open_decoder(Trickle(data, most))
-    blocks = []
-    while (block := decoder.read()).size:
-        blocks.append(block)
-    assert not decoder.read().size
-    decoder.close()
-    return np.concatenate(blocks), decoder.sample_rate
 
 
 def data_chunk(samples: np.ndarray = RAMP, size: int | None = None) -> bytes:
@@ -129,7 +110,7 @@ def test_an_odd_data_chunk_has_its_pad_byte() -> None:
 def test_chunks_before_and_between_are_skipped() -> None:
     odd = chunk(b"JUNK", bytes(4097)) + b"\0"
     bext = chunk(b"bext", b"x" * 602)
-    heard, _ = read(riff(odd, bext, fmt(), odd, data_chunk()), most=100)
+    heard, _ = read(Trickle(riff(odd, bext, fmt(), odd, data_chunk()), 100))
     assert np.array_equal(heard, RAMP_FLOATS)
 
 
@@ -194,12 +175,12 @@ def test_a_broken_header_is_refused_in_words(data: bytes, words: str) -> None:
         read(data)
 
 
-def test_what_is_not_plain_samples_goes_to_ffmpeg(sounds) -> None:
-    meant = sounds.sweep(22050, 22050)
+def test_what_is_not_plain_samples_goes_to_ffmpeg() -> None:
+    meant = sweep(22050, 22050)
     for codec in ("adpcm_ms", "adpcm_ima_wav"):
-        heard, rate = read(sounds.file(sounds.recipe("wav", codec, 22050), meant), most=700)
+        heard, rate = read(Trickle(make_file(meant, "wav", codec, 22050), 700))
         assert rate == 22050
-        assert sounds.signal_to_noise(heard, meant) > 25
+        assert signal_to_noise(heard, meant) > 25
 
 
 @settings(max_examples=60, deadline=None)
@@ -223,12 +204,9 @@ def test_any_chunking_of_the_source_gives_the_same_samples(sizes: list[int], cha
 
 
 def test_headerless_pcm_is_16_khz_mono_and_loses_an_odd_byte() -> None:
-    decoder = open_decoder(Trickle(RAMP.tobytes() + b"\x01", 333), "pcm_s16le_16")
-    blocks = []
-    while (block := decoder.read()).size:
-        blocks.append(block)
-    assert decoder.sample_rate == 16000
-    assert np.array_equal(np.concatenate(blocks), RAMP_FLOATS)
+    heard, rate = read(Trickle(RAMP.tobytes() + b"\x01", 333), "pcm_s16le_16")
+    assert rate == 16000
+    assert np.array_equal(heard, RAMP_FLOATS)
     for nothing in (b"", b"\x01"):
         with pytest.raises(errors.InvalidAudio):
             open_decoder(io.BytesIO(nothing), "pcm_s16le_16")
