@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from menura.audio.level import to_int16
-from menura.audio.resample import Resampler
 
 from ..conftest import RunningServer
 from ..sounds import speech, wav
@@ -24,12 +23,9 @@ PROGRAM_LIMIT = 300
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with recordings to convert."""
     folder = tmp_path_factory.mktemp("recordings")
-    spoken = speech("female_ljspeech", RATE)
-    short = spoken[RATE // 2 : RATE // 2 + RATE * 12 // 10]
-    (folder / "speech.wav").write_bytes(wav(spoken[: RATE * 3], RATE))
-    (folder / "short.wav").write_bytes(wav(short, RATE))
-    resampler = Resampler(RATE, 16_000)
-    at_16000 = np.concatenate((resampler.push(short), resampler.flush()))
+    (folder / "speech.wav").write_bytes(wav(speech("female_ljspeech", RATE, 3.0), RATE))
+    (folder / "short.wav").write_bytes(wav(speech("female_ljspeech", RATE, 1.7)[12_000:], RATE))
+    at_16000 = speech("female_ljspeech", 16_000, 1.7)[8_000:]
     (folder / "short_16000.wav").write_bytes(wav(at_16000, 16_000))
     (folder / "short_16000.pcm").write_bytes(to_int16(at_16000).tobytes())
     (folder / "six_minutes.wav").write_bytes(wav(np.zeros(8000 * 360, np.float32), 8000))

@@ -2,16 +2,17 @@
 
 import os
 import shutil
-import wave
 from collections.abc import Iterator
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from tests.sounds import SPEECH as RECORDINGS
+from tests.sounds import speech, wav
 
-SPEECH = Path(__file__).parents[1] / "speech" / "male_librispeech_1235.flac"
+SPEECH = RECORDINGS / "male_librispeech_1235.flac"
+MICROPHONE_RATE = 48_000
 PATIENCE = 60_000
 """Milliseconds after which something on the page is taken not to happen at all."""
 ARTEFACTS = Path(__file__).parents[1] / "artefacts"
@@ -29,18 +30,9 @@ CHROMIUM = next(
 @pytest.fixture(scope="session")
 def microphone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve seconds of speech as the WAV file that Chromium plays into its fake microphone."""
-    with av.open(SPEECH) as container:
-        resampler = av.AudioResampler("s16", "mono", 48000)
-        pieces = [
-            piece.to_ndarray()[0]
-            for frame in container.decode(audio=0)
-            for piece in resampler.resample(frame)
-        ]
-    samples = np.concatenate(pieces)
+    spoken = np.resize(speech(SPEECH.stem, MICROPHONE_RATE), 12 * MICROPHONE_RATE)
     path = tmp_path_factory.mktemp("microphone") / "speech.wav"
-    with wave.open(str(path), "wb") as file:
-        file.setparams((1, 2, 48000, 0, "NONE", ""))
-        file.writeframes(np.resize(samples, 12 * 48000).astype("<i2").tobytes())
+    path.write_bytes(wav(spoken, MICROPHONE_RATE))
     return path
 
 
