@@ -11,6 +11,7 @@ import pytest
 import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.engine.converting import converted
 from tests.sounds import speech
 
 import menura.engine.neural
@@ -46,19 +47,9 @@ def voice(engine: NeuralEngine) -> NeuralVoice:
     return measured.voice
 
 
-def convert(
-    engine: NeuralEngine,
-    voice: NeuralVoice,
-    source: np.ndarray,
-    *,
-    chunk: int = 4_800,
-    seed: int = 1,
-    profile: LatencyProfile = LIVE,
-    **options: float,
-) -> np.ndarray:
-    stream = ConversionStream(engine, voice, ConversionSettings(**options), profile, seed)
-    parts = [stream.push(source[at : at + chunk]) for at in range(0, len(source), chunk)]
-    return np.concatenate([*parts, stream.flush()])
+@pytest.fixture(scope="module")
+def result(engine: NeuralEngine, voice: NeuralVoice, source: np.ndarray) -> np.ndarray:
+    return converted(engine, voice, source)
 
 
 def test_shipped_graphs_do_not_tell_whose_machine_made_them() -> None:
@@ -120,7 +111,7 @@ def test_any_chunking_gives_the_same_output(
     sizes: list[int],
     speed: float,
 ) -> None:
-    whole = convert(engine, voice, source, chunk=len(source), profile=profile, speed=speed)
+    whole = converted(engine, voice, source, chunk=len(source), latency=profile, speed=speed)
     stream = ConversionStream(engine, voice, ConversionSettings(speed=speed), profile, 1)
     parts, start = [], 0
     for size in [*sizes, len(source)]:
@@ -135,7 +126,7 @@ def test_any_chunking_gives_the_same_output(
 def test_every_level_keeps_length_and_time(
     engine: NeuralEngine, voice: NeuralVoice, source: np.ndarray, profile: LatencyProfile
 ) -> None:
-    out = convert(engine, voice, source, profile=profile)
+    out = converted(engine, voice, source, latency=profile)
     assert len(out) == len(source)
     ours, theirs = (
         np.log(np.convolve(x**2, np.hanning(480), "same")[::120] + 1e-6) for x in (out, source)
@@ -159,43 +150,42 @@ def test_no_sample_comes_later_than_stated(
     assert given > 0
 
 
-def test_pitch_is_the_targets(engine: NeuralEngine, voice: NeuralVoice, source: np.ndarray) -> None:
-    analysis = engine.analysis(LATENCY_PROFILES[0])
-    analysis.push(convert(engine, voice, source))
+def test_pitch_is_the_targets(engine: NeuralEngine, voice: NeuralVoice, result: np.ndarray) -> None:
+    analysis = engine.analysis(PATIENT)
+    analysis.push(result)
     pitch = float(analysis.flush().pitch[-1, 0])
     assert 12 * abs(pitch - voice.pitch) < 2.0
 
 
 def test_the_envelope_moves_towards_the_voices(
-    engine: NeuralEngine, voice: NeuralVoice, source: np.ndarray
+    engine: NeuralEngine, voice: NeuralVoice, source: np.ndarray, result: np.ndarray
 ) -> None:
     def mean(samples: np.ndarray) -> np.ndarray:
         measured = engine.measure([samples]).voice
         return np.asarray(measured.means[:50])
 
-    out = mean(convert(engine, voice, source))
     before = np.abs(mean(source) - voice.means[:50]).mean()
-    assert np.abs(out - voice.means[:50]).mean() < 0.75 * before
+    assert np.abs(mean(result) - voice.means[:50]).mean() < 0.75 * before
 
 
 def test_output_is_as_loud_as_the_input(
     engine: NeuralEngine, voice: NeuralVoice, source: np.ndarray
 ) -> None:
     for gain in (0.1, 1.0):
-        out = convert(engine, voice, source * np.float32(gain))
+        out = converted(engine, voice, source * np.float32(gain))
         change = 10 * np.log10(np.mean(out**2) / np.mean((source * gain) ** 2))
         assert abs(change) < 6.0
 
 
 def test_silence_gives_silence(engine: NeuralEngine, voice: NeuralVoice) -> None:
-    out = convert(engine, voice, np.zeros(24_000, np.float32))
+    out = converted(engine, voice, np.zeros(24_000, np.float32))
     assert len(out) == 24_000
     assert np.abs(out).max() < 1e-4
 
 
 def test_room_noise_stays_room_noise(engine: NeuralEngine, voice: NeuralVoice) -> None:
     noise = 1e-3 * np.random.default_rng(0).standard_normal(48_000).astype(np.float32)
-    out = convert(engine, voice, noise)
+    out = converted(engine, voice, noise)
     assert np.sqrt(np.mean(out**2)) < 2e-3
 
 
@@ -203,7 +193,7 @@ def test_wild_input_gives_finite_output(engine: NeuralEngine, voice: NeuralVoice
     wild = np.random.default_rng(1).standard_normal(12_000).astype(np.float32) * 3
     wild[3_000] = np.nan
     wild[4_000] = np.inf
-    out = convert(engine, voice, wild)
+    out = converted(engine, voice, wild)
     assert len(out) == len(wild)
     assert np.isfinite(out).all()
 
@@ -212,7 +202,7 @@ def test_a_high_hiss_is_not_made_louder(engine: NeuralEngine, voice: NeuralVoice
     higher = soxr.resample(speech("female_ljspeech", seconds=6.0), 24_000, 20_000)
     before, after = (
         np.square(part[: len(part) // 480 * 480].reshape(-1, 480)).mean(axis=1)
-        for part in (higher, convert(engine, voice, higher))
+        for part in (higher, converted(engine, voice, higher))
     )
     leap = (after > 6.3 * before) & (after > 0.01 * after.max())
     assert leap.mean() < 0.03
@@ -240,14 +230,14 @@ def test_unusual_voices_stay_sensible(
         "creak": creaky,
         "two people": 0.5 * source + 0.5 * woman[: len(source)],
     }[kind].astype(np.float32)
-    result = convert(engine, voice, odd)
-    assert len(result) == len(odd)
-    assert np.isfinite(result).all()
-    assert np.abs(result).max() <= 1.0
-    assert abs(10 * np.log10(np.mean(result**2) / np.mean(odd**2))) < 4.0
+    out = converted(engine, voice, odd)
+    assert len(out) == len(odd)
+    assert np.isfinite(out).all()
+    assert np.abs(out).max() <= 1.0
+    assert abs(10 * np.log10(np.mean(out**2) / np.mean(odd**2))) < 4.0
     if kind in {"child", "shouting", "singing"}:
-        analysis = engine.analysis(LATENCY_PROFILES[0])
-        analysis.push(result)
+        analysis = engine.analysis(PATIENT)
+        analysis.push(out)
         assert 12 * abs(float(analysis.flush().pitch[-1, 0]) - voice.pitch) < 3.0
 
 
@@ -262,39 +252,40 @@ def test_unusual_voices_stay_sensible(
     ],
 )
 def test_settings_are_heard(
-    engine: NeuralEngine, voice: NeuralVoice, source: np.ndarray, option: dict[str, float]
+    engine: NeuralEngine,
+    voice: NeuralVoice,
+    source: np.ndarray,
+    result: np.ndarray,
+    option: dict[str, float],
 ) -> None:
-    plain = convert(engine, voice, source)
-    other = convert(engine, voice, source, **option)
-    assert np.abs(plain - other).mean() > 0.05 * np.abs(plain).mean()
+    other = converted(engine, voice, source, **option)
+    assert np.abs(result - other).mean() > 0.05 * np.abs(result).mean()
 
 
 def test_similarity_boost_nought_leaves_the_spectrum(
-    engine: NeuralEngine, voice: NeuralVoice, source: np.ndarray
+    engine: NeuralEngine, voice: NeuralVoice, source: np.ndarray, result: np.ndarray
 ) -> None:
     def spectrum(samples: np.ndarray) -> np.ndarray:
         return np.asarray(engine.measure([samples]).voice.means[:50])
 
     own = spectrum(source)
-    kept = np.abs(spectrum(convert(engine, voice, source, similarity_boost=0.0)) - own).mean()
-    moved = np.abs(spectrum(convert(engine, voice, source)) - own).mean()
+    kept = np.abs(spectrum(converted(engine, voice, source, similarity_boost=0.0)) - own).mean()
+    moved = np.abs(spectrum(result) - own).mean()
     assert kept < 0.5 * moved
 
 
 def test_seed_decides_the_noise(
-    engine: NeuralEngine, voice: NeuralVoice, source: np.ndarray
+    engine: NeuralEngine, voice: NeuralVoice, source: np.ndarray, result: np.ndarray
 ) -> None:
-    assert np.array_equal(convert(engine, voice, source), convert(engine, voice, source))
-    assert not np.array_equal(
-        convert(engine, voice, source), convert(engine, voice, source, seed=2)
-    )
+    assert np.array_equal(converted(engine, voice, source), result)
+    assert not np.array_equal(converted(engine, voice, source, seed=2), result)
 
 
 @pytest.mark.parametrize("speed", [0.7, 1.2])
 def test_speed_changes_length_alone(
     engine: NeuralEngine, voice: NeuralVoice, source: np.ndarray, speed: float
 ) -> None:
-    out = convert(engine, voice, source, speed=speed)
+    out = converted(engine, voice, source, speed=speed)
     assert len(out) == round(len(source) / speed)
     assert np.sqrt(np.mean(out**2)) > 0.2 * np.sqrt(np.mean(source**2))
 
@@ -309,7 +300,7 @@ def test_changing_the_voice_mid_stream_makes_no_click(
     head = stream.push(source[:40_000])
     stream.change(voice=other)
     out = np.concatenate([head, stream.push(source[40_000:]), stream.flush()])
-    before, after = (convert(engine, each, source, profile=profile) for each in (voice, other))
+    before, after = (converted(engine, each, source, latency=profile) for each in (voice, other))
     assert len(out) == len(source)
     assert np.array_equal(out[: len(head)], before[: len(head)])
     assert not np.array_equal(out[len(head) :], before[len(head) :])
@@ -319,12 +310,10 @@ def test_changing_the_voice_mid_stream_makes_no_click(
 
 
 def test_a_voice_survives_storage(
-    engine: NeuralEngine, voice: NeuralVoice, source: np.ndarray
+    engine: NeuralEngine, voice: NeuralVoice, source: np.ndarray, result: np.ndarray
 ) -> None:
     again = engine.load_voice(voice.to_bytes())
-    assert np.array_equal(
-        convert(engine, voice, source[:24_000]), convert(engine, again, source[:24_000])
-    )
+    assert np.array_equal(converted(engine, again, source), result)
 
 
 @pytest.mark.parametrize("damage", [b"", b"no voice", b"PK\x03\x04broken"])

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from tests.engine.converting import converted
 
 from menura.engine.interface import (
     LATENCY_PROFILES,
@@ -12,22 +13,6 @@ from menura.engine.interface import (
 from menura.engine.source_filter import SourceFilterEngine
 from menura.engine.source_filter.equaliser import long_term
 from menura.engine.source_filter.features import SourceFilterFeatures
-from menura.engine.source_filter.voice import SourceFilterVoice
-from menura.engine.stream import ConversionStream
-
-
-def _convert(
-    engine: SourceFilterEngine,
-    source: Samples,
-    voice: SourceFilterVoice,
-    seed: int = 1,
-    level: int = 2,
-    **chosen: float | bool,
-) -> Samples:
-    stream = ConversionStream(
-        engine, voice, ConversionSettings(**chosen), LATENCY_PROFILES[level], seed
-    )
-    return np.concatenate([stream.push(source), stream.flush()])
 
 
 def _features(engine: SourceFilterEngine, samples: Samples) -> SourceFilterFeatures:
@@ -49,7 +34,7 @@ def test_crossing_sexes_moves_pitch_and_formants(
     direction, engine, man, woman, man_voice, woman_voice
 ):
     source, voice = (man, woman_voice) if direction == "to_woman" else (woman, man_voice)
-    out = _features(engine, _convert(engine, source, voice, level=0))
+    out = _features(engine, converted(engine, voice, source, LATENCY_PROFILES[0]))
     before = _features(engine, source)
     assert abs(12 * (out.pitch[-1, 0] - voice.pitch)) < 0.9
     if direction == "to_woman":
@@ -60,7 +45,7 @@ def test_crossing_sexes_moves_pitch_and_formants(
 
 def test_the_pitch_contour_is_kept(engine, man, woman_voice):
     """Wherever both are plainly voiced; in creak and at onsets no two trackings agree."""
-    before, after = _features(engine, man), _features(engine, _convert(engine, man, woman_voice))
+    before, after = _features(engine, man), _features(engine, converted(engine, woman_voice, man))
     plain = [f.periodicity[:, :3].min(axis=1) > 0.5 for f in (before, after)]
     both = plain[0] & plain[1]
     assert both.mean() > 0.15
@@ -69,7 +54,7 @@ def test_the_pitch_contour_is_kept(engine, man, woman_voice):
 
 
 def test_the_loudness_contour_is_kept(engine, man, woman_voice):
-    out = _convert(engine, man, woman_voice)
+    out = converted(engine, woman_voice, man)
     level = [
         np.log(np.mean(x[: len(x) // 480 * 480].reshape(-1, 480) ** 2, axis=1) + 1e-7)
         for x in (man, out)
@@ -82,7 +67,7 @@ def test_an_offset_makes_nothing_louder(engine, man, woman_voice):
     quiet = (0.1 * man).astype(np.float32)
 
     def heard(samples):
-        spectrum = np.abs(np.fft.rfft(_convert(engine, samples, woman_voice))) ** 2
+        spectrum = np.abs(np.fft.rfft(converted(engine, woman_voice, samples))) ** 2
         return 10 * np.log10(spectrum[np.fft.rfftfreq(len(samples), 1 / 24_000) > 80].sum())
 
     change = heard(quiet + np.float32(0.03)) - heard(quiet)
@@ -91,7 +76,7 @@ def test_an_offset_makes_nothing_louder(engine, man, woman_voice):
 
 def test_silence_in_is_silence_out(engine, man, woman_voice):
     source = np.concatenate([np.zeros(12_000, np.float32), man[:24_000], np.zeros(24_000)])
-    out = _convert(engine, source.astype(np.float32), woman_voice)
+    out = converted(engine, woman_voice, source.astype(np.float32))
     for quiet in (out[:11_000], out[40_000:]):
         assert 10 * np.log10(np.mean(quiet**2) + 1e-20) < -80
 
@@ -108,7 +93,7 @@ def test_odd_inputs_stay_sane(kind, engine, man, woman_voice):
         "impulses": (np.arange(24_000) % 2_400 == 0).astype(float),
         "sine": 0.9 * np.sin(2 * np.pi * 1_000 * np.arange(24_000) / SAMPLE_RATE),
     }[kind].astype(np.float32)
-    out = _convert(engine, odd, woman_voice)
+    out = converted(engine, woman_voice, odd)
     assert np.isfinite(out).all()
     assert np.abs(out).max() <= 1.0
     power = float(np.mean(np.nan_to_num(odd) ** 2))
@@ -121,7 +106,7 @@ def test_a_whisper_stays_a_whisper(engine, man, woman_voice):
     frames = man[: len(man) // 240 * 240].reshape(-1, 240)
     shape = np.sqrt(np.repeat(np.mean(frames**2, axis=1), 240))
     whisper = (shape * rng.standard_normal(len(shape))).astype(np.float32)[:48_000]
-    out = _convert(engine, whisper, woman_voice)
+    out = converted(engine, woman_voice, whisper)
     features = _features(engine, out)
     assert np.mean((features.f0 > 0) & (features.periodicity[:, 1] > 0.8)) < 0.05
     assert abs(10 * np.log10(np.mean(out**2) / np.mean(whisper**2))) < 6
@@ -134,7 +119,7 @@ def test_what_murmurs_below_a_voice_is_not_heard_at_the_sources_pitch(
     """Unvoiced sound keeps the source's waveform; its lowest band would hold the source's voice."""
     noise = 0.02 * np.random.default_rng(5).standard_normal(2 * SAMPLE_RATE).astype(np.float32)
     source = np.concatenate([man[: 4 * SAMPLE_RATE], noise])
-    out = _convert(engine, source, woman_voice, similarity_boost=boost)
+    out = converted(engine, woman_voice, source, similarity_boost=boost)
     levels = []
     for sound in (source, out):
         power = np.abs(np.fft.rfft(sound[-SAMPLE_RATE:])) ** 2
@@ -144,7 +129,7 @@ def test_what_murmurs_below_a_voice_is_not_heard_at_the_sources_pitch(
 
 def test_the_seed_decides_the_noise(engine, woman, man_voice):
     source = woman[:24_000]
-    first, again, other = (_convert(engine, source, man_voice, seed=s) for s in (4, 4, 5))
+    first, again, other = (converted(engine, man_voice, source, seed=s) for s in (4, 4, 5))
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).max() > 1e-3
     assert np.corrcoef(first, other)[0, 1] > 0.5
@@ -152,7 +137,7 @@ def test_the_seed_decides_the_noise(engine, woman, man_voice):
 
 def test_similarity_boost_decides_how_far_the_voice_goes(engine, man, woman_voice):
     medians = [
-        _median(_features(engine, _convert(engine, man[:84_000], woman_voice, similarity_boost=s)))
+        _median(_features(engine, converted(engine, woman_voice, man[:84_000], similarity_boost=s)))
         for s in (0.0, 0.35, 0.75)
     ]
     own = _median(_features(engine, man[:84_000]))
@@ -162,7 +147,7 @@ def test_similarity_boost_decides_how_far_the_voice_goes(engine, man, woman_voic
 
 def test_stability_calms_the_pitch(engine, man, man_voice):
     spreads = [
-        _spread(_features(engine, _convert(engine, man[:84_000], man_voice, stability=s)))
+        _spread(_features(engine, converted(engine, man_voice, man[:84_000], stability=s)))
         for s in (0.0, 0.5, 1.0)
     ]
     assert spreads[0] > 1.15 * spreads[1] > 1.3 * spreads[2]
@@ -170,7 +155,7 @@ def test_stability_calms_the_pitch(engine, man, man_voice):
 
 def test_style_goes_beyond_the_target(engine, man, woman_voice):
     plain, styled = (
-        _features(engine, _convert(engine, man, woman_voice, style=s)) for s in (0.0, 1.0)
+        _features(engine, converted(engine, woman_voice, man, style=s)) for s in (0.0, 1.0)
     )
     assert _median(styled) > _median(plain) + 0.03
     assert _spread(styled) > 1.1 * _spread(plain)
@@ -184,7 +169,9 @@ def test_speaker_boost_brings_the_long_term_spectrum_to_the_voices(
     voice = woman_voice if to_woman else man_voice
 
     def distance(boost: bool) -> float:
-        out = _convert(engine, source[:84_000], voice, use_speaker_boost=boost)
+        out = converted(
+            engine, voice, source[:84_000], LATENCY_PROFILES[2], use_speaker_boost=boost
+        )
         return float(np.std(long_term(out) - long_term(target), axis=1).mean())
 
     assert distance(True) < 0.85 * distance(False)
@@ -193,9 +180,9 @@ def test_speaker_boost_brings_the_long_term_spectrum_to_the_voices(
 @pytest.mark.parametrize("speed", [0.7, 1.2])
 def test_speed_stretches_time_and_keeps_pitch(speed, engine, man, man_voice):
     source = man[:72_000]
-    out = _convert(engine, source, man_voice, speed=speed)
+    out = converted(engine, man_voice, source, speed=speed)
     assert len(out) == round(len(source) / speed)
-    plain = _features(engine, _convert(engine, source, man_voice))
+    plain = _features(engine, converted(engine, man_voice, source))
     assert abs(12 * (_median(_features(engine, out)) - _median(plain))) < 0.5
 
 

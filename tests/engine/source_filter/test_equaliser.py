@@ -2,22 +2,14 @@
 
 import numpy as np
 import pytest
+from tests.engine.converting import converted
 
-from menura.engine.interface import LATENCY_PROFILES, ConversionSettings, Samples
-from menura.engine.source_filter import SourceFilterEngine
+from menura.engine.interface import ConversionSettings, Samples
 from menura.engine.source_filter.equaliser import Equaliser, long_term
 from menura.engine.source_filter.spectrum import BINS
 from menura.engine.source_filter.voice import SPECTRUM_BANDS, SourceFilterVoice
-from menura.engine.stream import ConversionStream
 
 BLOCK = 480
-
-
-def _converted(
-    engine: SourceFilterEngine, source: Samples, voice: SourceFilterVoice, **chosen: float | bool
-) -> Samples:
-    stream = ConversionStream(engine, voice, ConversionSettings(**chosen), LATENCY_PROFILES[2], 1)
-    return np.concatenate([stream.push(source), stream.flush()])
 
 
 def _apart(samples: Samples, voice: SourceFilterVoice) -> float:
@@ -41,7 +33,7 @@ def _fed(equaliser: Equaliser, samples: Samples, voiced: bool = True) -> tuple[S
 
 def test_the_long_term_spectrum_comes_to_the_voice(engine, man, woman_voice):
     with_it, without = (
-        _apart(_converted(engine, man, woman_voice, use_speaker_boost=boost), woman_voice)
+        _apart(converted(engine, woman_voice, man, use_speaker_boost=boost), woman_voice)
         for boost in (True, False)
     )
     assert with_it < 0.8 * without

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.engine.converting import converted
 
 from menura.engine.interface import LATENCY_PROFILES, ConversionSettings, Samples
 from menura.engine.source_filter import SourceFilterEngine
@@ -23,17 +24,12 @@ def _pieces(samples: Samples, seed: int, longest: int) -> list[Samples]:
 @LEVELS
 def test_composite_is_the_same_in_any_chunking(latency, engine, man, woman_voice):
     source = man[12_000:30_111]
-
-    def stream() -> ConversionStream:
-        return ConversionStream(engine, woman_voice, ConversionSettings(), latency, 7)
-
-    whole = stream()
-    expected = np.concatenate([whole.push(source), whole.flush()])
+    expected = converted(engine, woman_voice, source, latency, chunk=len(source))
 
     @settings(max_examples=3, deadline=None, derandomize=True, database=None)
     @given(seed=st.integers(0, 2**32 - 1), longest=st.integers(2, 20_000))
     def check(seed: int, longest: int) -> None:
-        cut = stream()
+        cut = ConversionStream(engine, woman_voice, ConversionSettings(), latency, 1)
         parts = [cut.push(piece) for piece in _pieces(source, seed, max(longest, 300))]
         np.testing.assert_array_equal(np.concatenate([*parts, cut.flush()]), expected)
 
@@ -88,8 +84,7 @@ def test_level_3_converts_within_62_ms_with_room_for_computing(engine, woman_voi
 @pytest.mark.parametrize("total", [0, 1, 119, 240, 479, 481, 5_000])
 def test_short_inputs_come_back_at_their_length(total, engine, woman, woman_voice):
     for latency in (LATENCY_PROFILES[0], LATENCY_PROFILES[3]):
-        stream = ConversionStream(engine, woman_voice, ConversionSettings(), latency)
-        out = np.concatenate([stream.push(woman[:total]), stream.flush()])
+        out = converted(engine, woman_voice, woman[:total], latency)
         assert len(out) == total
         assert out.dtype == np.float32
 
@@ -103,10 +98,7 @@ def test_interleaved_streams_give_what_each_gives_alone(
 ):
     latency = LATENCY_PROFILES[2]
     inputs = ((man[:19_200], woman_voice), (woman[:19_200], man_voice))
-    alone = []
-    for source, voice in inputs:
-        stream = ConversionStream(engine, voice, ConversionSettings(), latency, 3)
-        alone.append(np.concatenate([stream.push(source), stream.flush()]))
+    alone = [converted(engine, voice, source, latency, seed=3) for source, voice in inputs]
     streams = [
         ConversionStream(engine, voice, ConversionSettings(), latency, 3) for _, voice in inputs
     ]
@@ -120,8 +112,7 @@ def test_interleaved_streams_give_what_each_gives_alone(
 
 
 def test_output_is_aligned_with_the_input(engine, man, man_voice):
-    stream = ConversionStream(engine, man_voice, ConversionSettings(), LATENCY_PROFILES[3])
-    out = np.concatenate([stream.push(man), stream.flush()])
+    out = converted(engine, man_voice, man)
     level = [np.convolve(np.abs(x), np.ones(240) / 240, "same")[::24] for x in (man, out)]
     centred = [x - x.mean() for x in level]
     lags = np.arange(-30, 31)
