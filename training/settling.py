@@ -28,7 +28,7 @@ from menura.engine.interface import LATENCY_PROFILES, SAMPLE_RATE
 from menura.engine.source_filter import settling
 from menura.engine.source_filter.analysis import SETTLING, SourceFilterAnalysis
 from menura.engine.source_filter.features import SourceFilterFeatures
-from menura.engine.source_filter.settling import INPUTS, TICK, USUAL, Evidence
+from menura.engine.source_filter.settling import INPUTS, PRIOR_PITCH, TICK, Evidence
 from menura.engine.source_filter.spectrum import STEP
 from menura.engine.source_filter.statistics import SpeakerStatistics
 from training.pitch import tracked
@@ -193,7 +193,7 @@ class Expecting(nn.Module):
         away, belief = self.out(torch.tanh(self.inside(inputs))).unbind(-1)
         share = torch.sigmoid(belief)
         share = torch.cat([torch.ones_like(share[:, :1]), share[:, 1:]], dim=1)
-        return _leaky(1.0 - share, share * (means + away - USUAL)) + USUAL
+        return _leaky(1.0 - share, share * (means + away - PRIOR_PITCH)) + PRIOR_PITCH
 
     def arrays(self) -> dict[str, Array]:
         """Return the weights under the names that the engine reads."""
@@ -238,7 +238,7 @@ def batch(heard: list[Stream]) -> Batch:
     ticks = max(len(one.means) for one in heard)
     inputs = np.zeros((len(heard), ticks, INPUTS), np.float32)
     # One more, which no tick reaches: what is assumed before anything is heard.
-    means = np.full((len(heard), ticks), USUAL, np.float32)
+    means = np.full((len(heard), ticks), PRIOR_PITCH, np.float32)
     parts = [(row, part) for row, one in enumerate(heard) for part in one.stretches]
     longest = max(len(part.logs) for _, part in parts)
     logs = np.zeros((len(parts), longest), np.float32)
@@ -259,7 +259,7 @@ def loss(model: Expecting, b: Batch, index: int, level: int) -> torch.Tensor:
     inputs = b.inputs.clone()
     inputs[:, :, 0] = SETTLING[level] * LATENCY_PROFILES[level].chunk / STEP / 128
     medians = model(inputs, b.means)
-    medians = torch.cat([medians, torch.full_like(medians[:, :1], USUAL)], dim=1)
+    medians = torch.cat([medians, torch.full_like(medians[:, :1], PRIOR_PITCH)], dim=1)
     at = torch.where(b.ticks[index] < 0, medians.shape[1] - 1, b.ticks[index])
     count = b.voiced.sum(dim=1, keepdim=True)
     left = b.logs - medians[b.of[:, None], at]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from menura.engine.source_filter.settling import PAUSE, USUAL, Settling
+from menura.engine.source_filter.settling import PAUSE, PRIOR_PITCH, Settling
 
 WORD, GAP = 80, 40
 
@@ -40,7 +40,7 @@ def test_it_is_near_after_two_seconds_and_stays(median):
 def test_before_anything_is_heard_it_lies_between_men_and_women():
     settling = Settling(0)
     settling.push(np.zeros(400, np.float32))
-    assert settling.median == USUAL
+    assert settling.median == PRIOR_PITCH
 
 
 def test_blocks_of_any_length_tell_the_same():

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from menura.engine.source_filter.periodicity import BANDS
+from menura.engine.source_filter.settling import PRIOR_PITCH
 from menura.engine.source_filter.spectrum import BINS, POWER_FLOOR, STEP, Array
-from menura.engine.source_filter.statistics import LTAS_BANDS, PRIOR_PITCH, PRIOR_SPREAD
+from menura.engine.source_filter.statistics import LTAS_BANDS, PRIOR_SPREAD
 
 HalfArray = NDArray[np.float16]
 

@@ -7,12 +7,9 @@ from numpy.typing import NDArray
 
 from menura.engine.interface import SAMPLE_RATE, ConversionSettings, Voice
 from menura.engine.source_filter.features import SourceFilterFeatures
+from menura.engine.source_filter.settling import PRIOR_PITCH
 from menura.engine.source_filter.spectrum import BINS, FREQUENCIES, Array, at_bins, bins_between
-from menura.engine.source_filter.statistics import (
-    LTAS_BANDS,
-    PRIOR_PITCH,
-    spread_over_bins,
-)
+from menura.engine.source_filter.statistics import LTAS_BANDS, spread_over_bins
 from menura.engine.source_filter.voice import SourceFilterVoice
 
 FULL_SIMILARITY = 0.75

@@ -15,16 +15,16 @@ from menura.engine.source_filter.spectrum import Array
 
 TICK = 4
 """Instants between two estimates: 20 ms, the shortest block."""
-USUAL = float(np.log2(150.0))
+PRIOR_PITCH = float(np.log2(150.0))
 """Median F0 (log2 Hz) that is assumed before anything is heard: between men and women."""
+PRIOR_WEIGHT = 24.0
+"""Voiced instants (5 ms) that the prior counts for. Medians of speakers lie 5 semitones apart, a
+first syllable 3 from its speaker's, and 60 instants say about the same: 60 * 3**2 / 5**2 = 22."""
 PAUSE = 100
 """Instants without a voice after which time stands still: 0.5 s."""
 
 _MEMORIES = np.array([40.0, 150.0, 600.0, 6_000.0])
 """Voiced instants over which means are taken: 0.2, 0.75, 3 and 30 s of voice."""
-_DOUBT = 24.0
-"""Voiced instants that USUAL counts for in the slowest mean. Medians of speakers lie 5 semitones
-apart, a first syllable 3 from its speaker's, and 60 instants say about the same."""
 _USUAL_SPREAD = 0.2
 _GAP = 24
 """Instants without a voice that end a phrase: 0.12 s."""
@@ -47,12 +47,12 @@ class Evidence:
 
     @property
     def mean(self) -> float:
-        """Mean of log2 F0, starting from USUAL."""
-        return USUAL + float(self._sums[-1] / (self._heard[-1] + _DOUBT))
+        """Mean of log2 F0, starting from PRIOR_PITCH."""
+        return PRIOR_PITCH + float(self._sums[-1] / (self._heard[-1] + PRIOR_WEIGHT))
 
     def push(self, f0: Array) -> bool:
         """Hear one tick, (TICK,), and return whether it tells anything: false in long pauses."""
-        logs = np.log2(f0[f0 > 0].astype(np.float64)) - USUAL
+        logs = np.log2(f0[f0 > 0].astype(np.float64)) - PRIOR_PITCH
         count = len(logs)
         if count == 0:
             self._gap += len(f0)
@@ -72,10 +72,10 @@ class Evidence:
 
     def inputs(self) -> Array:
         """Return what the network is told, (INPUTS,)."""
-        heard, base = self._heard[-1], self.mean - USUAL
+        heard, base = self._heard[-1], self.mean - PRIOR_PITCH
         mean = self._sums[-1] / max(heard, 1e-9)
-        squares = _DOUBT * _USUAL_SPREAD**2 + self._squares - heard * mean**2
-        spread = np.sqrt(max(squares, 0.0) / (heard + _DOUBT))
+        squares = PRIOR_WEIGHT * _USUAL_SPREAD**2 + self._squares - heard * mean**2
+        spread = np.sqrt(max(squares, 0.0) / (heard + PRIOR_WEIGHT))
         recent = self._sums[:-1] / (self._heard[:-1] + 3.0)
         return np.array(
             [
@@ -108,7 +108,7 @@ class Settling:
     def __init__(self, wait: int) -> None:
         self._evidence = Evidence(wait)
         self._began = False
-        self.median = USUAL
+        self.median = PRIOR_PITCH
         """Expected median of log2 F0."""
 
     def push(self, f0: Array) -> None:

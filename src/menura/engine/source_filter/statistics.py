@@ -8,26 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from menura.engine.source_filter import tract
+from menura.engine.source_filter.settling import PRIOR_PITCH, PRIOR_WEIGHT
 from menura.engine.source_filter.spectrum import BINS, Array, bins_between, mel_bank, mel_edges
 
 LTAS_BANDS = 48
 """Mel-spaced bands of a long-term spectrum, 60 Hz to 12 kHz."""
 
-PRIOR_PITCH = float(np.log2(150.0))
-"""Median F0 (log2 Hz) that is assumed before anything is heard: between men and women."""
 PRIOR_SPREAD = 0.25
 """Standard deviation of log2 F0 that is assumed before anything is heard: 3 semitones."""
 
 _PITCH_GRID = np.arange(np.log2(50.0), np.log2(900.0), 1 / 48)
-_PRIOR_WEIGHT = 24.0
-"""Voiced instants (5 ms) that the prior counts for. Medians of speakers lie 5 semitones apart, a
-first syllable 3 from its speaker's, and 60 instants say about the same: 60 * 3**2 / 5**2 = 22."""
 _SPREAD_WEIGHT = 900.0
 """Voiced instants that the prior counts for where a stream's melody is scaled: 4.5 s. A spread told
 from one phrase says little, and a scale that changes bends the melody."""
 _MEMORY = 6_000.0
 """Voiced instants after which a speaker is forgotten: 30 s of voice."""
-_PRIOR_WEIGHT_TIMBRE = 60.0
+_TIMBRE_WEIGHT = 60.0
 """Instants that the average speaker counts for in the long-term spectra: 0.3 s of speech."""
 _PEAK_DECAY = 0.002
 """Decay of the peak level in nepers per instant: 1.7 dB a second."""
@@ -70,10 +66,10 @@ class SpeakerStatistics:
     def __init__(self) -> None:
         prior = np.exp(-0.5 * ((_PITCH_GRID - PRIOR_PITCH) / 0.5) ** 2)
         model = tract.average()
-        self._histogram = _PRIOR_WEIGHT * prior / prior.sum()
-        self._sums = _PRIOR_WEIGHT_TIMBRE * model["timbre"].astype(np.float64)
-        self._weights = np.full(2, _PRIOR_WEIGHT_TIMBRE)
-        self._breath = _PRIOR_WEIGHT_TIMBRE * model["breath"].astype(np.float64)
+        self._histogram = PRIOR_WEIGHT * prior / prior.sum()
+        self._sums = _TIMBRE_WEIGHT * model["timbre"].astype(np.float64)
+        self._weights = np.full(2, _TIMBRE_WEIGHT)
+        self._breath = _TIMBRE_WEIGHT * model["breath"].astype(np.float64)
         self._likelihoods = np.zeros(len(tract.WARPS))
         self._firm = 0.0
         self._peak = -20.0

@@ -12,6 +12,7 @@ from importlib.resources import files
 import numpy as np
 from numpy.typing import NDArray
 
+from menura.engine.source_filter.settling import PRIOR_PITCH
 from menura.engine.source_filter.spectrum import FREQUENCIES, Array, mel_edges
 
 WARPS: NDArray[np.float64] = np.exp(np.linspace(np.log(0.84), np.log(1.2), 13))
@@ -86,7 +87,7 @@ def tract(total: NDArray[np.float64], count: float, pitch: float) -> float:
     log2 Hz.
     """
     logs = np.log(WARPS)
-    usual = np.clip(_PITCH_SLOPE * (pitch - np.log2(150.0)), -0.12, 0.14)
+    usual = np.clip(_PITCH_SLOPE * (pitch - PRIOR_PITCH), -0.12, 0.14)
     phones = max(count / _FRAMES_PER_PHONE, 1e-9)
     evidence = total / _FRAMES_PER_PHONE * min(1.0, _MOST_PHONES / phones)
     score = evidence - 0.5 * ((logs - usual) / _PRIOR_SPREAD) ** 2
