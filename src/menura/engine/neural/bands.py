@@ -15,7 +15,7 @@ FORMED = int((CENTRES < MEL_TOP).sum())
 """Bands that the networks form: what lies above is owned by too few recordings."""
 _MELS = np.linspace(mel(np.array(60.0)), mel(np.array(12_000.0)), COUNT + 2)
 
-BANK: Array = mel_bank(EDGES)
+BANK: Array = mel_bank(EDGES).astype(np.float32)
 """Averages log power at bins to bands, (BINS, COUNT)."""
 
 SPREAD: Array = spread(CENTRES)

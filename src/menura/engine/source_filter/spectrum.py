@@ -36,13 +36,16 @@ def mel_edges(count: int, low: float = 60.0, high: float = 12_000.0) -> NDArray[
     )
 
 
-def mel_bank(edges: NDArray[np.float64]) -> Array:
-    """Return what averages bins to the triangular bands between `edges`, (BINS, bands)."""
+def mel_bank(edges: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what averages bins to the triangular bands between `edges` in Hz, (BINS, bands).
+
+    No slope is narrower than a bin.
+    """
     width = np.maximum(np.diff(edges), SAMPLE_RATE / FFT)
     rising = 1 - (edges[1:-1] - FREQUENCIES[:, None]) / width[:-1]
     falling = 1 - (FREQUENCIES[:, None] - edges[1:-1]) / width[1:]
     bank = np.maximum(np.minimum(rising, falling), 0.0)
-    return np.asarray(bank / bank.sum(axis=0), dtype=np.float32)
+    return np.asarray(bank / bank.sum(axis=0))
 
 
 def spread(centres: NDArray[np.float64]) -> Array:

@@ -34,7 +34,7 @@ _LOW_BANDS, _FIRM = 3, 0.75
 of the tract than of the throat."""
 _SPEECH = bins_between(100.0, 5_000.0)
 
-BANK: Array = mel_bank(mel_edges(LTAS_BANDS))
+BANK: Array = mel_bank(mel_edges(LTAS_BANDS)).astype(np.float32)
 """Averages bins to bands, (BINS, LTAS_BANDS)."""
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from menura.engine.source_filter.settling import PRIOR_PITCH
-from menura.engine.source_filter.spectrum import FREQUENCIES, Array, mel_edges
+from menura.engine.source_filter.spectrum import Array, mel_bank, mel_edges
 
 WARPS: NDArray[np.float64] = np.exp(np.linspace(np.log(0.84), np.log(1.2), 13))
 """Tract factors that are tried: formants at so many times an average speaker's."""
@@ -35,12 +35,9 @@ _PITCH_SLOPE = 0.15
 
 
 def _cepstra_of_warp(warp: float) -> NDArray[np.float64]:
-    edges = mel_edges(_BANDS, *_RANGE) * warp
-    rising = 1 - (edges[1:-1] - FREQUENCIES[:, None]) / np.diff(edges)[:-1]
-    falling = 1 - (FREQUENCIES[:, None] - edges[1:-1]) / np.diff(edges)[1:]
-    bank = np.maximum(np.minimum(rising, falling), 0.0)
+    bank = mel_bank(mel_edges(_BANDS, *_RANGE) * warp)
     turns = np.arange(_FIRST, _LAST + 1)[None, :] * (np.arange(_BANDS)[:, None] + 0.5)
-    return np.asarray((bank / bank.sum(axis=0)) @ np.cos(np.pi / _BANDS * turns))
+    return np.asarray(bank @ np.cos(np.pi / _BANDS * turns))
 
 
 @cache
