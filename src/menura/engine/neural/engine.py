@@ -30,18 +30,11 @@ class NeuralEngine:
     folder: weights to use instead of those inside the package.
     """
 
+    name = "neural"
+
     def __init__(self, folder: Path | None = None) -> None:
         self._networks = load_networks(folder) if folder else shipped_networks()
-
-    @property
-    def name(self) -> str:
-        """Stable name, part of a stored voice."""
-        return "neural"
-
-    @property
-    def version(self) -> str:
-        """Changes whenever stored voices must be measured anew."""
-        return f"{VERSION}-{self._networks.version}"
+        self.version = f"{VERSION}-{self._networks.version}"
 
     def measure(self, references: Sequence[Samples]) -> Measurement:
         """Measure a voice from one or more 24 kHz recordings, 5 to 60 s in all.

@@ -21,15 +21,8 @@ from menura.engine.source_filter.voice import VERSION, SourceFilterVoice
 class SourceFilterEngine:
     """Pitch, vocal-tract length and timbre moved to a voice; no trained weights, any language."""
 
-    @property
-    def name(self) -> str:
-        """Stable name, part of a stored voice."""
-        return "source_filter"
-
-    @property
-    def version(self) -> str:
-        """Changes whenever stored voices must be measured anew."""
-        return str(VERSION)
+    name = "source_filter"
+    version = str(VERSION)
 
     def measure(self, references: Sequence[Samples]) -> Measurement:
         """Measure a voice from one or more 24 kHz recordings, 5 to 60 s in all.
