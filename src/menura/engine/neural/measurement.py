@@ -5,12 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from menura.engine.interface import (
-    LATENCY_PROFILES,
-    Measurement,
-    Samples,
-    UnusableReferenceError,
-)
+from menura.engine.interface import LATENCY_PROFILES, Measurement, Samples
 from menura.engine.neural import bands
 from menura.engine.neural.analysis import NeuralAnalysis
 from menura.engine.neural.features import NeuralFeatures
@@ -27,8 +22,6 @@ _PRIOR_FRAMES = 10.0
 
 def measure(networks: Networks, references: Sequence[Samples]) -> Measurement:
     """Measure a voice. Raises UnusableReferenceError when there is too little speech."""
-    if not references:
-        raise UnusableReferenceError("No reference recording was given.")
     parts = []
     for reference in references:
         analysis = NeuralAnalysis(networks, LATENCY_PROFILES[0])

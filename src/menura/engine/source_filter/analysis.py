@@ -82,8 +82,7 @@ class SourceFilterAnalysis:
             for i in range(whole)
         ]
         self._pending = self._pending[whole * self._chunk :]
-        kept = [part for part in parts if len(part.f0)]
-        return SourceFilterFeatures.joined(kept) if kept else SourceFilterFeatures.nothing()
+        return SourceFilterFeatures.joined([part for part in parts if len(part.f0)])
 
     def _block(self, samples: Samples) -> SourceFilterFeatures:
         self._blocks += 1
@@ -99,7 +98,7 @@ class SourceFilterAnalysis:
         self._expected.push(f0)
         self._waiting.append((source, f0, share, shape))
         if len(self._waiting) <= self._settling:
-            return SourceFilterFeatures.nothing()
+            return SourceFilterFeatures.joined([])
         features = self._described(*self._waiting.popleft())
         before_start = max(0, self._held_back - (self._blocks - 1) * self._chunk) // STEP
         self._given += max(0, self._instants - before_start)

@@ -67,20 +67,17 @@ class SourceFilterFeatures:
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
-        """Join stretches in time."""
+        """Join stretches in time; of none there comes one of no length."""
         if len(parts) == 1:
             return parts[0]
+        if not parts:
+            return cls.silence()[:0]
         return cls(
             *(
                 np.concatenate([getattr(part, field.name) for part in parts])
                 for field in fields(cls)
             )
         )
-
-    @classmethod
-    def nothing(cls) -> Self:
-        """Return a stretch of no length."""
-        return cls.silence()[:0]
 
     @classmethod
     def silence(cls) -> Self:

@@ -30,11 +30,11 @@ _BLOCK = 200
 
 def measure(references: Sequence[Samples]) -> Measurement:
     """Measure a voice. Raises UnusableReferenceError when there is too little speech."""
-    if not references:
-        raise UnusableReferenceError("No reference recording was given.")
-    parts = [_analysed(np.asarray(reference, np.float32)) for reference in references]
-    voice, warnings = described(SourceFilterFeatures.joined(parts), references)
-    return Measurement(voice, warnings)
+    parts = []
+    for reference in references:
+        analysis = SourceFilterAnalysis(LATENCY_PROFILES[0])
+        parts += [analysis.push(np.asarray(reference, np.float32)), analysis.flush()]
+    return Measurement(*described(SourceFilterFeatures.joined(parts), references))
 
 
 def described(
@@ -42,8 +42,10 @@ def described(
 ) -> tuple[SourceFilterVoice, tuple[str, ...]]:
     """Return the voice of analysed references, and warnings about them.
 
-    Raises UnusableReferenceError when they hold too little speech.
+    Raises UnusableReferenceError when there are none, or when they hold too little speech.
     """
+    if not references:
+        raise UnusableReferenceError("No reference recording was given.")
     seconds = sum(len(reference) for reference in references) / SAMPLE_RATE
     voiced = features.f0 > 0
     spoken = float(voiced.sum()) * STEP / SAMPLE_RATE
@@ -71,11 +73,6 @@ def described(
         bandwidth=_bandwidth(features),
     )
     return voice, _warnings(references, seconds, spoken, _noise(features), voice)
-
-
-def _analysed(reference: Samples) -> SourceFilterFeatures:
-    analysis = SourceFilterAnalysis(LATENCY_PROFILES[0])
-    return SourceFilterFeatures.joined([analysis.push(reference), analysis.flush()])
 
 
 def _bandwidth(features: SourceFilterFeatures) -> float:
