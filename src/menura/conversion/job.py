@@ -353,8 +353,7 @@ class _Work:
             size += pieces[-1].size
         self._waiting_samples -= size
         features = self._analysis.push(np.concatenate(pieces))
-        # Less than a frame may be held by features that say they have none.
-        if features.nbytes:
+        if features.frames:
             self._waiting_frames += features.frames
             self._features.append(features)
 

@@ -34,13 +34,8 @@ class PlainFeatures:
 
     @property
     def frames(self) -> int:
-        """Number of whole 10 ms frames."""
-        return self.samples.size // HOP
-
-    @property
-    def nbytes(self) -> int:
-        """Memory held, in bytes."""
-        return self.samples.nbytes
+        """Number of 10 ms frames, the last of which may be a part of one."""
+        return -(-self.samples.size // HOP)
 
 
 class _Analysis:

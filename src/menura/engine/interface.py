@@ -97,12 +97,7 @@ class Features(Protocol):
 
     @property
     def frames(self) -> int:
-        """Number of 10 ms frames."""
-        ...
-
-    @property
-    def nbytes(self) -> int:
-        """Memory held, in bytes."""
+        """Number of 10 ms frames, the last of which may be a part of one."""
         ...
 
 

@@ -54,13 +54,8 @@ class SourceFilterFeatures:
 
     @property
     def frames(self) -> int:
-        """Number of 10 ms frames."""
+        """Number of 10 ms frames, the last of which may be a part of one."""
         return -(-len(self.f0) // 2)
-
-    @property
-    def nbytes(self) -> int:
-        """Memory held, in bytes."""
-        return sum(getattr(self, field.name).nbytes for field in fields(self))
 
     def __getitem__(self, rows: slice) -> Self:
         return type(self)(*(getattr(self, field.name)[rows] for field in fields(self)))
