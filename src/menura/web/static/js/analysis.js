@@ -69,10 +69,10 @@ export function envelope(samples, columns) {
 
 // F0 of one window in Hz, 0 where unvoiced: the normalised difference of YIN (de Cheveigné and
 // Kawahara, 2002) on a signal thinned to 6 kHz or so.
-export function pitch(samples, start, rate = 24000, length = 0.04) {
+export function pitch(samples, start, rate) {
   const step = Math.max(1, Math.floor(rate / 6000));
   const thin = rate / step;
-  const window = Math.floor(length * thin);
+  const window = Math.floor(0.04 * thin);
   const longest = Math.floor(thin / 60);
   const x = new Float32Array(window + longest);
   let energy = 0;
@@ -102,5 +102,5 @@ export function pitch(samples, start, rate = 24000, length = 0.04) {
 
 export function contour(samples) {
   const frames = Math.floor(samples.length / HOP);
-  return Float32Array.from({ length: frames }, (_, frame) => pitch(samples, frame * HOP - 480));
+  return Float32Array.from({ length: frames }, (_, frame) => pitch(samples, frame * HOP - 480, 24000));
 }

@@ -8,7 +8,7 @@ let key = session.get(STORE) ?? local.get(STORE) ?? "";
 // The page may lie below a path of a proxy's; what it asks for lies beside it.
 export const here = (path) => new URL(path.replace(/^\//, ""), document.baseURI);
 
-export class Refused extends Error {
+class Refused extends Error {
   constructor(message, status, code) {
     super(message);
     this.status = status;

@@ -6,7 +6,7 @@ export const RATE = 24000;
 export const LEAD = 0.02; // seconds between asking for sound and hearing it
 let shared;
 
-export function context() {
+function context() {
   shared ??= new AudioContext();
   if (shared.state !== "running") shared.resume();
   return shared;
@@ -67,14 +67,14 @@ const WHY = {
   NotReadableError: "Another program uses the microphone. Close that program, then try again.",
 };
 
-export async function openMicrophone(deviceId, { raw = true } = {}) {
+export async function openMicrophone(deviceId) {
   if (!navigator.mediaDevices) {
     throw new Error("Browsers give the microphone only to pages on localhost or https. Open the page there, or serve it with a certificate.");
   }
   soundAlone(() => {}); // What sounds would be recorded.
   try {
     return await navigator.mediaDevices.getUserMedia({
-      audio: { deviceId: deviceId ? { exact: deviceId } : undefined, channelCount: 1, echoCancellation: !raw, noiseSuppression: false, autoGainControl: false },
+      audio: { deviceId: deviceId ? { exact: deviceId } : undefined, channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false },
     });
   } catch (error) {
     throw new Error(WHY[error.name] ?? `The microphone could not be opened (${error.name}). Choose another one, then try again.`);

@@ -13,7 +13,7 @@ worker.onmessage = ({ data }) => {
   waiting.delete(data.id);
 };
 
-export function analyse(samples) {
+function analyse(samples) {
   return new Promise((resolve) => {
     waiting.set(++count, resolve);
     worker.postMessage({ id: count, samples, columns: WIDTH });
@@ -67,7 +67,8 @@ function drawSpectrogram(target, levels, used) {
 }
 
 // Between 60 and 500 Hz, for which style.css places the lines of .pitch.
-export function drawContours(target, lines, seconds, [low, high] = [60, 500]) {
+export function drawContours(target, lines, seconds) {
+  const [low, high] = [60, 500];
   const pen = target.getContext("2d");
   pen.clearRect(0, 0, target.width, target.height);
   const y = (hertz) => target.height * (1 - Math.log(hertz / low) / Math.log(high / low));
@@ -109,7 +110,7 @@ export async function compare(place, source, result) {
   return (fraction) => place.style.setProperty("--at", `${fraction * 100}%`);
 }
 
-export function median(values) {
+function median(values) {
   const voiced = [...(values ?? [])].filter(Boolean).sort((a, b) => a - b);
   return voiced.length ? voiced[voiced.length >> 1].toFixed(1) : "";
 }

@@ -5,7 +5,7 @@ import { soundAlone } from "./audio.js";
 import { $, make, notice, onClick, press, roving, status } from "./page.js";
 import { local } from "./store.js";
 
-export const SETTINGS = [
+const SETTINGS = [
   { key: "similarity_boost", label: "Similarity", fallback: 0.75, min: 0, max: 1, says: "How far timbre and pitch move towards the voice. Lower keeps more of the speaker." },
   { key: "stability", label: "Stability", fallback: 0.5, min: 0, max: 1, says: "High: steadier pitch. Low: livelier pitch, which follows every turn of the source." },
   { key: "style", label: "Style", fallback: 0, min: 0, max: 1, says: "Exaggerates what makes the voice special. Use 0 for expressive speech." },

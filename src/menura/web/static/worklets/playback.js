@@ -15,7 +15,7 @@ class Playback extends AudioWorkletProcessor {
     this.write = 0;
     this.running = false;
     this.dropped = 0;
-    this.gaps = 0;
+    this.peak = 0;
     this.blocks = 0;
     this.least = Infinity;
     this.skip = 0;
@@ -41,19 +41,14 @@ class Playback extends AudioWorkletProcessor {
       const count = Math.min(held, output.length);
       const skip = held >= this.skip + output.length ? this.skip : 0;
       this.skip = 0;
-      let peak = 0;
       for (let i = 0; i < count; i++) {
         output[i] = this.ring[(this.read + i) & mask];
         if (skip) output[i] += (i / count) * (this.ring[(this.read + skip + i) & mask] - output[i]);
-        peak = Math.max(peak, Math.abs(output[i]));
+        this.peak = Math.max(this.peak, Math.abs(output[i]));
       }
       this.read += count + skip;
       this.dropped += skip;
-      if (count < output.length) {
-        this.running = false;
-        this.gaps += 1;
-      }
-      this.peak = Math.max(this.peak ?? 0, peak);
+      if (count < output.length) this.running = false;
     }
     this.least = Math.min(this.least, held);
     if (++this.blocks % PATIENCE === 0) {
@@ -61,7 +56,7 @@ class Playback extends AudioWorkletProcessor {
       this.least = Infinity;
     }
     if (this.blocks % 8 === 0) {
-      this.port.postMessage({ held, peak: this.peak ?? 0, dropped: this.dropped, gaps: this.gaps, played: this.read });
+      this.port.postMessage({ held, peak: this.peak, dropped: this.dropped, played: this.read });
       this.peak = 0;
     }
     return true;
