@@ -229,6 +229,38 @@ def test_live_is_open_to_the_lowest_tier(page: Page, server, habit):
     page.locator("#live-start").click()
 
 
+# What arrives at once is more than playback may hold; what it then says to have dropped is noted.
+BURST = """
+const post = MessagePort.prototype.postMessage;
+MessagePort.prototype.postMessage = function (data, ...rest) {
+  if (window.burst && data instanceof Float32Array) {
+    window.burst = false;
+    post.call(this, new Float32Array(24000));
+  }
+  return post.call(this, data, ...rest);
+};
+window.dropped = [];
+window.note = () => new MutationObserver(([{ target }]) => {
+  const told = parseInt(target.textContent);
+  if (told || window.dropped.length) window.dropped.push(told);
+}).observe(document.getElementById("fact-dropped"), { childList: true });
+"""
+
+
+def test_what_live_drops_on_either_side_is_told_as_one_figure(page: Page, shared_server):
+    page.add_init_script(LINES + BURST)
+    open_page(page, shared_server)
+    page.get_by_role("tab", name="Live").click()
+    page.locator("#live-start").click()
+    until(page, "window.events.some(({ type }) => type === 'stats')")
+    page.evaluate("window.note(); window.burst = true; window.events.length = 0")
+    until(page, "window.events.filter(({ type }) => type === 'stats').length > 2")
+    page.locator("#live-start").click()
+    told = page.evaluate("window.dropped")
+    assert told
+    assert min(told) > 500
+
+
 def test_a_download_is_what_was_heard_and_another_format_says_its_cost(page: Page, server):
     started = server(default_tier="free")
 

@@ -2,7 +2,7 @@
 
 import { pitch } from "./analysis.js";
 import { advised } from "./api.js";
-import { RATE, addWorklet, openMicrophone, toFloat, toInt16 } from "./audio.js";
+import { RATE, addWorklet, joined, openMicrophone, toFloat, toInt16 } from "./audio.js";
 import { LiveSession } from "./live-session.js";
 import { $, notice, onClick, press, pressed, quiet, showLevel, status } from "./page.js";
 import { colour, drawContours } from "./plots.js";
@@ -77,7 +77,7 @@ class Running {
     this.bypass(pressed($("live-bypass")));
     this.pitches = { source: [], result: [] };
     this.tails = { source: new Float32Array(0), result: new Float32Array(0) };
-    this.dropped = 0;
+    this.dropped = 0; // by the server, in ms
     await this.connect();
   }
 
@@ -121,12 +121,10 @@ class Running {
 
   // Output sample k belongs to input sample k, so the delay is the time between capturing and playing it.
   follow() {
-    let captured = 0;
     let first = null;
     this.capture.port.onmessage = ({ data: { samples, peak, time } }) => {
       first ??= time - samples.length / this.rate;
       const sound = pressed($("live-mute")) ? new Float32Array(samples.length) : samples;
-      captured += samples.length;
       showLevel($("meter-in"), pressed($("live-mute")) ? 0 : peak);
       this.track("source", sound, this.rate);
       this.session.push(toInt16(sound).buffer);
@@ -135,13 +133,13 @@ class Running {
       if (this.left) return;
       showLevel($("meter-out"), peak);
       $("fact-buffer").textContent = `${Math.round((held / RATE) * 1000)} ms`;
+      $("fact-dropped").textContent = `${Math.round(this.dropped + (dropped / RATE) * 1000)} ms`;
       if (!played || first === null) return;
       const spoken = first + played / RATE + this.dropped / 1000;
       const microphone = this.stream.getAudioTracks()[0]?.getSettings().latency ?? 0;
       const ear = this.audio.currentTime + (this.speaker.outputLatency || this.speaker.baseLatency || 0) + microphone;
       this.delay = this.delay === undefined ? ear - spoken : this.delay + 0.1 * (ear - spoken - this.delay);
       $("delay").textContent = Math.round(this.delay * 1000);
-      if (dropped) $("fact-dropped").textContent = `${Math.round(this.dropped + (dropped / RATE) * 1000)} ms`;
     };
   }
 
@@ -152,9 +150,7 @@ class Running {
 
   track(side, samples, rate) {
     const tail = new Float32Array(Math.round(rate * 0.08));
-    const whole = new Float32Array(this.tails[side].length + samples.length);
-    whole.set(this.tails[side]);
-    whole.set(samples, this.tails[side].length);
+    const whole = joined([this.tails[side], samples]);
     tail.set(whole.subarray(-tail.length), Math.max(0, tail.length - whole.length));
     this.tails[side] = tail;
     const hertz = pitch(tail, 0, rate);
@@ -178,7 +174,6 @@ class Running {
     $("fact-queue").textContent = `${Math.round(queue)} ms`;
     $("fact-rtf").textContent = rtf.toFixed(3);
     this.dropped = dropped;
-    $("fact-dropped").textContent = `${Math.round(dropped)} ms`;
   }
 
   bypass(on) {
