@@ -309,18 +309,18 @@ function alwaysKeep() {
 }
 
 function showCost() {
-  $("download-cost").textContent = here($("download-format").value) ? "The result as you heard it; costs nothing." : `Will be converted again, for another ${last.cost} credits.`;
+  $("download-cost").textContent = madeHere($("download-format").value) ? "The result as you heard it; costs nothing." : `Will be converted again, for another ${last.cost} credits.`;
 }
 
 // What needs no codec is made here, of what was heard.
-const here = (format) => /^(wav|pcm)_/.test(format);
+const madeHere = (format) => /^(wav|pcm)_/.test(format);
 
 async function download() {
   const format = $("download-format").value;
   const [codec, rate] = format.split("_");
   $("download-cost").textContent = "Making the file …";
   try {
-    save(here(format) ? await rewrite(codec, Number(rate)) : await again(format), `${last.name}.${ENDINGS[codec]}`);
+    save(madeHere(format) ? await rewrite(codec, Number(rate)) : await again(format), `${last.name}.${ENDINGS[codec]}`);
   } finally {
     showCost();
   }
