@@ -10,7 +10,7 @@ from menura.engine.interface import ConversionSettings, Voice
 from menura.engine.neural import bands
 from menura.engine.neural.controls import carried_of, controls_of, hold, means_told, steady
 from menura.engine.neural.features import NeuralFeatures
-from menura.engine.neural.mel import MEMORY_FRAMES, PEAK_DECAY, SPEECH_RANGE
+from menura.engine.neural.mel import SpeechLevel
 from menura.engine.neural.networks import TimbreNetwork
 from menura.engine.neural.voice import NeuralVoice
 from menura.engine.source_filter.mapping import (
@@ -80,28 +80,6 @@ class _Heard:
         return type(self)(self.features[rows], *rest)
 
 
-class _SpeechLevel:
-    """The mean level of one stream's speech so far.
-
-    Frames count as speech as they do in `mel.RunningMean`, but by the level of their envelopes.
-    """
-
-    def __init__(self) -> None:
-        self._peak = self._mean = _SILENCE
-        self._heard = 0.0
-
-    def push(self, level: Array) -> Array:
-        """Return by how much levels of frames lie over that of the speech, in nepers of power."""
-        relative = np.empty_like(level)
-        for index, now in enumerate(level.astype(np.float64)):
-            self._peak = max(self._peak - PEAK_DECAY, now)
-            if now > self._peak - SPEECH_RANGE:
-                self._heard = min(self._heard + 1.0, MEMORY_FRAMES)
-                self._mean += (now - self._mean) / self._heard
-            relative[index] = now - self._mean
-        return relative
-
-
 class NeuralMapping:
     """The mapping of one stream.
 
@@ -119,7 +97,7 @@ class NeuralMapping:
         self._waiting: _Heard | None = None
         self._loudness = LoudnessKeeper()
         self._choose(settings)
-        self._speech = _SpeechLevel()
+        self._speech = SpeechLevel(_SILENCE, _SILENCE)
         self._before: float | None = None
         self._last_f0 = 0.0
         self._last_change: Array | None = None
@@ -165,7 +143,7 @@ class NeuralMapping:
         frames = features[1::2]
         source = frames.envelope.astype(np.float32) @ bands.BANK
         level = bands.level(source)
-        relative = self._speech.push(level)
+        relative = self._over_speech(level)
         shape = source - level[:, None]
         warp = tract_warp(self._voice.tract, frames.tract)
         carried = self._carried(shape, frames, warp)
@@ -233,6 +211,14 @@ class NeuralMapping:
         before = np.concatenate((first, change[:-1]))
         self._last_change = change[-1:]
         return np.stack((0.5 * (before + change), change), axis=1).reshape(-1, bands.COUNT)
+
+    def _over_speech(self, level: Array) -> Array:
+        """Return by how much levels of frames lie over that of the speech so far."""
+        relative = np.empty_like(level)
+        for index, now in enumerate(level.astype(np.float64)):
+            self._speech.hear(now)
+            relative[index] = now - self._speech.mean
+        return relative
 
     def _carried(self, shape: Array, frames: NeuralFeatures, warp: Array) -> Array:
         """Return the source's envelope at the voice's tract length and mean, and that there is one,

@@ -92,6 +92,29 @@ def speech_frames(mel: Array) -> NDArray[np.bool_]:
     return np.asarray(level > np.percentile(level, 95) - SPEECH_RANGE)
 
 
+class SpeechLevel:
+    """The mean level of one stream's speech so far, in nepers of power.
+
+    peak, mean: what is assumed before anything is heard.
+    """
+
+    def __init__(self, peak: float, mean: float) -> None:
+        self.peak = peak
+        """The running peak, near which a frame counts as speech."""
+        self.mean = mean
+        self.heard = 0.0
+        """Frames of speech that the mean is of."""
+
+    def hear(self, level: float) -> bool:
+        """Take in a frame's level and return whether it is speech."""
+        self.peak = max(self.peak - PEAK_DECAY, level)
+        if level <= self.peak - SPEECH_RANGE:
+            return False
+        self.heard = min(self.heard + 1.0, MEMORY_FRAMES)
+        self.mean += (level - self.mean) / self.heard
+        return True
+
+
 class RunningMean:
     """Mean log-mel of the speech so far: streaming, one state per stream.
 
@@ -99,11 +122,8 @@ class RunningMean:
     """
 
     def __init__(self, prior: Array) -> None:
-        self._prior = prior.astype(np.float64)
-        self._mean = self._prior.copy()
-        self._level = 0.0
-        self._weight = 0.0
-        self._peak = float(PEAK_START)
+        self._mean = prior.astype(np.float64)
+        self._speech = SpeechLevel(PEAK_START, 0.0)
 
     def push(self, mel: Array) -> tuple[Array, Array]:
         """Return mel minus the running mean, shape (n, 80), and each frame's level minus the
@@ -111,13 +131,10 @@ class RunningMean:
         levels = level_of(mel).astype(np.float64)
         shape, relative = np.empty_like(mel), np.empty(len(mel), np.float32)
         for index, level in enumerate(levels):
-            self._peak = max(self._peak - PEAK_DECAY, level)
-            if level > self._peak - SPEECH_RANGE:
-                self._weight = min(self._weight + 1.0, MEMORY_FRAMES)
-                self._level += (level - self._level) / self._weight
-                rate = 1.0 / (self._weight + PRIOR_FRAMES)
+            if self._speech.hear(level):
+                rate = 1.0 / (self._speech.heard + PRIOR_FRAMES)
                 self._mean += rate * (mel[index] - level - self._mean)
-            reference = self._level if self._weight else self._peak
+            reference = self._speech.mean if self._speech.heard else self._speech.peak
             shape[index] = mel[index] - reference - self._mean
             relative[index] = level - reference
         return shape, relative
