@@ -172,6 +172,29 @@ class Correlogram:
         peak, of the low band's share of it, and of all up to 12 kHz over it, (instants, 3).
         """
         n = self._instants
+        hops = self._sums()
+        short = hops[2 : 2 + n] + hops[3 : 3 + n] + hops[4 : 4 + n] + hops[5 : 5 + n]
+        long = short + hops[:n] + hops[1 : 1 + n]
+        power = short[:, 3:, :, _MIDDLE].sum(axis=1).T / (2 * _SHORT * _HOP)
+        self._peak = max(self._peak * _PEAK_DECAY**n, float(power[0].max()))
+        quiet = _QUIET + _RELATIVE_QUIET * self._peak
+        level = np.log10((power[0] + quiet) / (self._peak + quiet))
+        share = np.log10((power[1] + quiet) / (power[0] + quiet))
+        around = sum(self._powers[k : k + n] for k in range(_NEWEST, _NEWEST + 4)) / np.float32(4)
+        hiss = np.log10((around + quiet) / (power[0] + quiet))
+        whole, low = np.stack(
+            [
+                _coefficient(short, _SHORT * _HOP, quiet),
+                _coefficient(long, _LONG * _HOP, quiet),
+            ],
+            axis=1,
+        ).transpose(2, 1, 0, 3)
+        return whole, low, np.stack([level, share, hiss], axis=1)
+
+    def _sums(self) -> Array:
+        """Return what the windows are summed of, per hop from the oldest one that is needed:
+        (_LONG - 1 + instants, 5, bands, lags), as `_coefficient` takes it."""
+        n = self._instants
         hops = np.empty((_LONG - 1 + n, 5, 2, len(_LAGS)), dtype=np.float32)
         hops[: _LONG - 1] = self._hops
         self._hops = hops[n:]
@@ -190,23 +213,7 @@ class Correlogram:
         at = _STARTS + _HOP * np.arange(n)[:, None]
         fresh[:, 1::2] = over_hop.take(at, axis=2).transpose(2, 0, 1, 3)
         fresh[:, 2::2] = over_hop.take(at + _LAGS, axis=2).transpose(2, 0, 1, 3)
-        short = hops[2 : 2 + n] + hops[3 : 3 + n] + hops[4 : 4 + n] + hops[5 : 5 + n]
-        long = short + hops[:n] + hops[1 : 1 + n]
-        power = short[:, 3:, :, _MIDDLE].sum(axis=1).T / (2 * _SHORT * _HOP)
-        self._peak = max(self._peak * _PEAK_DECAY**n, float(power[0].max()))
-        quiet = _QUIET + _RELATIVE_QUIET * self._peak
-        level = np.log10((power[0] + quiet) / (self._peak + quiet))
-        share = np.log10((power[1] + quiet) / (power[0] + quiet))
-        around = sum(self._powers[k : k + n] for k in range(_NEWEST, _NEWEST + 4)) / np.float32(4)
-        hiss = np.log10((around + quiet) / (power[0] + quiet))
-        whole, low = np.stack(
-            [
-                _coefficient(short, _SHORT * _HOP, quiet),
-                _coefficient(long, _LONG * _HOP, quiet),
-            ],
-            axis=1,
-        ).transpose(2, 1, 0, 3)
-        return whole, low, np.stack([level, share, hiss], axis=1)
+        return hops
 
 
 def _coefficient(sums: Array, width: int, quiet: float) -> Array:

@@ -57,21 +57,7 @@ def periodicities(samples: Array, centres: NDArray[np.intp], f0: Array) -> tuple
         return share, refined
     period = SAMPLE_RATE / f0[voiced].astype(np.float64)
     gap = np.rint(period).astype(np.intp)
-    begin = centres[voiced] - gap // 2 - _WINDOW
-    frames = windows(samples, 2 * _WINDOW + 1)
-    width = np.minimum(period, SAMPLE_RATE / _LOWEST).astype(np.float32)[:, None]
-    time = np.abs(np.arange(-_WINDOW, _WINDOW + 1, dtype=np.float32)) / width
-    window = 0.5 + 0.5 * np.cos(np.pi * np.minimum(time, 1.0))
-    first = np.fft.rfft(frames[begin] * window, FFT, axis=1)
-    second = np.fft.rfft(frames[begin + gap] * window, FFT, axis=1)
-    bands = (first.conj() * second).view(np.float32) @ _SHIFTED
-    power = np.sqrt(
-        ((first.real**2 + first.imag**2) @ _BAND_OF_BIN)
-        * ((second.real**2 + second.imag**2) @ _BAND_OF_BIN)
-    )
-    coherence = bands.reshape(len(voiced), len(_SHIFTS), BANDS) / np.maximum(
-        power[:, None, :], 1e-12
-    )
+    coherence = _coherences(samples, centres[voiced], period, gap)
     tried = gap[:, None] + _SHIFTS[None, :]
     near = np.abs(tried / period[:, None] - 1.0) < 0.04
     agreement = np.where(near, coherence @ _TRUSTED, _UNTRIED)
@@ -86,3 +72,27 @@ def periodicities(samples: Array, centres: NDArray[np.intp], f0: Array) -> tuple
     shift = np.where(inner, 0.25 * (before - after) / np.where(inner, curve, 1.0), 0.0)
     refined[voiced] = SAMPLE_RATE / (tried[rows, best] + np.clip(shift, -0.5, 0.5))
     return share, refined
+
+
+def _coherences(
+    samples: Array, centres: NDArray[np.intp], period: NDArray[np.float64], gap: NDArray[np.intp]
+) -> Array:
+    """Return the real part of the coherence per correction of the period and band,
+    (instants, corrections, BANDS).
+
+    period: in samples, (instants,). gap: the same, whole: what lies between the two windows.
+    """
+    begin = centres - gap // 2 - _WINDOW
+    frames = windows(samples, 2 * _WINDOW + 1)
+    width = np.minimum(period, SAMPLE_RATE / _LOWEST).astype(np.float32)[:, None]
+    time = np.abs(np.arange(-_WINDOW, _WINDOW + 1, dtype=np.float32)) / width
+    window = 0.5 + 0.5 * np.cos(np.pi * np.minimum(time, 1.0))
+    first = np.fft.rfft(frames[begin] * window, FFT, axis=1)
+    second = np.fft.rfft(frames[begin + gap] * window, FFT, axis=1)
+    bands = (first.conj() * second).view(np.float32) @ _SHIFTED
+    power = np.sqrt(
+        ((first.real**2 + first.imag**2) @ _BAND_OF_BIN)
+        * ((second.real**2 + second.imag**2) @ _BAND_OF_BIN)
+    )
+    coherence = bands.reshape(len(gap), len(_SHIFTS), BANDS) / np.maximum(power[:, None, :], 1e-12)
+    return np.asarray(coherence)
