@@ -61,7 +61,7 @@ class TestBands:
 
     def test_spreading_and_averaging_agree(self) -> None:
         smooth = np.sin(np.linspace(0, 6, bands.COUNT, dtype=np.float32))[None]
-        assert np.abs(smooth @ bands.SPREAD @ bands.BANK - smooth)[:, 3:].max() < 0.05
+        assert np.abs(smooth @ bands.BAND_TO_BIN @ bands.BANK - smooth)[:, 3:].max() < 0.05
 
     @pytest.mark.parametrize("ratio", [0.85, 1.0, 1.2])
     def test_a_peak_moves_by_the_ratio(self, ratio: float) -> None:

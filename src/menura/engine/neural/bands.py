@@ -3,7 +3,7 @@
 import numpy as np
 
 from menura.engine.neural.mel import MEL_TOP
-from menura.engine.source_filter.spectrum import Array, mel, mel_bank, mel_edges, spread
+from menura.engine.source_filter.spectrum import Array, band_to_bin, mel, mel_bank, mel_edges
 
 COUNT = 64
 """Bands from 60 Hz to 12 kHz."""
@@ -18,7 +18,7 @@ _MELS = np.linspace(mel(np.array(60.0)), mel(np.array(12_000.0)), COUNT + 2)
 BANK: Array = mel_bank(EDGES).astype(np.float32)
 """Averages log power at bins to bands, (BINS, COUNT)."""
 
-SPREAD: Array = spread(CENTRES)
+BAND_TO_BIN: Array = band_to_bin(CENTRES)
 """Interpolates bands at bins, (COUNT, BINS)."""
 
 

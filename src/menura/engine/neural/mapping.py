@@ -24,7 +24,7 @@ from menura.engine.source_filter.mapping import (
     without_murmur,
 )
 from menura.engine.source_filter.spectrum import BINS, Array, at_bins
-from menura.engine.source_filter.statistics import LTAS_BANDS, spread_over_bins
+from menura.engine.source_filter.statistics import LTAS_BANDS, ltas_at_bins
 
 UNCARRIED = 0.4
 """Share of what is formed that is formed from the code alone, without seeing the source's envelope:
@@ -43,7 +43,7 @@ LIVELY = 1.15
 natural speech (measured, docs/training-log.md)."""
 _LIMIT = 6.0
 """Largest change of a band in nepers of power (26 dB): less leaves formants of the source."""
-_LTAS_TO_BANDS = (spread_over_bins(np.eye(LTAS_BANDS, dtype=np.float32)) @ bands.BANK).astype(
+_LTAS_TO_BANDS = (ltas_at_bins(np.eye(LTAS_BANDS, dtype=np.float32)) @ bands.BANK).astype(
     np.float32
 )
 _SILENCE = -20.0
@@ -185,7 +185,7 @@ class NeuralMapping:
         change[:, bands.FORMED :] = change[:, bands.FORMED - 1 : bands.FORMED]
         positions = np.arange(BINS)[None, :] / np.repeat(warp, 2)[:, None]
         formed = at_bins(envelope, positions.astype(np.float32))
-        formed += self._between(change) @ bands.SPREAD
+        formed += self._between(change) @ bands.BAND_TO_BIN
         # Where nobody speaks the network was taught nothing.
         sure = self._reach * np.clip((heard.relative + 7.0) / 3.0, 0.0, 1.0)
         sure = np.repeat(sure, 2)[:, None]

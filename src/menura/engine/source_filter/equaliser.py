@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 
 from menura.engine.interface import EMPTY, HOP, ConversionSettings, Samples, Voice
 from menura.engine.source_filter.mapping import towards
-from menura.engine.source_filter.spectrum import FFT, FREQUENCIES, Array, mel_edges, spread, windows
+from menura.engine.source_filter.spectrum import (
+    FFT,
+    FREQUENCIES,
+    Array,
+    band_to_bin,
+    mel_edges,
+    windows,
+)
 from menura.engine.source_filter.voice import SPECTRUM_BANDS, SourceFilterVoice
 
 _WINDOW = np.hanning(2 * HOP + HOP // 2 + 1)[:-1].astype(np.float32)
@@ -38,7 +45,7 @@ def _bank() -> Array:
 
 
 _BANK = _bank()
-_SPREAD = spread(_CENTRES)
+_BAND_TO_BIN = band_to_bin(_CENTRES)
 
 
 def _bands(samples: Array) -> Array:
@@ -108,7 +115,7 @@ class Equaliser:
         part = (np.arange(1, instants + 1) / instants)[:, None]
         bands = self._given + part * (self._gain - self._given)
         self._given = self._gain
-        return np.asarray(bands.astype(np.float32) @ _SPREAD, dtype=np.float32)
+        return np.asarray(bands.astype(np.float32) @ _BAND_TO_BIN, dtype=np.float32)
 
     def hear(self, samples: Samples, voiced: bool) -> None:
         """Hear what has been rendered. voiced: whether there is voice in it; without, nobody may

@@ -9,7 +9,7 @@ from menura.engine.interface import SAMPLE_RATE, ConversionSettings, Voice
 from menura.engine.source_filter.features import SourceFilterFeatures
 from menura.engine.source_filter.settling import PRIOR_PITCH
 from menura.engine.source_filter.spectrum import BINS, FREQUENCIES, Array, at_bins, bins_between
-from menura.engine.source_filter.statistics import LTAS_BANDS, spread_over_bins
+from menura.engine.source_filter.statistics import LTAS_BANDS, ltas_at_bins
 from menura.engine.source_filter.voice import SourceFilterVoice
 
 FULL_SIMILARITY = 0.75
@@ -166,9 +166,9 @@ def spectrum(
     target = voice.timbre[None]
     if not settings.use_speaker_boost:
         target, timbre = target @ _COARSE, timbre @ _COARSE
-    usual = spread_over_bins(timbre.reshape(-1, LTAS_BANDS))
+    usual = ltas_at_bins(timbre.reshape(-1, LTAS_BANDS))
     usual = at_bins(usual, np.repeat(positions, 2, axis=0)).reshape(-1, 2, BINS)
-    way = spread_over_bins(target) - usual
+    way = ltas_at_bins(target) - usual
     edge = int(min(_TOP, 0.95 * voice.bandwidth) / (SAMPLE_RATE / 2) * (BINS - 1))
     way[:, :, edge:] = way[:, :, edge : edge + 1]
     way = reach * _TIMBRE_SHARE * (way - way[:, :, 8:edge].mean(axis=2, keepdims=True))

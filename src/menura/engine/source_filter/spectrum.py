@@ -48,7 +48,7 @@ def mel_bank(edges: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(bank / bank.sum(axis=0))
 
 
-def spread(centres: NDArray[np.float64]) -> Array:
+def band_to_bin(centres: NDArray[np.float64]) -> Array:
     """Return what interpolates bands with these centres, in Hz, at every bin, (bands, BINS).
 
     Values are held at both ends.

@@ -9,7 +9,14 @@ from numpy.typing import NDArray
 
 from menura.engine.source_filter import tract
 from menura.engine.source_filter.settling import PRIOR_PITCH, PRIOR_WEIGHT
-from menura.engine.source_filter.spectrum import BINS, Array, bins_between, mel_bank, mel_edges
+from menura.engine.source_filter.spectrum import (
+    FREQUENCIES,
+    Array,
+    band_to_bin,
+    bins_between,
+    mel_bank,
+    mel_edges,
+)
 
 LTAS_BANDS = 48
 """Mel-spaced bands of a long-term spectrum, 60 Hz to 12 kHz."""
@@ -36,22 +43,12 @@ _SPEECH = bins_between(100.0, 5_000.0)
 
 BANK: Array = mel_bank(mel_edges(LTAS_BANDS)).astype(np.float32)
 """Averages bins to bands, (BINS, LTAS_BANDS)."""
+_BAND_TO_BIN = band_to_bin(np.matmul(BANK.T, FREQUENCIES, dtype=np.float64))
 
 
-def spread_over_bins(bands: Array) -> Array:
+def ltas_at_bins(bands: Array) -> Array:
     """Return a long-term spectrum at every bin, (..., LTAS_BANDS) to (..., BINS)."""
-    return np.asarray(bands @ _SPREAD, dtype=np.float32)
-
-
-def _spread() -> Array:
-    centres = BANK.T @ np.arange(BINS)
-    return np.asarray(
-        [np.interp(np.arange(BINS), centres, row) for row in np.eye(LTAS_BANDS)],
-        dtype=np.float32,
-    )
-
-
-_SPREAD = _spread()
+    return np.asarray(bands @ _BAND_TO_BIN, dtype=np.float32)
 
 
 def spectral_level(envelope: Array) -> Array:

@@ -21,7 +21,7 @@ from menura.engine.source_filter.spectrum import (
     FREQUENCIES,
     STEP,
     Array,
-    spread,
+    band_to_bin,
     windows,
 )
 
@@ -54,7 +54,7 @@ _ENDS = np.ones(FFT, dtype=np.float32)
 _ENDS[:PRE] = 0.5 - 0.5 * np.cos(np.pi * (np.arange(PRE) + 0.5) / PRE)
 _ENDS[-_FALL:] = 0.5 + 0.5 * np.cos(np.pi * (np.arange(_FALL) + 0.5) / _FALL)
 
-_BAND_TO_BIN = spread(CENTRES)
+_BAND_TO_BIN = band_to_bin(CENTRES)
 
 
 def _filters(log_power: Array, delay: Array | None = None) -> NDArray[np.complex64]:
