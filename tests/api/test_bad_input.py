@@ -23,23 +23,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from menura.conversion.passthrough import PassThrough
-from menura.engine import registry
-
 from ..conftest import RunningServer, start_server
 from ..sounds import tone, wav
-from .wire import BOUNDARY, CONVERT, STREAM, Wire, form
+from .wire import BOUNDARY, CONVERT, PLAIN, STREAM, Wire, form
 
-PLAIN = "pass_through"
 ISOLATE = "/v1/audio-isolation/stream"
 ADD = "/v1/voices/add"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def plain_model() -> Iterator[None]:
-    registry._BUILDERS[PLAIN] = PassThrough
-    yield
-    del registry._BUILDERS[PLAIN]
+pytestmark = pytest.mark.usefixtures("plain_model")
 
 
 @pytest.fixture(scope="module")

@@ -3,21 +3,16 @@
 import random
 import socket
 import time
-from collections.abc import Iterator
 
 import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from menura.conversion.passthrough import PassThrough
-from menura.engine import registry
-
 from ..conftest import RunningServer
 from ..sounds import tone, wav
-from .wire import BOUNDARY, CONVERT, STREAM, Wire, form
+from .wire import BOUNDARY, CONVERT, PLAIN, STREAM, Wire, form
 
-PLAIN = "pass_through"
 GOOD = form(
     ("model_id", PLAIN),
     ("voice_settings", '{"stability": 0.5}'),
@@ -27,11 +22,7 @@ GOOD = form(
 )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def plain_model() -> Iterator[None]:
-    registry._BUILDERS[PLAIN] = PassThrough
-    yield
-    del registry._BUILDERS[PLAIN]
+pytestmark = pytest.mark.usefixtures("plain_model")
 
 
 def send(server: RunningServer, body: bytes, path: str = STREAM) -> httpx.Response:

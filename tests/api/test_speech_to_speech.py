@@ -6,7 +6,7 @@ import json
 import threading
 import time
 import wave
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -30,21 +30,15 @@ from ..conftest import RunningServer
 from ..sounds import long_wav, rms, seconds_of, tone, wav
 from ..sounds import speech as recorded
 from ..storage.full import no_file_beyond
-from .wire import CONVERT, STREAM, VOICE, Wire, form
+from .wire import CONVERT, PLAIN, STREAM, VOICE, Wire, form
 
-PLAIN = "pass_through"
 THIRD = "pqHfZKP75CvOlQylNhV4"
 SPEECH = Path(__file__).parent.parent / "speech" / "female_ljspeech.flac"
 
 Server = Callable[..., RunningServer]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def plain_model() -> Iterator[None]:
-    """Make the chain around the engine available under a model id."""
-    registry._BUILDERS[PLAIN] = PassThrough
-    yield
-    del registry._BUILDERS[PLAIN]
+pytestmark = pytest.mark.usefixtures("plain_model")
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 BOUNDARY = "----menura-test"
+PLAIN = "pass_through"
+"""Model id of conversions that leave the voice as it is, where `plain_model` is used."""
 Part = tuple[str, str | bytes]
 
 VOICE = "JBFqnCBsd6RMkjVDRZzb"
