@@ -1,5 +1,3 @@
-import io
-import wave
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -7,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.sounds import SPEECH, wav
 
 from menura.engine.interface import SAMPLE_RATE
 from menura.engine.registry import engine_for
@@ -19,7 +18,6 @@ from menura.voices.references import (
     measure,
 )
 
-SPEECH = Path(__file__).parent.parent / "speech"
 SEGMENT = SEGMENT_SECONDS * SAMPLE_RATE
 
 
@@ -123,7 +121,7 @@ def test_a_refusal_names_the_recording(
 
 def test_silence_makes_no_voice(tmp_path: Path) -> None:
     path = tmp_path / "silence.wav"
-    path.write_bytes(_wav(np.zeros(SAMPLE_RATE * 6, np.int16)))
+    path.write_bytes(wav(np.zeros(SAMPLE_RATE * 6, np.float32), SAMPLE_RATE))
     with pytest.raises(InvalidAudio, match="No voice can be made"):
         measure(engine_for(), [Reference("silence.wav", path)], max_seconds=0, permit=nullcontext)
 
@@ -142,13 +140,3 @@ def test_warnings_become_a_quality() -> None:
     assert judge(()) == ("good", None)
     assert judge(("Short.",)) == ("ok", "Short.")
     assert judge(("Short.", "Noisy.")) == ("poor", "Short. Noisy.")
-
-
-def _wav(samples: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    with wave.open(file, "wb") as writer:
-        writer.setnchannels(1)
-        writer.setsampwidth(2)
-        writer.setframerate(SAMPLE_RATE)
-        writer.writeframes(samples.astype("<i2").tobytes())
-    return file.getvalue()

@@ -27,13 +27,17 @@ CHROMIUM = next(
 )
 
 
+def spoken_for(seconds: int, path: Path) -> Path:
+    """Write a WAV file of so many seconds of speech, over and over the same."""
+    once = speech(SPEECH.stem, MICROPHONE_RATE)
+    path.write_bytes(wav(np.resize(once, seconds * MICROPHONE_RATE), MICROPHONE_RATE))
+    return path
+
+
 @pytest.fixture(scope="session")
 def microphone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve seconds of speech as the WAV file that Chromium plays into its fake microphone."""
-    spoken = np.resize(speech(SPEECH.stem, MICROPHONE_RATE), 12 * MICROPHONE_RATE)
-    path = tmp_path_factory.mktemp("microphone") / "speech.wav"
-    path.write_bytes(wav(spoken, MICROPHONE_RATE))
-    return path
+    return spoken_for(12, tmp_path_factory.mktemp("microphone") / "speech.wav")
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from playwright.sync_api import Page, expect
 
-from .conftest import SPEECH
+from .conftest import SPEECH, spoken_for
 from .line import Line
 from .steps import LISTEN, convert, open_page, until
 
@@ -488,13 +488,9 @@ def test_a_lost_live_stream_does_not_talk_over_other_messages(page: Page, shared
         page.locator("#live-start").click()
 
 
-def test_stopping_keeps_the_keyboard_where_it_was(page: Page, shared_server, microphone, tmp_path):
-    long = tmp_path / "long.wav"
-    with wave.open(str(microphone)) as short, wave.open(str(long), "wb") as file:
-        file.setparams(short.getparams())
-        file.writeframes(short.readframes(short.getnframes()) * 20)
+def test_stopping_keeps_the_keyboard_where_it_was(page: Page, shared_server, tmp_path):
     open_page(page, shared_server)
-    page.set_input_files("#file", long)
+    page.set_input_files("#file", spoken_for(240, tmp_path / "long.wav"))
     page.locator("#convert").press("Enter")
     expect(page.locator("#timing")).to_contain_text("First sound")
     expect(page.locator("#convert")).to_be_focused()
@@ -553,15 +549,11 @@ def test_a_file_is_taken_where_it_may_be_dropped_and_opened_nowhere(page: Page, 
 
 
 def test_a_server_that_dies_while_it_converts_is_said_to_be_away(
-    page: Page, shared_server, microphone, tmp_path
+    page: Page, shared_server, tmp_path
 ):
-    long = tmp_path / "long.wav"
-    with wave.open(str(microphone)) as short, wave.open(str(long), "wb") as file:
-        file.setparams(short.getparams())
-        file.writeframes(short.readframes(short.getnframes()) * 10)
     with Line(shared_server.url) as line:
         open_page(page, replace(shared_server, url=line.url))
-        page.set_input_files("#file", long)
+        page.set_input_files("#file", spoken_for(120, tmp_path / "long.wav"))
         page.locator("#convert").click()
         expect(page.locator("#timing")).to_contain_text("First sound")
         line.die()
