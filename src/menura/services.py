@@ -104,7 +104,7 @@ async def open_services(settings: Settings, *, sweeping: bool = False) -> AsyncI
         conversion = ConversionService(settings)
         # Closing waits for threads, which may want the loop's answer.
         stack.push_async_callback(asyncio.to_thread, conversion.close)
-        profiles = Profiles(settings, database, objects, conversion.lanes.here.cores.turn)
+        profiles = Profiles(settings, database, objects, conversion.cores.turn)
         stack.push_async_callback(profiles.close)
         voices = VoiceStore(settings, database, objects, profiles)
         history = History(database, objects, accounts.credits)

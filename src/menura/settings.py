@@ -190,12 +190,13 @@ class Settings(BaseSettings):
     cores: int = Field(
         default_factory=lambda: os.cpu_count() or 1,
         ge=1,
-        description="Most streams that compute at the same time in one process.",
+        description="Most streams that compute at the same time.",
     )
-    processes: int = Field(
-        default_factory=lambda: os.cpu_count() or 1,
+    processes: int | None = Field(
+        None,
         ge=1,
-        description="Most processes that convert; more than one start when streams run at once.",
+        description="Most processes that convert; else as many as `cores`. Further ones start when "
+        "streams run at once.",
     )
     spool_memory_bytes: int = Field(
         1_048_576,

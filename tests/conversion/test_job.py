@@ -353,7 +353,7 @@ def test_a_future_is_settled_even_if_nobody_waits() -> None:
 
 
 def test_no_more_streams_compute_at_once_than_the_settings_say(tmp_path: Path) -> None:
-    service = ConversionService(Settings(data=tmp_path, cores=2))
+    service = ConversionService(Settings(data=tmp_path, cores=2, processes=1))
     cores = service.lanes.here.cores
     cores.acquire()
     cores.acquire()

@@ -78,7 +78,7 @@ def test_a_voice_deleted_while_it_is_measured_is_not_found(tmp_path: Path, what:
         voice = await house.voices.create(house.maker, Card("Gone"), uploads)
         voice_id, samples = voice.voice_id, voice.samples or ()
         newer: Any = NewerEngine("another")
-        cores = house.services.conversion.lanes.here.cores
+        cores = house.services.conversion.cores
         # It waits with the first recording open, and comes to the others when they are gone.
         cores.acquire()
         work: Any = {
@@ -169,7 +169,7 @@ def test_recordings_that_another_process_changes_meanwhile_are_a_conflict(tmp_pa
         uploads = [house.upload(), house.upload(FEMALE)]
         voice = await house.voices.create(house.maker, Card("Mine"), uploads)
         voice_id, samples = voice.voice_id, voice.samples or ()
-        cores = house.services.conversion.lanes.here.cores
+        cores = house.services.conversion.cores
         cores.acquire()
         working = asyncio.create_task(
             house.voices.edit(house.maker, voice_id, Card("Late"), [house.upload(FEMALE)])

@@ -63,8 +63,8 @@ def limits(settings: Settings) -> Iterator[Finding]:
     yield Finding("Upload", bounded(settings.max_upload_bytes, "bytes"))
     yield Finding("Length", bounded(settings.max_seconds, "s"))
     yield Finding("Conversions at once", str(settings.max_streams))
-    yield Finding("Computing at once", f"{settings.cores} a process")
-    yield Finding("Processes that convert", f"up to {settings.processes}")
+    yield Finding("Computing at once", str(settings.cores))
+    yield Finding("Processes that convert", f"up to {settings.processes or settings.cores}")
     tier = settings.tiers[settings.default_tier]
     credit = (
         "no limit of credits" if tier.credits >= UNLIMITED else f"{tier.credits:,} credits a month"

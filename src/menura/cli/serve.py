@@ -164,14 +164,14 @@ def serve(
     cores: Annotated[
         int | None,
         typer.Option(
-            help="Most streams that compute at once in one process; else one for each core.",
+            help="Most streams that compute at once; else one for each core.",
             envvar="MENURA_CORES",
         ),
     ] = None,
     processes: Annotated[
         int | None,
         typer.Option(
-            help="Most processes that convert; else one for each core.", envvar="MENURA_PROCESSES"
+            help="Most processes that convert; else as many as cores.", envvar="MENURA_PROCESSES"
         ),
     ] = None,
     default_tier: Annotated[

@@ -43,11 +43,12 @@ class Lane:
 class Lanes:
     """All processes that convert for this one, which is the first of them.
 
-    cores: streams that compute here at the same time. processes: most that there may be.
+    processes: most that there may be. cores: streams that compute at the same time in the only one.
     """
 
     def __init__(self, cores: int, processes: int) -> None:
-        self.here = Lane(Cores(cores))
+        # Threads of one process compute slower together than one after the other.
+        self.here = Lane(Cores(cores if processes == 1 else 1))
         self.all = [self.here]
         """Those that run now, this process first."""
         self._most = processes

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO
 
+from menura.conversion.cores import Cores
 from menura.conversion.job import Job, Produced
 from menura.conversion.lanes import Lanes
 from menura.conversion.request import ConversionRequest, DurationLimits, SourcePlan
@@ -22,7 +23,9 @@ class ConversionService:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.lanes = Lanes(settings.cores, settings.processes)
+        self.lanes = Lanes(settings.cores, settings.processes or settings.cores)
+        self.cores = Cores(settings.cores)
+        """For what is computed beside the streams."""
         self._threads = ThreadPoolExecutor(settings.max_streams, "stream")
         self._jobs: dict[Job, str] = {}
         self._guard = threading.Lock()
