@@ -46,6 +46,12 @@ def converted(seat: Seat, source: Samples, engine=ENGINE, voice=VOICE, level=3) 
     return np.concatenate(made)
 
 
+def elsewhere(lanes: Lanes) -> Seat:
+    """Return a seat in another process, this one being taken."""
+    opened(lanes.seat(ENGINE)).push(tone(0.1, SAMPLE_RATE))
+    return lanes.seat(ENGINE)
+
+
 def processes(lanes: Lanes) -> list[int]:
     return [lane.process.pid for lane in lanes.all if lane.process is not None]
 
@@ -90,16 +96,15 @@ def test_a_stream_changes_its_voice_in_another_process_as_in_this_one(lanes):
 
 
 def test_an_engine_of_ones_own_stays_in_this_process(lanes):
-    taken, seat = lanes.seat(ENGINE), lanes.seat(ENGINE)
-    converted(taken, tone(0.5, SAMPLE_RATE))
-    own = SourceFilterEngine()
-    expected = converted(lanes.seat(ENGINE), tone(0.5, SAMPLE_RATE))
-    np.testing.assert_array_equal(converted(seat, tone(0.5, SAMPLE_RATE), own), expected)
+    own, source = SourceFilterEngine(), tone(0.5, SAMPLE_RATE)
+    expected = converted(lanes.seat(ENGINE), source)
+    opened(lanes.seat(ENGINE)).push(source)
+    np.testing.assert_array_equal(converted(lanes.seat(own), source, own), expected)
+    assert not processes(lanes)
 
 
 def test_who_loses_a_process_is_told_and_the_next_one_gets_another(lanes):
-    here, lost = lanes.seat(ENGINE), lanes.seat(ENGINE)
-    opened(here).push(tone(0.1, SAMPLE_RATE))
+    lost = elsewhere(lanes)
     stream = opened(lost)
     stream.push(tone(0.1, SAMPLE_RATE))
     (pid,) = processes(lanes)
@@ -115,8 +120,7 @@ def test_who_loses_a_process_is_told_and_the_next_one_gets_another(lanes):
 
 
 def test_what_goes_wrong_in_another_process_is_told_and_ends_that_stream_alone(lanes):
-    here, there = lanes.seat(ENGINE), lanes.seat(ENGINE)
-    opened(here).push(tone(0.1, SAMPLE_RATE))
+    there = elsewhere(lanes)
     stream, analysis = opened(there), there.analysis(ENGINE, LIVE)
     with pytest.raises(RuntimeError, match="Traceback"):
         analysis.push("no samples")
@@ -139,9 +143,7 @@ def test_streams_that_have_left_keep_nothing_in_their_process(lanes):
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_signals_for_the_server_do_not_break_off_what_is_being_converted(lanes):
-    here, there = lanes.seat(ENGINE), lanes.seat(ENGINE)
-    opened(here).push(tone(0.1, SAMPLE_RATE))
-    stream = opened(there)
+    stream = opened(elsewhere(lanes))
     stream.push(tone(0.1, SAMPLE_RATE))
     (pid,) = processes(lanes)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
