@@ -103,7 +103,7 @@ def test_an_engine_of_ones_own_stays_in_this_process(lanes):
     assert not processes(lanes)
 
 
-def test_who_loses_a_process_is_told_and_the_next_one_gets_another(lanes):
+def test_who_loses_a_process_is_told_and_the_next_one_gets_another(lanes, caplog):
     lost = elsewhere(lanes)
     stream = opened(lost)
     stream.push(tone(0.1, SAMPLE_RATE))
@@ -111,6 +111,7 @@ def test_who_loses_a_process_is_told_and_the_next_one_gets_another(lanes):
     os.kill(pid, signal.SIGKILL)
     with pytest.raises(Unavailable):
         stream.push(tone(0.1, SAMPLE_RATE))
+    assert f"ended with -{signal.SIGKILL:d}" in caplog.text
     lost.leave()
     source = tone(0.5, SAMPLE_RATE)
     made = converted(lanes.seat(ENGINE), source)

@@ -7,6 +7,7 @@ both ends are this program. The process ends with its input, so that none outliv
 whatever that died of; signals meant for the parent's group do not stop it before.
 """
 
+import logging
 import os
 import pickle
 import signal
@@ -23,6 +24,8 @@ from menura.engine.interface import Engine
 from menura.engine.registry import DEFAULT_MODEL, engine_for
 from menura.engine.stream import ConversionStream
 from menura.errors import Unavailable
+
+log = logging.getLogger(__name__)
 
 CLOSING_SECONDS = 5.0
 """For a process to end by itself before it is killed."""
@@ -114,6 +117,7 @@ class EngineProcess:
                 fine, answer = pickle.load(self._answers)
             except (OSError, EOFError, pickle.UnpicklingError):
                 self._end()
+                log.error("A process that converts has ended with %s.", self._process.returncode)
                 raise _gone() from None
         if not fine:
             raise RuntimeError(answer)
