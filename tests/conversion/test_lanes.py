@@ -103,6 +103,7 @@ def test_an_engine_of_ones_own_stays_in_this_process(lanes):
     assert not processes(lanes)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_who_loses_a_process_is_told_and_the_next_one_gets_another(lanes, caplog):
     lost = elsewhere(lanes)
     stream = opened(lost)
