@@ -343,8 +343,10 @@ def test_who_is_lost_after_the_end_can_still_hear_all(shared_server):
     time.sleep(2)
     with Client(shared_server) as second:
         second.tell(type="resume", session_id=session_id, received=len(first.audio))
-        second.socket.send(data[second.until("resumed")["expected"] :])
-        second.tell(type="end")
+        # All of it may have come, and the end may be on its way.
+        with contextlib.suppress(ConnectionClosed):
+            second.socket.send(data[second.until("resumed")["expected"] :])
+            second.tell(type="end")
         assert second.until("ended")["seconds_out"] == pytest.approx(1.0, abs=1e-3)
     assert len(first.audio + second.audio) == len(data)
     # The last of it, the end included, may have been lost where nobody saw it.

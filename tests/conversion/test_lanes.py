@@ -73,7 +73,7 @@ def test_streams_at_once_give_what_each_gives_alone(lanes, model, level):
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(processes(lanes)) == 2
+    assert len(processes(lanes)) == 3
     for number, source in enumerate(alone):
         np.testing.assert_array_equal(together[number], source)
 

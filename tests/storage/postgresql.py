@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,11 @@ class PostgreSQL:
         """Start it and wait until it answers."""
         options = f"-p {self._port} -h 127.0.0.1 -k {self._folder}"
         self.control("start", "-w", "-o", options, "-l", str(self._folder / "log"))
+
+    def wait_for_end(self) -> None:
+        """Return when it has ended."""
+        while (self._folder / "data" / "postmaster.pid").exists():
+            time.sleep(0.05)
 
     def control(self, *arguments: str) -> None:
         """Run `pg_ctl`."""

@@ -76,7 +76,7 @@ def test_a_server_that_is_shutting_down_is_away() -> None:
             server.control("stop", "-m", "smart", "-W")
             with pytest.raises(Unavailable):
                 await asked_until_away(server.url)
-        server.control("stop", "-m", "fast")
+        await asyncio.to_thread(server.wait_for_end)
         with pytest.raises(Unavailable):
             await asked(server.url)
         server.start()

@@ -1,8 +1,8 @@
 """Where streams are converted: in this process, and in others once several run at once.
 
 Python computes on one core at a time in a process, however many threads there are. So a stream that
-finds every process taken by another one starts a process of its own, as long as the settings allow
-more; all others join the process that has the fewest streams. A stream stays where it began.
+finds another one at work goes to a process of its own, as long as the settings allow more, and else
+joins the other process that has the fewest streams. A stream stays where it began.
 
 Only the engine's stages run elsewhere. Bytes are decoded and encoded here.
 """
@@ -51,7 +51,7 @@ class Lanes:
         self.here = Lane(Cores(cores if processes == 1 else 1))
         self.all = [self.here]
         """Those that run now, this process first."""
-        self._most = processes
+        self._most = 0 if processes == 1 else processes
         self._starting = 0
         self._guard = threading.Lock()
 
@@ -72,11 +72,12 @@ class Lanes:
                 self.here.streams += 1
                 return self.here
             self.all = [lane for lane in self.all if lane.process is None or not lane.process.dead]
-            # What stays here need not be sent; but here is also all that is not an engine's.
-            lane = min(
-                self.all, key=lambda lane: (lane.streams, lane is self.here and lane.streams)
-            )
-            if not lane.streams or len(self.all) + self._starting >= self._most:
+            # A lone stream stays here, where it need not be sent. Beside others it would keep all
+            # of them waiting, since here is also everything that is not an engine's.
+            lane, others = self.here, self.all[1:]
+            if any(lane.streams for lane in self.all):
+                lane = min(others, key=lambda lane: lane.streams, default=self.here)
+            if not lane.streams or len(others) + self._starting >= self._most:
                 lane.streams += 1
                 return lane
             self._starting += 1
@@ -88,7 +89,7 @@ class Lanes:
         with self._guard:
             self._starting -= 1
             if started is None:
-                self._most = len(self.all)
+                self._most = len(self.all) - 1
             else:
                 lane = started
                 self.all.append(started)
