@@ -30,10 +30,10 @@ def impatient(server):
     return server(serving={"ws_ping_interval": 1, "ws_ping_timeout": 3})
 
 
-def open_socket(server):
+def open_socket(server, buffer=65_536, **options):
     """Return a client's socket which, left unread, is soon full, as on a slow link."""
     plain = socket.socket()
-    plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+    plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
     plain.connect(("127.0.0.1", int(server.url.rsplit(":")[-1])))
     return connect(
         server.url.replace("http", "ws") + f"/v1/speech-to-speech/{VOICE}/live",
@@ -41,6 +41,7 @@ def open_socket(server):
         sock=plain,
         max_queue=1,
         ping_interval=None,
+        **options,
     )
 
 
@@ -128,17 +129,7 @@ def test_what_nobody_reads_keeps_no_connection_that_is_over(server, monkeypatch,
     monkeypatch.setattr("menura.cli.keepalive.SEND_BUFFER", 2048)
     started = server()
     connections = started._server.server_state.connections
-    plain = socket.socket()
-    plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
-    plain.connect(("127.0.0.1", int(started.url.rsplit(":")[-1])))
-    with connect(
-        started.url.replace("http", "ws") + f"/v1/speech-to-speech/{VOICE}/live",
-        additional_headers={"xi-api-key": started.api_key},
-        sock=plain,
-        max_queue=1,
-        ping_interval=None,
-        close_timeout=0.1,
-    ) as client:
+    with open_socket(started, buffer=2048, close_timeout=0.1) as client:
         client.send(json.dumps(START))
         client.recv()
         (served,) = [each for each in connections if isinstance(each, PatientWebSocket)]
@@ -151,7 +142,7 @@ def test_what_nobody_reads_keeps_no_connection_that_is_over(server, monkeypatch,
             client.send(json.dumps({"type": "end"}))
         else:
             client.protocol.send_close(1000)
-            plain.sendall(b"".join(client.protocol.data_to_send()))
+            client.socket.sendall(b"".join(client.protocol.data_to_send()))
         while served in connections:
             assert time.monotonic() < deadline
             time.sleep(0.05)
