@@ -195,8 +195,8 @@ class Settings(BaseSettings):
     processes: int | None = Field(
         None,
         ge=1,
-        description="Most processes that convert; else as many as `cores`. Further ones start when "
-        "streams run at once.",
+        description="Most processes that convert; else as many as `cores`. Further ones serve "
+        "streams that run at once.",
     )
     spool_memory_bytes: int = Field(
         1_048_576,

@@ -52,6 +52,12 @@ def elsewhere(lanes: Lanes) -> Seat:
     return lanes.seat(ENGINE)
 
 
+def pid_of(seat: Seat) -> int:
+    process = seat.lane().process
+    assert process is not None
+    return process.pid
+
+
 def processes(lanes: Lanes) -> list[int]:
     return [lane.process.pid for lane in lanes.all if lane.process is not None]
 
@@ -76,6 +82,36 @@ def test_streams_at_once_give_what_each_gives_alone(lanes, model, level):
     assert len(processes(lanes)) == 3
     for number, source in enumerate(alone):
         np.testing.assert_array_equal(together[number], source)
+
+
+def test_a_process_is_ready_before_a_stream_needs_it(lanes):
+    lanes.prepare()
+    (first,) = processes(lanes)
+    seats = [lanes.seat(ENGINE) for _ in range(3)]
+    assert seats[0].lane().process is None
+    assert pid_of(seats[1]) == first
+    _, second = processes(lanes)
+    assert pid_of(seats[2]) == second
+
+
+def test_streams_that_come_while_processes_start_are_spread_evenly(lanes):
+    seats = [lanes.seat(ENGINE) for _ in range(7)]
+    threads = [threading.Thread(target=seat.lane) for seat in seats]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [lane.streams for lane in lanes.all] == [1, 2, 2, 2]
+
+
+def test_where_no_process_can_be_started_all_streams_stay(lanes, monkeypatch, caplog):
+    monkeypatch.setattr(sys, "executable", os.devnull)
+    seats = [lanes.seat(ENGINE) for _ in range(5)]
+    assert all(seat.lane().process is None for seat in seats)
+    assert caplog.text.count("cannot be started") == 3
+    source = tone(0.5, SAMPLE_RATE)
+    expected = converted(Lanes(2, 1).seat(ENGINE), source)
+    np.testing.assert_array_equal(converted(seats[-1], source), expected)
 
 
 def test_a_stream_changes_its_voice_in_another_process_as_in_this_one(lanes):
@@ -108,7 +144,7 @@ def test_who_loses_a_process_is_told_and_the_next_one_gets_another(lanes, caplog
     lost = elsewhere(lanes)
     stream = opened(lost)
     stream.push(tone(0.1, SAMPLE_RATE))
-    (pid,) = processes(lanes)
+    pid = pid_of(lost)
     os.kill(pid, signal.SIGKILL)
     with pytest.raises(Unavailable):
         stream.push(tone(0.1, SAMPLE_RATE))
@@ -116,8 +152,7 @@ def test_who_loses_a_process_is_told_and_the_next_one_gets_another(lanes, caplog
     lost.leave()
     source = tone(0.5, SAMPLE_RATE)
     made = converted(lanes.seat(ENGINE), source)
-    assert len(processes(lanes)) == 1
-    assert processes(lanes) != [pid]
+    assert pid not in processes(lanes)
     np.testing.assert_array_equal(made, converted(Lanes(2, 1).seat(ENGINE), source))
 
 
@@ -136,8 +171,8 @@ def test_streams_that_have_left_keep_nothing_in_their_process(lanes):
     for _ in range(60):
         seat = lanes.seat(ENGINE)
         opened(seat, level=0).push(tone(1.0, SAMPLE_RATE))
+        pid = pid_of(seat)
         seat.leave()
-        (pid,) = processes(lanes)
         with open(f"/proc/{pid}/statm", encoding="ascii") as memory:
             sizes.append(int(memory.read().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
     assert sizes[-1] - sizes[9] < 10e6
@@ -145,11 +180,11 @@ def test_streams_that_have_left_keep_nothing_in_their_process(lanes):
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_signals_for_the_server_do_not_break_off_what_is_being_converted(lanes):
-    stream = opened(elsewhere(lanes))
+    seat = elsewhere(lanes)
+    stream = opened(seat)
     stream.push(tone(0.1, SAMPLE_RATE))
-    (pid,) = processes(lanes)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        os.kill(pid, number)
+        os.kill(pid_of(seat), number)
     assert stream.push(tone(0.2, SAMPLE_RATE)).size
 
 

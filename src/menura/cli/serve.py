@@ -98,6 +98,7 @@ async def announce(services: Services, port: int) -> None:
 
     Who does not listen to the end (`menura serve | head -1`) gets a server all the same.
     """
+    services.conversion.lanes.prepare()
     key_works = await services.accounts.key_file_works()
     # The library ends the program where a pipe is broken, after it has given it a new output.
     with suppress(SystemExit):

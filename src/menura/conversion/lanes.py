@@ -2,7 +2,8 @@
 
 Python computes on one core at a time in a process, however many threads there are. So a stream that
 finds another one at work goes to a process of its own, as long as the settings allow more, and else
-joins the other process that has the fewest streams. A stream stays where it began.
+joins the other process that has the fewest streams. A stream stays where it began. Starting a
+process takes a third of a second, so there is always one ahead of the streams.
 
 Only the engine's stages run elsewhere. Bytes are decoded and encoded here.
 """
@@ -10,6 +11,7 @@ Only the engine's stages run elsewhere. Bytes are decoded and encoded here.
 import logging
 import threading
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
 from typing import Any
 
@@ -34,10 +36,27 @@ _stages = count()
 class Lane:
     """A process that converts, this one or another, and who computes there next."""
 
-    def __init__(self, cores: Cores, process: EngineProcess | None = None) -> None:
+    def __init__(self, cores: Cores, started: Future[EngineProcess] | None = None) -> None:
         self.cores = cores
-        self.process = process
         self.streams = 0
+        self._started = started
+
+    def wait(self) -> bool:
+        """Wait for the start of the process, and return whether it runs."""
+        return self._started is None or self._started.exception() is None
+
+    @property
+    def process(self) -> EngineProcess | None:
+        """The other process, which must run."""
+        return None if self._started is None else self._started.result()
+
+    @property
+    def lost(self) -> bool:
+        """Whether its process could not be started, or has ended."""
+        started = self._started
+        if started is None or not started.done():
+            return False
+        return not self.wait() or started.result().dead
 
 
 class Lanes:
@@ -50,10 +69,15 @@ class Lanes:
         # Threads of one process compute slower together than one after the other.
         self.here = Lane(Cores(cores if processes == 1 else 1))
         self.all = [self.here]
-        """Those that run now, this process first."""
+        """Those that run or start now, this process first."""
         self._most = 0 if processes == 1 else processes
-        self._starting = 0
+        self._starts = ThreadPoolExecutor(processes, "process start")
         self._guard = threading.Lock()
+
+    def prepare(self) -> None:
+        """Start the first further process, for the first stream that will find another at work."""
+        with self._guard:
+            self._keep_one_idle()
 
     def seat(self, engine: Engine) -> "Seat":
         """Return the seat of a new stream. Its lane is chosen when it begins to compute.
@@ -63,38 +87,38 @@ class Lanes:
         return Seat(self, anywhere=model_of(engine) is not None)
 
     def take(self, *, anywhere: bool) -> Lane:
-        """Return the lane of one stream more. Blocks for a moment when a process is started.
+        """Return the lane of one stream more. Blocks while the lane's process starts.
 
         anywhere: whether it may be another process.
         """
-        with self._guard:
-            if not anywhere:
-                self.here.streams += 1
-                return self.here
-            self.all = [lane for lane in self.all if lane.process is None or not lane.process.dead]
-            # A lone stream stays here, where it need not be sent. Beside others it would keep all
-            # of them waiting, since here is also everything that is not an engine's.
-            lane, others = self.here, self.all[1:]
-            if any(lane.streams for lane in self.all):
-                lane = min(others, key=lambda lane: lane.streams, default=self.here)
-            if not lane.streams or len(others) + self._starting >= self._most:
+        while True:
+            with self._guard:
+                self.all = [lane for lane in self.all if not lane.lost]
+                lane = self.here
+                # A lone stream stays here, where it need not be sent. Beside others it would keep
+                # all of them waiting, since here is also everything that is not an engine's.
+                if anywhere and any(lane.streams for lane in self.all):
+                    self._keep_one_idle()
+                    lane = min(self.all[1:], key=lambda lane: lane.streams, default=self.here)
                 lane.streams += 1
+                if lane is not self.here:
+                    self._keep_one_idle()
+            if lane.wait():
                 return lane
-            self._starting += 1
-        started = None
+
+    def _keep_one_idle(self) -> None:
+        others = self.all[1:]
+        if len(others) < self._most and all(lane.streams for lane in others):
+            self.all.append(Lane(Cores(1), self._starts.submit(self._start)))
+
+    def _start(self) -> EngineProcess:
         try:
-            started = Lane(Cores(1), EngineProcess())
+            return EngineProcess()
         except OSError as error:
-            log.warning("No further process can be started: %s", error)
-        with self._guard:
-            self._starting -= 1
-            if started is None:
-                self._most = len(self.all) - 1
-            else:
-                lane = started
-                self.all.append(started)
-            lane.streams += 1
-        return lane
+            log.warning("A further process cannot be started: %s", error)
+            with self._guard:
+                self._most -= 1
+            raise
 
     def leave(self, lane: Lane, stages: Sequence[int]) -> None:
         """Free a stream's place, and its stages."""
@@ -105,8 +129,9 @@ class Lanes:
 
     def close(self) -> None:
         """End the other processes; no stream may run any more."""
+        self._starts.shutdown(wait=True)
         for lane in self.all:
-            if lane.process is not None:
+            if lane.wait() and lane.process is not None:
                 lane.process.close()
 
 
