@@ -14,6 +14,7 @@ import uvicorn
 from menura.api.app import create_app
 from menura.conversion.passthrough import PassThrough
 from menura.engine import registry
+from menura.services import Services
 from menura.settings import Settings
 
 PASS_THROUGH = "pass_through"
@@ -29,7 +30,12 @@ def main() -> None:
     # The port is told before the server accepts: a client that is faster waits in the queue.
     listener.listen(512)
     port = listener.getsockname()[1]
-    app = create_app(settings, on_ready=lambda _: print(port, flush=True))
+
+    def ready(services: Services) -> None:
+        services.conversion.lanes.prepare()
+        print(port, flush=True)
+
+    app = create_app(settings, on_ready=ready)
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False))
     server.run(sockets=[listener])
 

@@ -23,6 +23,8 @@ RATE = 24_000
 MODELS = ("eleven_english_sts_v2", PASS_THROUGH)
 LATE = 0.2
 """Seconds by which a piece may come later than those of a stream that is alone usually do."""
+TRIES = 2
+"""A machine's other work makes streams late, never early: those in time once are held."""
 
 
 def speech(seconds: float, rate: int = RATE) -> bytes:
@@ -102,12 +104,7 @@ def real_time_streams(report: Report, quick: bool) -> None:
         with served(cores=2) as server:
             usual = statistics.median(asyncio.run(_speakers(server, 1, seconds, model)))
         for count in (1, 2, 4, 6, 8, 10, 12, 14, 16, 20, 24, 32, 40, 48, 56, 64):
-            with served(cores=2) as server:
-                worst = max(asyncio.run(_speakers(server, count, seconds, model)))
-            print(
-                f"  {model}: {count} streams, latest piece after {1000 * worst:.0f} ms", flush=True
-            )
-            if worst > usual + LATE:
+            if not any(_in_time(model, count, seconds, usual + LATE) for _ in range(TRIES)):
                 break
             held = count
         counts.append(held)
@@ -173,6 +170,13 @@ SUITE: list[Callable[[Report, bool], None]] = [
     memory_over_many,
     memory_of_an_hour,
 ]
+
+
+def _in_time(model: str, count: int, seconds: int, limit: float) -> bool:
+    with served(cores=2) as server:
+        worst = max(asyncio.run(_speakers(server, count, seconds, model)))
+    print(f"  {model}: {count} streams, latest piece after {1000 * worst:.0f} ms", flush=True)
+    return worst <= limit
 
 
 async def _speakers(server: Served, count: int, seconds: int, model: str) -> list[float]:
