@@ -9,14 +9,16 @@ import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pydantic_core import PydanticUndefined
-from tests.sounds import seconds_of
+from tests.sounds import decoded, seconds_of
 
 from menura.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+CONVERTED = sorted((ROOT / "examples" / "converted").glob("*.mp3"))
 DEFAULT_BASE = "http://127.0.0.1:8000"
 
 
@@ -139,6 +141,22 @@ def test_links_and_named_files_exist(path):
         r"`((?:src|tests|docs|training|benchmarks|evaluation)/[\w./-]+)`", text
     ):
         assert (ROOT / named).exists(), named
+
+
+@pytest.mark.parametrize("path", CONVERTED, ids=lambda path: path.stem)
+def test_the_converted_examples_are_what_menura_makes(shared_server, tmp_path, path):
+    source, voice = path.stem.split("_as_")
+    (recording,) = (ROOT / "examples").glob(f"speech_{source}.*")
+    (command,) = commands(ROOT / "examples" / "README.md")
+    command = (
+        command.replace("speech_female.mp3", recording.name)
+        .replace("Raven", voice.capitalize())
+        .replace("examples/converted/female_as_raven.mp3", "made.mp3")
+    )
+    run_shell(command, shared_server, tmp_path)
+    made, kept = (decoded(each.read_bytes()) for each in (tmp_path / "made.mp3", path))
+    # Processors round differently.
+    assert np.corrcoef(made, kept)[0, 1] > 0.95
 
 
 def test_the_table_of_settings_is_true():
