@@ -5,9 +5,11 @@ Order of precedence: command-line flag, environment variable (`MENURA_` and the 
 """
 
 import ipaddress
+import math
 import os
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Self
@@ -25,6 +27,21 @@ from menura.audio.formats import find_format
 
 UNLIMITED = 2_147_483_647
 """What the contract reports as the limit of an account without one."""
+
+
+def usable_cores(groups: Path = Path("/sys/fs/cgroup"), process: Path = Path("/proc/self")) -> int:
+    """Return how many cores this process may use: those it is bound to, and no more than the share
+    of the machine's time that a container or a service gets (Linux's control groups, version 2)."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:
+        cores = os.cpu_count() or 1
+    # Where nothing limits, there is no file, or "max" stands for a number.
+    with suppress(OSError, ValueError):
+        group = (process / "cgroup").read_text("ascii").rpartition("::/")[2].strip()
+        time, period = (groups / group / "cpu.max").read_text("ascii").split()
+        cores = min(cores, math.ceil(int(time) / int(period)))
+    return cores
 
 
 def default_data_folder() -> Path:
@@ -188,7 +205,7 @@ class Settings(BaseSettings):
         description="Seconds a request over its concurrency limit waits before it gets 429.",
     )
     cores: int = Field(
-        default_factory=lambda: os.cpu_count() or 1,
+        default_factory=usable_cores,
         ge=1,
         description="Most streams that compute at the same time.",
     )

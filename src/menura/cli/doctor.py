@@ -18,7 +18,7 @@ from menura.accounts.service import KEY_FILE
 from menura.audio.formats import FORMATS
 from menura.cli.options import DataOption, address_in_url, cell, console, settings_from
 from menura.services import CannotOpenError, open_services
-from menura.settings import UNLIMITED, Settings
+from menura.settings import UNLIMITED, Settings, usable_cores
 from menura.storage.database import SQLITE_FILE
 from menura.storage.sweep import missing
 
@@ -39,7 +39,7 @@ def installed() -> Iterator[Finding]:
     """Yield what this installation consists of."""
     yield Finding("Menura", __version__)
     yield Finding("Python", f"{platform.python_version()} on {platform.platform()}")
-    yield Finding("Cores", str(os.cpu_count()))
+    yield Finding("Cores", f"{usable_cores()} of {os.cpu_count()}")
     for name in LIBRARIES:
         yield Finding(name, version(name))
     encoders = {"mp3": "libmp3lame", "opus": "libopus"}
