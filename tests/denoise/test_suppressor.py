@@ -165,6 +165,16 @@ def test_clipped_and_constant_input_stays_bounded() -> None:
     assert np.all(np.isfinite(denoised(np.ones(RATE, np.float32))))
 
 
+@pytest.mark.parametrize("live", [False, True])
+def test_speech_beyond_full_scale_stays_as_loud(live: bool) -> None:
+    loud = 3 * clip(CLIPS[0]) / np.abs(clip(CLIPS[0])).max()
+    mask = spoken(loud)
+    before, after = (
+        np.std(samples[: mask.size][mask]) for samples in (loud, denoised(loud, live=live))
+    )
+    assert 20 * np.log10(after / before) > -1
+
+
 def test_the_input_is_not_changed() -> None:
     samples = clip(CLIPS[0])[:RATE].copy()
     before = samples.copy()

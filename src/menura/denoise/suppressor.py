@@ -122,7 +122,8 @@ class Denoiser:
 
     def _take(self, wide: Samples, narrow: Samples) -> Samples:
         self._wide = np.concatenate((self._wide, wide))
-        self._narrow = np.concatenate((self._narrow, narrow))
+        # The suppressors give full scale at most; what they are compared with must not have more.
+        self._narrow = np.concatenate((self._narrow, narrow.clip(-1.0, 1.0)))
         if not self._begun and self._narrow.size >= self._pace.settle * _HOP:
             self._begin()
         out = []
