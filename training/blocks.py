@@ -1,4 +1,4 @@
-"""The block that both networks are made of.
+"""The block that the networks are made of.
 
 Convolutions over time look back only. Look-ahead is a shift: a content code is read three frames
 later, when it has heard 30 ms more, or a block's output describes a frame some frames ago.

@@ -12,7 +12,8 @@ from menura.engine.neural import mel as spectra_of
 from menura.engine.neural.mel import MELS
 from menura.engine.neural.networks import CODE, PATIENT, QUICK
 from training.content import Content, load_content
-from training.data import Pack, perturbed
+from training.pack import Pack
+from training.perturbation import perturbed
 
 VIEWS = 2
 """Perturbed codes made of every clip beforehand, beside the plain one."""

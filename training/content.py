@@ -24,9 +24,10 @@ from menura.engine.neural import mel as spectra_of
 from menura.engine.neural.mel import MELS
 from menura.engine.neural.networks import CODE, PATIENT, QUICK
 from training.blocks import Block, rms_norm
-from training.data import Clip, Pack, average_mel, perturbed
 from training.lessons import LESSON, lessons_of
 from training.loop import OneNetwork, Pace, averaged, fresh_seed, train
+from training.pack import Clip, Pack, held_out
+from training.perturbation import perturbed
 from training.phones import CLASSES, UNKNOWN
 
 # Hyper-parameters.
@@ -52,8 +53,6 @@ VALIDATE_EVERY = 100
 SEED = 5
 SHARES = {"spoken": 0.22, "t145": 0.13, "librispeech": 0.36, "s2i": 0.12, "wakeword": 0.03}
 """Shares of the stretches; the rest comes from the other corpora, mostly other languages."""
-HELD_OUT = 12
-"""Every so many-th person of the labelled corpora is only for validation."""
 
 
 class Content(nn.Module):
@@ -120,12 +119,6 @@ def labelled_clips(folder: Path) -> list[Labelled]:
             told = None if lessons is None else lessons[clip.start : clip.start + clip.frames]
             found.append(Labelled(pack, clip, own, told))
     return found
-
-
-def held_out(clips: list[Clip]) -> set[str]:
-    """Return the people that training leaves out, to choose settings by."""
-    known = {clip.person for clip in clips if clip.corpus in ("librispeech", "t145")}
-    return set(sorted(known)[::HELD_OUT])
 
 
 class Stretches:
@@ -206,6 +199,18 @@ def unexplained(lessons: Tensor, taught: Tensor) -> Tensor:
     """
     missed = ((lessons - taught).square() * taught.any(dim=-1, keepdim=True)).sum()
     return missed / taught.square().sum().clamp(min=1.0)
+
+
+def average_mel(pack: Pack, clips: int = 200, seed: int = 0) -> spectra_of.Array:
+    """Return the mean level-free log-mel of the corpus's speech, shape (80,)."""
+    rng = np.random.default_rng(seed)
+    train = [clip for clip in pack.clips if clip.split == "train"]
+    means = []
+    for index in rng.choice(len(train), min(clips, len(train)), replace=False):
+        mel = spectra_of.log_mel(spectra_of.power(pack.wave(train[index]), train[index].frames))
+        speech = mel[spectra_of.speech_frames(mel)]
+        means.append((speech - spectra_of.level_of(speech)[:, None]).mean(axis=0))
+    return np.asarray(np.mean(means, axis=0).astype(np.float32))
 
 
 class Trainer(OneNetwork):

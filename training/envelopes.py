@@ -17,7 +17,7 @@ from rich.progress import track
 from menura.engine.interface import HOP
 from menura.engine.neural.bands import BANK
 from menura.engine.source_filter import envelope, periodicity
-from training.data import Pack
+from training.pack import Pack
 
 ROW = BANK.shape[1] + periodicity.BANDS
 _PIECE = 400

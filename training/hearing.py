@@ -14,9 +14,9 @@ on these pairs; the judging pairs are for what was chosen.
 """
 
 import argparse
-import json
 import random
 import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -33,10 +33,9 @@ from rich.progress import track
 
 from menura.engine.interface import SAMPLE_RATE
 from menura.engine.neural import mapping
-from training.content import held_out
-from training.data import Clip, Pack
 from training.ear import lost
 from training.lessons import directions_of
+from training.pack import Clip, Pack, held_out
 from training.teacher import Teacher
 
 PAIRS = 20
@@ -59,18 +58,16 @@ def held_out_pairs(folder: Path) -> list[Pair]:
     Raises FileNotFoundError when they are too few.
     """
     pack = Pack(folder)
-    held = held_out([clip for clip in pack.clips if clip.split == "train"])
-    lines = (folder / "index.jsonl").read_text(encoding="utf-8").splitlines()
-    sexes = {row["path"]: row["sex"] for row in map(json.loads, lines)}
+    held = held_out(pack.clips)
     clips: dict[str, list[Clip]] = {}
     for clip in pack.clips:
         if clip.split == "train" and clip.corpus == "librispeech" and clip.person in held:
             clips.setdefault(clip.person, []).append(clip)
-    sex = {person: sexes[own[0].path] for person, own in clips.items()}
+    sex = {person: own[0].sex for person, own in clips.items()}
     long = [p for p, own in clips.items() if sum(c.frames for c in own) > 100 * LEAST]
     rng = random.Random(SEED)
     chosen: list[tuple[str, str]] = []
-    used: dict[tuple[str, str], int] = {}
+    used: Counter[tuple[str, str]] = Counter()
     for turn in range(PAIRS):
         pool = [
             (source, target)
@@ -83,12 +80,8 @@ def held_out_pairs(folder: Path) -> list[Pair]:
         if not pool:
             raise FileNotFoundError(f"{folder} has too few held-out readers for {PAIRS} pairs")
         rng.shuffle(pool)
-        pick = min(
-            pool,
-            key=lambda pair: used.get(("source", pair[0]), 0) + used.get(("target", pair[1]), 0),
-        )
-        for role, person in zip(("source", "target"), pick, strict=True):
-            used[role, person] = used.get((role, person), 0) + 1
+        pick = min(pool, key=lambda pair: used["source", pair[0]] + used["target", pair[1]])
+        used.update(zip(("source", "target"), pick, strict=True))
         chosen.append(pick)
     pairs = []
     for source, target in chosen:

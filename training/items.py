@@ -32,10 +32,11 @@ from menura.engine.neural.mel import MEL_TOP, MELS
 from menura.engine.neural.networks import CODE, PATIENT
 from menura.engine.neural.voice import ROWS
 from training.codes import VIEWS, coded, settled
-from training.content import Content, held_out
-from training.data import Clip, Pack, equaliser, perturbed
+from training.content import Content
 from training.envelopes import ROW
 from training.lessons import LESSON, lessons_of
+from training.pack import Clip, Pack, held_out
+from training.perturbation import equaliser, perturbed
 
 FRAMES = 180
 LEAD = 40
@@ -138,7 +139,7 @@ class Items:
         self._lessons = lessons_of(folder)
         self._fresh: NDArray[np.float16] | None = None
         least = FRAMES + 10 if split == "train" else 120
-        held = held_out([clip for clip in self.pack.clips if clip.split == "train"])
+        held = held_out(self.pack.clips)
         clips = [
             clip
             for clip in self.pack.clips

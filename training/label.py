@@ -22,7 +22,8 @@ from evaluation.command_line import run
 from numpy.typing import NDArray
 from rich.progress import track
 
-from menura.engine.interface import HOP, SAMPLE_RATE
+from menura.engine.interface import SAMPLE_RATE
+from training.pack import Pack
 from training.phones import PHONES, UNKNOWN, frame_labels, phone_of
 
 RATE = 16_000
@@ -144,24 +145,18 @@ def main() -> None:
     parser.add_argument("--pack", type=Path, default=Path("../packed"))
     arguments = parser.parse_args()
     texts = json.loads((arguments.pack / "texts.json").read_text(encoding="utf-8"))
-    lines = (arguments.pack / "index.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(line) for line in lines]
-    waves = np.memmap(arguments.pack / "waves.i16", np.int16, "r")
-    starts = np.cumsum([0] + [row["frames"] for row in rows])
+    pack = Pack(arguments.pack)
     out = arguments.pack / "labels.i8"
     done = out.stat().st_size if out.exists() else 0
-    first = int(np.searchsorted(starts, done, "right")) - 1
+    left = [clip for clip in pack.clips if clip.start + clip.frames > done]
     labeller = Labeller()
     with open(out, "ab") as labels:
-        labels.truncate(int(starts[first]))
-        for number in track(range(first, len(rows)), "labelling"):
-            row, frames = rows[number], rows[number]["frames"]
-            found = np.full(frames, UNKNOWN, np.int8)
-            text = row["text"] or texts.get(row["path"])
-            if row["corpus"] in CORPORA and row["split"] == "train" and text:
-                start = int(starts[number]) * HOP
-                wave = waves[start : start + frames * HOP].astype(np.float32) / 32_768
-                found = labeller.labels(wave, text, frames)
+        labels.truncate(left[0].start if left else done)
+        for clip in track(left, "labelling"):
+            found = np.full(clip.frames, UNKNOWN, np.int8)
+            text = clip.text or texts.get(clip.path)
+            if clip.corpus in CORPORA and clip.split == "train" and text:
+                found = labeller.labels(pack.wave(clip), text, clip.frames)
             labels.write(found.tobytes())
             labels.flush()
 

@@ -18,7 +18,7 @@ from evaluation.command_line import run
 from numpy.typing import NDArray
 from rich.progress import track
 
-from training.data import Clip, Pack
+from training.pack import Clip, Pack
 from training.phones import CLASSES
 
 WIDTH = 512

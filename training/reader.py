@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from menura.engine.neural import bands
 from training.blocks import Block, rms_norm
 from training.content import unexplained
-from training.data import equaliser
 from training.items import Items
 from training.lessons import LESSON
 from training.loop import OneNetwork, Pace, averaged, critic_command
+from training.perturbation import equaliser
 
 # Hyper-parameters.
 STEPS = 2_500

@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from menura.engine.interface import SAMPLE_RATE
-from training.data import Pack
 from training.lessons import WIDTH, row_count
+from training.pack import Pack
 
 RATE = 16_000
 WEIGHTS = "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9"

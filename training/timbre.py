@@ -23,9 +23,9 @@ from menura.engine.neural.controls import CONTROLS
 from menura.engine.neural.networks import CODE
 from training.blocks import Block, rms_norm
 from training.codes import codes_of
-from training.data import Pack
 from training.items import Items
 from training.loop import OneNetwork, Pace, averaged, fresh_seed, train
+from training.pack import Pack
 
 # Hyper-parameters.
 STEPS = 4_500

@@ -26,10 +26,11 @@ from torch.nn import functional
 from menura.engine.interface import HOP
 from menura.engine.neural import bands
 from training import ear
-from training.data import Clip, equaliser
 from training.items import FRAMES, Items
 from training.listener import VECTOR, equal_error, margin_loss
 from training.loop import OneNetwork, Pace, averaged, fresh_seed, train
+from training.pack import Clip
+from training.perturbation import equaliser
 
 # Hyper-parameters.
 STEPS = 1_600

@@ -18,6 +18,7 @@ pytest.importorskip("parselmouth", reason="training needs the extra 'training' (
 import soundfile
 import torch
 from safetensors.torch import load_file, save_file
+from training.pack import Pack
 from training.phones import CLASSES, UNKNOWN, frame_labels
 
 from evaluation import command_line
@@ -29,7 +30,6 @@ from menura.engine.stream import ConversionStream
 from training import (
     codes,
     content,
-    data,
     envelopes,
     export,
     items,
@@ -105,7 +105,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert (out / "waves.i16").stat().st_size == size, "a second run must add nothing"
     for _ in range(2):
         run("envelopes", envelopes.main, "--pack", str(out))
-    frames = sum(clip.frames for clip in data.Pack(out).clips)
+    frames = sum(clip.frames for clip in Pack(out).clips)
     assert (out / "envelope.f16").stat().st_size == 2 * envelopes.ROW * frames
     # A phone of 0.2 s by turns, whose sound the network can only learn by heart.
     labels = (np.arange(frames) // 20 % (CLASSES - 1)).astype(np.int8)
@@ -115,7 +115,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sounds = rng.normal(0, 1.0, (CLASSES, lessons.WIDTH))
     people: dict[str, np.ndarray] = {}
     told = []
-    for clip in data.Pack(out).clips:
+    for clip in Pack(out).clips:
         person = people.setdefault(clip.person, rng.normal(0, 3.0, lessons.WIDTH))
         said = labels[clip.start : clip.start + clip.frames : 2]
         told.append(sounds[said] + person + rng.normal(0, 0.5, (len(said), lessons.WIDTH)))
@@ -151,7 +151,7 @@ def heard(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(packed: Path, heard: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A timbre network after a few steps."""
     folder = tmp_path_factory.mktemp("timbre")
-    codes.codes_of(data.Pack(packed), heard / "content.safetensors", folder / "codes.npy")
+    codes.codes_of(Pack(packed), heard / "content.safetensors", folder / "codes.npy")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(timbre, "BATCH", 4)
         patch.setattr(timbre, "WARM_UP", 1)
@@ -221,7 +221,7 @@ def test_a_listener_of_movement_hears_no_mean(critics: tuple[list[Path], list[Pa
 def test_a_clip_whose_envelopes_were_cut_off_is_described_anew(packed: Path) -> None:
     whole = packed / "envelope.f16"
     before = whole.read_bytes()
-    third = data.Pack(packed).clips[2]
+    third = Pack(packed).clips[2]
     with open(whole, "ab") as file:
         file.truncate(2 * envelopes.ROW * (third.start + third.frames // 2))
     run("envelopes", envelopes.main, "--pack", str(packed))
@@ -239,13 +239,13 @@ def test_what_was_said_is_kept_when_the_teacher_is_interrupted(tmp_path: Path) -
                 raise KeyboardInterrupt
             return np.ones((len(wave) // 480, lessons.WIDTH), np.float16), f"clip {self.clips}"
 
-    row = {"corpus": "librispeech", "person": "p", "split": "train", "text": None}
+    row = {"corpus": "librispeech", "person": "p", "sex": None, "split": "train", "text": None}
     row |= {"bandwidth_hz": 8_000, "frames": 100}
     rows = [json.dumps(row | {"path": f"{number}.flac"}) for number in range(4)]
     (tmp_path / "index.jsonl").write_text("\n".join(rows), encoding="utf-8")
     np.zeros(4 * 100 * HOP, np.int16).tofile(tmp_path / "waves.i16")
     np.zeros(4 * 100, np.float32).tofile(tmp_path / "f0.f32")
-    pack = data.Pack(tmp_path)
+    pack = Pack(tmp_path)
     with pytest.raises(KeyboardInterrupt):
         teacher.hear(pack, tmp_path, Interrupted())
     teacher.hear(pack, tmp_path, Interrupted())
@@ -272,7 +272,7 @@ def test_a_folder_that_is_not_there_is_named_in_one_line(
 
 
 def test_prepared_f0_is_that_of_the_clips(packed: Path) -> None:
-    pack = data.Pack(packed)
+    pack = Pack(packed)
     for clip in pack.clips[::3]:
         f0 = pack.f0(clip)
         pitch = 100.0 + 30 * int(clip.person[1:])
@@ -291,7 +291,7 @@ def test_lessons_tell_what_is_said_and_not_who_says_it(packed: Path) -> None:
     told = lessons.lessons_of(packed)
     assert told is not None
     labels = np.fromfile(packed / "labels.i8", np.int8)
-    clips = data.Pack(packed).clips
+    clips = Pack(packed).clips
     speaker = np.concatenate([np.full(clip.frames, int(clip.person[1:])) for clip in clips])
     # Frames whose neighbours say the same: between two rows of the teacher's they are mixed.
     inner = np.flatnonzero((np.roll(labels, 1) == labels) & (np.roll(labels, -1) == labels))

@@ -1,17 +1,13 @@
-"""The packed corpus, and speech heard as if another person had spoken it elsewhere.
+"""Speech heard as if another person had spoken it elsewhere.
 
 Perturbation happens on power spectra: another vocal-tract length, another pitch, an equaliser,
 noise, a lost band.
 """
 
-import json
-from dataclasses import dataclass
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 
-from menura.engine.interface import HOP, SAMPLE_RATE
+from menura.engine.interface import SAMPLE_RATE
 from menura.engine.neural import bands
 from menura.engine.neural import mel as spectra_of
 from menura.engine.neural.mel import FFT, MELS
@@ -24,59 +20,6 @@ EQUALISER = 0.6
 BINS = FFT // 2 + 1
 
 Array = NDArray[np.float32]
-
-
-@dataclass
-class Clip:
-    """One packed clip; see `prepare.py` for the fields."""
-
-    corpus: str
-    person: str
-    split: str
-    text: str | None
-    bandwidth: float
-    start: int
-    frames: int
-    path: str
-
-
-class Pack:
-    """The packed corpus, memory-mapped."""
-
-    def __init__(self, folder: Path) -> None:
-        self._waves = np.memmap(folder / "waves.i16", np.int16, "r")
-        self._f0 = np.memmap(folder / "f0.f32", np.float32, "r")
-        self.clips: list[Clip] = []
-        start = 0
-        for line in (folder / "index.jsonl").read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
-            if (start + row["frames"]) * HOP > len(self._waves):
-                break
-            person = row["person"] or row["speaker"]
-            bandwidth = float(row["bandwidth_hz"] or 8_000.0)
-            bandwidth = 12_000.0 if bandwidth > 9_000.0 else min(bandwidth, 7_900.0)
-            self.clips.append(
-                Clip(
-                    row["corpus"],
-                    person,
-                    row["split"],
-                    row["text"],
-                    bandwidth,
-                    start,
-                    row["frames"],
-                    row["path"],
-                )
-            )
-            start += row["frames"]
-
-    def wave(self, clip: Clip) -> Array:
-        """Return a clip's samples."""
-        part = self._waves[clip.start * HOP : (clip.start + clip.frames) * HOP]
-        return np.asarray(part.astype(np.float32) / 32_767.0)
-
-    def f0(self, clip: Clip) -> Array:
-        """Return a clip's F0 in Hz, 0 where unvoiced."""
-        return np.asarray(self._f0[clip.start : clip.start + clip.frames])
 
 
 def repitch(spectra: Array, f0: Array, factor: float) -> Array:
@@ -135,15 +78,3 @@ def perturbed(wave: Array, f0: Array, frames: int, rng: np.random.Generator, war
     heights = rng.normal(0, EQUALISER, knots)
     curve = np.interp(np.arange(MELS), np.linspace(0, MELS - 1, knots), heights)
     return np.asarray((heard + curve + rng.normal(0, 1.0)).astype(np.float32))
-
-
-def average_mel(pack: Pack, clips: int = 200, seed: int = 0) -> Array:
-    """Return the mean level-free log-mel of the corpus's speech, shape (80,)."""
-    rng = np.random.default_rng(seed)
-    train = [clip for clip in pack.clips if clip.split == "train"]
-    means = []
-    for index in rng.choice(len(train), min(clips, len(train)), replace=False):
-        mel = spectra_of.log_mel(spectra_of.power(pack.wave(train[index]), train[index].frames))
-        speech = mel[spectra_of.speech_frames(mel)]
-        means.append((speech - spectra_of.level_of(speech)[:, None]).mean(axis=0))
-    return np.asarray(np.mean(means, axis=0).astype(np.float32))
