@@ -224,9 +224,8 @@ class Trainer(OneNetwork):
         self.stretches = Stretches([c for c in clips if c.clip.person not in held], prior, seed)
         checked = Stretches([c for c in clips if c.clip.person in held], prior, 99)
         self.valid = [checked.batch(24, plain=True) for _ in range(4)] if checked.corpora else []
-        self.model = Content()
         pace = Pace(LEARNING_RATE, FINAL_RATE, WARM_UP, WEIGHT_DECAY, AVERAGE, CLIP_NORM)
-        super().__init__("content", self.model, run, pace, fixed={"prior": torch.from_numpy(prior)})
+        super().__init__("content", Content(), run, pace, fixed={"prior": torch.from_numpy(prior)})
 
     def advance(self, steps: int) -> dict[str, float]:
         """Take one step and return its figures."""

@@ -82,8 +82,8 @@ def folded(blocks: nn.ModuleList) -> nn.ModuleList:
     """Return blocks that compute the same, their scales being within the matrices."""
     blocks = copy.deepcopy(blocks)
     for block in blocks:
-        block.reduce.weight *= block.scale[:, None]  # type: ignore
-        block.reduce.bias *= block.scale  # type: ignore
+        block.reduce.weight *= block.scale[:, None]
+        block.reduce.bias *= block.scale
     return blocks
 
 
@@ -99,7 +99,7 @@ def blocks_step(
     following = []
     states = state.chunk(len(blocks))
     for block, before, film in zip(blocks, states, films, strict=True):
-        x, after = block_step(block, x, before, passes, film)  # type: ignore[arg-type]
+        x, after = block_step(block, x, before, passes, film)
         following.append(after)
     return x, torch.cat(following)
 
@@ -129,7 +129,7 @@ class ContentGraph(nn.Module):
     def plain(self, mel: Tensor, relative: Tensor, patient: Tensor, state: Tensor) -> Tensor:
         """Return the codes of the network as it was trained."""
         states = [part.T[None] for part in state.chunk(len(self.content.blocks))]
-        return self.content(mel, relative, patient, states)[0]  # type: ignore[no-any-return]
+        return self.content(mel, relative, patient, states)[0]
 
 
 class TimbreGraph(nn.Module):
@@ -344,7 +344,7 @@ def export(content_weights: Path, quick: Path, patient: Path, target: Path) -> N
 def write_timbre(formed: Timbre, folder: Path, name: str, time: int) -> dict[str, object]:
     """Write the three graphs of a timbre network and return its facts. time: frames to check."""
     blocks = len(formed.blocks)
-    rows = sum(block.past for block in formed.blocks) * 2  # type: ignore[union-attr, misc]
+    rows = sum(block.past for block in formed.blocks) * 2
     state = (rows, timbre.WIDTH)
     write(
         TimbreGraph(formed),

@@ -186,7 +186,7 @@ class Items:
                 self.pack.f0(clip),
                 speech,
             )
-            self._known[clip.path] = made  # type: ignore[assignment]
+            self._known[clip.path] = made
         shape, level, shares, f0, speech = self._known[clip.path]
         return shape.astype(np.float32), level, shares.astype(np.float32), f0, speech
 

@@ -11,6 +11,7 @@ anything else, and what is left is how single sounds are formed. They are thrown
 training; judging uses other models. Resumes from the run's last checkpoint.
 """
 
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from menura.engine.neural import bands
 from training.blocks import Block, rms_norm
 from training.items import Items
-from training.loop import OneNetwork, Pace, averaged, critic_command
+from training.loop import OneNetwork, Pace, averaged, fresh_seed, train
 
 # Hyper-parameters.
 STEPS = 2_500
@@ -131,10 +132,10 @@ class Trainer(OneNetwork):
         self.rng = np.random.default_rng(seed)
         held = Items(pack, None, "valid", 99)
         self.valid = held.people(200) if held.clips else None
-        self.model = Listener(movement)
+        model = Listener(movement)
         self.people = nn.Parameter(torch.randn(3 * len(self.items.names), VECTOR) * 0.1)
         pace = Pace(LEARNING_RATE, FINAL_RATE, WARM_UP, WEIGHT_DECAY, AVERAGE)
-        super().__init__("listener", self.model, run, pace, {"people": self.people})
+        super().__init__("listener", model, run, pace, {"people": self.people})
 
     def advance(self, steps: int) -> dict[str, float]:
         """Take one step and return its figures."""
@@ -165,7 +166,16 @@ class Trainer(OneNetwork):
 
 def main() -> None:
     """Train until the steps are done; progress on the terminal and in `log.jsonl`."""
-    critic_command("listener", __doc__ or "", Trainer, STEPS, VALIDATE_EVERY, "movement")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--pack", type=Path, default=Path("../packed"))
+    parser.add_argument("--out", type=Path, default=Path("../runs/listener"))
+    parser.add_argument("--movement", action="store_true")
+    parser.add_argument("--steps", type=int, default=STEPS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    trainer = Trainer(arguments.pack, arguments.out, fresh_seed(), arguments.movement)
+    trainer.resume()
+    train(trainer, arguments.steps, arguments.out, VALIDATE_EVERY)
 
 
 if __name__ == "__main__":

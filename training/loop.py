@@ -1,11 +1,10 @@
 """What every training run does around its steps: pace, progress, log, checkpoints, the end."""
 
-import argparse
 import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,14 +44,6 @@ def rate_at(step: int, steps: int, highest: float, lowest: float, warm_up: int) 
         return highest * (step + 1) / warm_up
     share = min(1.0, (step - warm_up) / max(1, steps - warm_up))
     return lowest + (highest - lowest) * 0.5 * (1 + float(np.cos(np.pi * share)))
-
-
-class Critic(Trained, Protocol):
-    """A run that goes on by itself where it stopped."""
-
-    def resume(self) -> None:
-        """Continue from the run's checkpoint, if there is one."""
-        ...
 
 
 Weights = dict[str, Tensor]
@@ -119,7 +110,7 @@ class OneNetwork:
         others: dict[str, nn.Parameter] | None = None,
         fixed: Weights | None = None,
     ) -> None:
-        self.name, self.network, self.run, self.pace = name, model, run, pace
+        self.name, self.model, self.run, self.pace = name, model, run, pace
         self.others, self.fixed = others or {}, fixed or {}
         self.average = {key: value.clone() for key, value in model.state_dict().items()}
         self.optimiser = torch.optim.AdamW(
@@ -136,18 +127,18 @@ class OneNetwork:
         for group in self.optimiser.param_groups:
             group["lr"] = rate_at(self.step, steps, pace.highest, pace.lowest, pace.warm_up)
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), pace.clip_norm)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), pace.clip_norm)
         if bool(torch.isfinite(norm)):
             self.optimiser.step()
         self.step += 1
-        follow(self.average, self.network, self.step, pace.average)
+        follow(self.average, self.model, self.step, pace.average)
         return float(norm)
 
     def save(self) -> None:
         """Write averaged weights, weights and optimiser in place of the last checkpoint."""
         full = {
-            "model": self.network.state_dict(),
+            "model": self.model.state_dict(),
             "average": self.average,
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
@@ -161,7 +152,7 @@ class OneNetwork:
         last = self.run / "last.pt"
         if last.exists():
             full = torch.load(last, weights_only=True)
-            self.network.load_state_dict(full["model"])
+            self.model.load_state_dict(full["model"])
             for key, value in self.others.items():
                 value.data.copy_(full[key])
             self.optimiser.load_state_dict(full["optimiser"])
@@ -169,7 +160,7 @@ class OneNetwork:
         elif start is not None:
             held = load_file(start)
             self.average = {name: held[name] for name in self.average}
-            self.network.load_state_dict(self.average)
+            self.model.load_state_dict(self.average)
 
 
 def fresh_seed() -> int:
@@ -232,28 +223,3 @@ def train(trainer: Trained, steps: int, folder: Path, validate_every: int) -> bo
     after = "" if finished else "; started again, it goes on from there"
     console.print(f"{trainer.step} of {steps} steps are in {folder}{after}")
     return finished
-
-
-def critic_command(
-    name: str,
-    purpose: str,
-    begun: Callable[[Path, Path, int, bool], Critic],
-    steps: int,
-    validate_every: int,
-    flag: str,
-) -> None:
-    """Run the command line of a critic of `polish.py`: pack, folder of the run, steps.
-
-    begun: makes the run of a pack, a folder, a seed and the flag, an option that makes the critic
-    another. steps: how many, unless told otherwise.
-    """
-    parser = argparse.ArgumentParser(description=purpose.splitlines()[0])
-    parser.add_argument("--pack", type=Path, default=Path("../packed"))
-    parser.add_argument("--out", type=Path, default=Path("../runs") / name)
-    parser.add_argument("--steps", type=int, default=steps)
-    parser.add_argument(f"--{flag}", action="store_true")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    trainer = begun(arguments.pack, arguments.out, fresh_seed(), getattr(arguments, flag))
-    trainer.resume()
-    train(trainer, arguments.steps, arguments.out, validate_every)

@@ -204,11 +204,9 @@ class Trainer(OneNetwork):
 
     def __init__(self, taught: list[Example], judged: list[Example], run: Path, seed: int) -> None:
         torch.manual_seed(SEED)
-        self.model = nn.ModuleDict(
-            {name: Weigher(WIDTHS[name], ahead) for name, ahead in AHEAD.items()}
-        )
+        model = nn.ModuleDict({name: Weigher(WIDTHS[name], ahead) for name, ahead in AHEAD.items()})
         pace = Pace(LEARNING_RATE, FINAL_RATE, WARM_UP, WEIGHT_DECAY, AVERAGE)
-        super().__init__("pitch", self.model, run, pace)
+        super().__init__("pitch", model, run, pace)
         self.examples = taught
         lengths = np.array([len(each.f0) for each in taught], float)
         self.chance = lengths / lengths.sum()
@@ -241,7 +239,7 @@ class Trainer(OneNetwork):
             if first > 0:
                 weight[row, :LEAD] = 0.0
         arrays = (picture, usual, wanted, weight)
-        return tuple(torch.from_numpy(array) for array in arrays)  # type: ignore[return-value]
+        return tuple(torch.from_numpy(array) for array in arrays)
 
     def advance(self, steps: int) -> dict[str, float]:
         """Take one step and return its figures."""

@@ -11,6 +11,7 @@ They look as far ahead as back, and are thrown away after training. Resumes from
 checkpoint.
 """
 
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from training.blocks import Block, rms_norm
 from training.content import unexplained
 from training.items import Items
 from training.lessons import LESSON
-from training.loop import OneNetwork, Pace, averaged, critic_command
+from training.loop import OneNetwork, Pace, averaged, fresh_seed, train
 from training.perturbation import equaliser
 
 # Hyper-parameters.
@@ -96,9 +97,8 @@ class Trainer(OneNetwork):
 
     def __init__(self, pack: Path, run: Path, seed: int, glance: bool = False) -> None:
         torch.manual_seed(SEED)
-        self.model = Reader(GLANCE_BLOCKS if glance else BLOCKS)
         pace = Pace(LEARNING_RATE, FINAL_RATE, WARM_UP, WEIGHT_DECAY, AVERAGE)
-        super().__init__("reader", self.model, run, pace)
+        super().__init__("reader", Reader(GLANCE_BLOCKS if glance else BLOCKS), run, pace)
         self.items = Items(pack, None, "train", seed)
         self.rng = np.random.default_rng(seed)
         held = Items(pack, None, "valid", 99)
@@ -127,7 +127,16 @@ class Trainer(OneNetwork):
 
 def main() -> None:
     """Train until the steps are done; progress on the terminal and in `log.jsonl`."""
-    critic_command("reader", __doc__ or "", Trainer, STEPS, VALIDATE_EVERY, "glance")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--pack", type=Path, default=Path("../packed"))
+    parser.add_argument("--out", type=Path, default=Path("../runs/reader"))
+    parser.add_argument("--glance", action="store_true")
+    parser.add_argument("--steps", type=int, default=STEPS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    trainer = Trainer(arguments.pack, arguments.out, fresh_seed(), arguments.glance)
+    trainer.resume()
+    train(trainer, arguments.steps, arguments.out, VALIDATE_EVERY)
 
 
 if __name__ == "__main__":

@@ -155,9 +155,8 @@ class Trainer(OneNetwork):
         self.items = Items(folder, codes, "train", seed)
         held = Items(folder, codes, "valid", 99)
         self.valid = [held.batch(16, plain=True) for _ in range(4)] if held.clips else []
-        self.model = Timbre()
         pace = Pace(LEARNING_RATE, FINAL_RATE, WARM_UP, WEIGHT_DECAY, AVERAGE, CLIP_NORM)
-        super().__init__("timbre", self.model, run, pace)
+        super().__init__("timbre", Timbre(), run, pace)
 
     def outcome(self, batch: dict[str, Tensor], swap: bool = False) -> Tensor:
         """Return envelopes for a batch. swap: with a neighbour's voice."""
