@@ -52,7 +52,7 @@ STEPS = 2_000
 BATCH = 8
 """Items rebuilt, and as many converted, per step."""
 LEARNING_RATE = 2.0e-4
-JUDGE_RATE = 4.0e-4
+DISCRIMINATOR_RATE = 4.0e-4
 FINAL_SHARE = 0.1
 """Share of the rates that is left at the end."""
 BETAS = (0.6, 0.95)
@@ -86,7 +86,7 @@ VALIDATE_EVERY = 200
 SEED = 11
 
 
-class Judge(nn.Module):
+class Discriminator(nn.Module):
     """Convolutions over time and bands that tell a voice's own envelopes from made ones."""
 
     def __init__(self) -> None:
@@ -183,7 +183,7 @@ class Trainer:
         held = Items(pack, None, "valid", 99, prior, share)
         held.refresh(self.content)
         self.valid = [held.batch(16, plain=True) for _ in range(4)] if held.clips else []
-        self.model, self.judge = Timbre(polished == "patient"), Judge()
+        self.model, self.discriminator = Timbre(polished == "patient"), Discriminator()
         if self.alone:
             self.content.requires_grad_(False)
         self.readers = [load_reader(path).requires_grad_(False) for path in readers]
@@ -198,8 +198,10 @@ class Trainer:
         self.makers = nn.ModuleDict({"timbre": self.model, "content": self.content})
         self.average = {name: value.clone() for name, value in self.makers.state_dict().items()}
         learning = [each for each in self.makers.parameters() if each.requires_grad]
-        self.maker = torch.optim.AdamW(learning, lr=LEARNING_RATE, betas=BETAS)
-        self.critic = torch.optim.AdamW(self.judge.parameters(), lr=JUDGE_RATE, betas=BETAS)
+        self.optimiser = torch.optim.AdamW(learning, lr=LEARNING_RATE, betas=BETAS)
+        self.discriminator_optimiser = torch.optim.AdamW(
+            self.discriminator.parameters(), lr=DISCRIMINATOR_RATE, betas=BETAS
+        )
         self.step = 0
 
     def made(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -229,14 +231,17 @@ class Trainer:
         """Take one step and return its figures."""
         if self.step % REFRESH == 0 and self.step > WARM_UP and not self.alone:
             self.items.refresh(self.content)
-        for optimiser, full in ((self.maker, LEARNING_RATE), (self.critic, JUDGE_RATE)):
+        for optimiser, full in (
+            (self.optimiser, LEARNING_RATE),
+            (self.discriminator_optimiser, DISCRIMINATOR_RATE),
+        ):
             for group in optimiser.param_groups:
                 group["lr"] = rate_at(self.step, steps, full, FINAL_SHARE * full, 0)
         rebuilt, turned = self.items.batch(BATCH), self.items.conversions(BATCH)
         scene = self.scene(rebuilt, turned)
-        figures = {"judge": self._learn_to_judge(scene)}
+        figures = {"discriminator": self._train_discriminator(scene)}
         if self.step >= WARM_UP:
-            figures |= self._learn_to_make(scene, rebuilt, turned)
+            figures |= self._train_makers(scene, rebuilt, turned)
         self.step += 1
         follow(self.average, self.makers, self.step, AVERAGE)
         return figures
@@ -267,30 +272,30 @@ class Trainer:
             said=self.content.lesson(both["code"][:, part]),
         )
 
-    def _learn_to_judge(self, scene: Scene) -> float:
+    def _train_discriminator(self, scene: Scene) -> float:
         """Take the discriminator's step and return its loss."""
         real, mean, found, level = scene.real, scene.mean, scene.found, scene.level
         wrong = mean[:BATCH].roll(1, 0)
-        own = self.judge(real, mean[:BATCH], found[:BATCH], level[:BATCH])
-        lie = self.judge(scene.fake.detach(), mean, found, level)
-        other = self.judge(
+        own = self.discriminator(real, mean[:BATCH], found[:BATCH], level[:BATCH])
+        lie = self.discriminator(scene.fake.detach(), mean, found, level)
+        other = self.discriminator(
             real, wrong, found[:BATCH] - mean[:BATCH, None] + wrong[:, None], level[:BATCH]
         )
         judged = verdict(own, 1.0) + 0.7 * verdict(lie, 0.0) + 0.3 * verdict(other, 0.0)
-        self.critic.zero_grad(set_to_none=True)
+        self.discriminator_optimiser.zero_grad(set_to_none=True)
         judged.backward()
-        nn.utils.clip_grad_norm_(self.judge.parameters(), 5.0)
-        self.critic.step()
+        nn.utils.clip_grad_norm_(self.discriminator.parameters(), 5.0)
+        self.discriminator_optimiser.step()
         return judged.item()
 
-    def _learn_to_make(
+    def _train_makers(
         self, scene: Scene, rebuilt: dict[str, Tensor], turned: dict[str, Tensor]
     ) -> dict[str, float]:
         """Take the step of the networks that are polished and return its figures."""
-        self.judge.requires_grad_(False)
-        lie = self.judge(scene.fake, scene.mean, scene.found, scene.level)
+        self.discriminator.requires_grad_(False)
+        lie = self.discriminator(scene.fake, scene.mean, scene.found, scene.level)
         with torch.no_grad():
-            own = self.judge(
+            own = self.discriminator(
                 scene.real, scene.mean[:BATCH], scene.found[:BATCH], scene.level[:BATCH]
             )
         part = slice(LEAD, LEAD + FRAMES)
@@ -308,12 +313,12 @@ class Trainer:
         loss = DISTANCE * near + MATCHING * matched + ADVERSARIAL * fooled
         loss = loss + WORDS * words + SPEAKER * taken + TAUGHT * forgotten
         loss = loss + HEARD * gone + WITNESSED * seen
-        self.maker.zero_grad(set_to_none=True)
+        self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.makers.parameters(), CLIP_NORM)
         if bool(torch.isfinite(norm)):
-            self.maker.step()
-        self.judge.requires_grad_(True)
+            self.optimiser.step()
+        self.discriminator.requires_grad_(True)
         losses = {"near": near, "matched": matched, "fooled": fooled, "forgotten": forgotten}
         return figures | found | {name: value.item() for name, value in losses.items()}
 
@@ -413,10 +418,10 @@ class Trainer:
         """Write averaged weights, weights and optimisers in place of the last checkpoint."""
         full = {
             "makers": self.makers.state_dict(),
-            "judge": self.judge.state_dict(),
+            "discriminator": self.discriminator.state_dict(),
             "average": self.average,
-            "maker": self.maker.state_dict(),
-            "critic": self.critic.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "discriminator_optimiser": self.discriminator_optimiser.state_dict(),
             "step": self.step,
         }
         header = {"step": str(self.step)}
@@ -426,20 +431,21 @@ class Trainer:
             parts[part][own] = value
         keep(self.run, parts, header, full)
 
-    def resume(self, start: Path, judge: Path | None) -> None:
+    def resume(self, start: Path, discriminator: Path | None) -> None:
         """Continue from the run's checkpoint, or begin with the trained weights, and with the
         discriminator of another run's checkpoint."""
         last = self.run / "last.pt"
         if last.exists():
             full = torch.load(last, weights_only=True)
-            for name in ("makers", "judge", "maker", "critic"):
+            for name in ("makers", "discriminator", "optimiser", "discriminator_optimiser"):
                 getattr(self, name).load_state_dict(full[name])
             self.average, self.step = full["average"], full["step"]
         else:
             self.model.load_state_dict(begun_with(self.model, load_file(start)))
             self.average = {name: value.clone() for name, value in self.makers.state_dict().items()}
-            if judge is not None:
-                self.judge.load_state_dict(torch.load(judge, weights_only=True)["judge"])
+            if discriminator is not None:
+                full = torch.load(discriminator, weights_only=True)
+                self.discriminator.load_state_dict(full["discriminator"])
         self.items.refresh(self.content)
 
 
@@ -454,7 +460,9 @@ def main() -> None:
         many = "witnesses" if kind == "witness" else f"{kind}s"
         parser.add_argument(f"--{many}", type=Path, nargs="+", default=default)
     parser.add_argument("--model", type=Path, default=Path("../whisper"), help="the teacher's")
-    parser.add_argument("--judge", type=Path, help="last.pt of a run whose discriminator goes on")
+    parser.add_argument(
+        "--discriminator", type=Path, help="last.pt of a run whose discriminator goes on"
+    )
     parser.add_argument("--out", type=Path, default=Path("../runs/polish"))
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--polished", choices=list(PATIENT_CODES), default="both")
@@ -473,7 +481,7 @@ def main() -> None:
         fresh_seed(),
         arguments.polished,
     )
-    trainer.resume(arguments.weights, arguments.judge)
+    trainer.resume(arguments.weights, arguments.discriminator)
     train(trainer, arguments.steps, arguments.out, VALIDATE_EVERY)
 
 

@@ -403,8 +403,8 @@ def test_polishing_moves_both_networks_after_the_discriminator(
     another = polish.Trainer(*told, tmp_path / "other", seed=1)
     another.resume(trained / "timbre.safetensors", tmp_path / "last.pt")
     assert another.step == 0
-    for name, value in trainer.judge.state_dict().items():
-        assert torch.equal(value, another.judge.state_dict()[name])
+    for name, value in trainer.discriminator.state_dict().items():
+        assert torch.equal(value, another.discriminator.state_dict()[name])
 
 
 def test_polishing_the_patient_network_leaves_the_codes_alone(
