@@ -32,6 +32,7 @@ from training import (
     content,
     envelopes,
     export,
+    graphs,
     items,
     label,
     lessons,
@@ -435,14 +436,14 @@ def test_polishing_the_patient_network_leaves_the_codes_alone(
 
 def test_the_shipped_graphs_are_those_of_the_committed_checkpoints() -> None:
     heard, _ = content.load_content(CHECKPOINTS / "content.safetensors")
-    graphs: dict[str, torch.nn.Module] = {"content": export.ContentGraph(heard)}
+    made: dict[str, torch.nn.Module] = {"content": graphs.ContentGraph(heard)}
     for name in ("quick", "patient"):
         formed = timbre.Timbre(patient=name == "patient")
         formed.load_state_dict(load_file(CHECKPOINTS / f"{name}.safetensors"))
-        graphs[f"{name}_timbre"] = export.TimbreGraph(formed)
-        graphs[f"{name}_keys"] = export.KeysGraph(formed)
-        graphs[f"{name}_modulation"] = export.ModulationGraph(formed)
-    for name, graph in graphs.items():
+        made[f"{name}_timbre"] = graphs.TimbreGraph(formed)
+        made[f"{name}_keys"] = graphs.KeysGraph(formed)
+        made[f"{name}_modulation"] = graphs.ModulationGraph(formed)
+    for name, graph in made.items():
         # What was exported answers these questions too: tests/engine/neural.
         with np.load(WEIGHTS / f"{name}.npz") as held, torch.no_grad():
             asked = {part: torch.from_numpy(held[part].astype(np.float32)) for part in held.files}
