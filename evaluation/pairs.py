@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import random
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,41 +110,36 @@ def corpus_pairs(corpus: Corpus) -> list[Pair]:
         """Draw pairs so that kinds alternate and nobody is used much more often than others."""
         able = [(s, t) for s in sources for t in targets if s[1] != t[1] and seconds(t) >= 10.0]
         rng.shuffle(able)
-        used: dict[tuple[str, tuple[str, str]], int] = {}
+        used: Counter[tuple[str, tuple[str, str]]] = Counter()
         chosen = []
         for turn in range(number):
-            kind = turn % 2 == 0
-            pool = [p for p in able if p not in chosen and (sex(p[0]) == sex(p[1])) == kind]
+            alike = turn % 2 == 0
+            pool = [p for p in able if p not in chosen and (sex(p[0]) == sex(p[1])) == alike]
             pool = pool or [p for p in able if p not in chosen]
             if not pool:
                 break
-            pick = min(pool, key=lambda p: used.get(("s", p[0]), 0) + used.get(("t", p[1]), 0))
-            used["s", pick[0]] = used.get(("s", pick[0]), 0) + 1
-            used["t", pick[1]] = used.get(("t", pick[1]), 0) + 1
+            pick = min(pool, key=lambda p: used["source", p[0]] + used["target", p[1]])
+            used.update(zip(("source", "target"), pick, strict=True))
             chosen.append(pick)
         return chosen
 
-    # Sources that take turns among a person's clips, so that more than one sentence is heard.
-    turns: dict[tuple[str, str], int] = {}
+    # Sources take turns among a person's clips, so that more than one sentence is heard.
+    turns: Counter[tuple[str, str]] = Counter()
     targets: dict[tuple[str, str], Target] = {}
 
     def build(group: str, source: tuple[str, str], target: tuple[str, str]) -> Pair:
         clips = [c for c in people[source] if c.seconds >= SOURCE_SECONDS[0]]
-        turn = turns[source] = turns.get(source, -1) + 1
+        turn = turns[source]
+        turns[source] += 1
         samples = corpus.read(clips[turn % len(clips)])
         if len(samples) > SOURCE_SECONDS[1] * CORPUS_RATE:
             samples = samples[: cut_at_pause(samples, 7.5)]
         if target not in targets:
             read = [corpus.read(c) for c in people[target]]
             targets[target] = target_of(target[1], sex(target), read)
-        number = f"{turns[source]}" if turns[source] else ""
-        return Pair(
-            f"{source[1]}{number and '.' + number}__{target[1]}",
-            group,
-            samples,
-            sex(source),
-            targets[target],
-        )
+        number = f".{turn}" if turn else ""
+        name = f"{source[1]}{number}__{target[1]}"
+        return Pair(name, group, samples, sex(source), targets[target])
 
     pairs = [build("natural", s, t) for s, t in wanted(natural, natural, 40)]
     pairs += [build("arabic", s, t) for s, t in wanted(arabic, natural, 4)]

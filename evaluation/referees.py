@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ from evaluation.speaker_model import WEIGHTS
 from evaluation.words import words_of
 
 
-@lru_cache(maxsize=1)
 def _own_version() -> str:
     return hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()[:8] if WEIGHTS.is_file() else "none"
 
@@ -34,16 +32,16 @@ def _lists(referee: Callable[[Samples], Any]) -> Callable[[Samples], Any]:
     return plain
 
 
-# The number changes when a referee's figures would.
-REFEREES: dict[str, tuple[Callable[[Samples], Any], Callable[[], str]]] = {
-    "resemblyzer": (_lists(resemblyzer_vector), lambda: "1"),
-    "own": (_lists(own_vector), _own_version),
-    "phones": (phones_of, lambda: "2"),
-    "ctc_phones": (ctc_phones_of, lambda: "1"),
-    "words": (words_of, lambda: "1"),
-    "pitch": (_lists(pitch_track), lambda: "1"),
-    "distillmos": (distillmos, lambda: "1"),
-    "dnsmos": (dnsmos, lambda: "1"),
+# The version changes when a referee's figures would.
+REFEREES: dict[str, tuple[Callable[[Samples], Any], str]] = {
+    "resemblyzer": (_lists(resemblyzer_vector), "1"),
+    "own": (_lists(own_vector), _own_version()),
+    "phones": (phones_of, "2"),
+    "ctc_phones": (ctc_phones_of, "1"),
+    "words": (words_of, "1"),
+    "pitch": (_lists(pitch_track), "1"),
+    "distillmos": (distillmos, "1"),
+    "dnsmos": (dnsmos, "1"),
 }
 
 
@@ -61,7 +59,7 @@ class Bench:
         judge, version = REFEREES[referee]
         data = np.ascontiguousarray(np.round(samples * 32768.0).astype(np.int32))
         digest = hashlib.sha256(data.tobytes()).hexdigest()[:24]
-        path = self.cache / f"{referee}-{version()}" / digest[:2] / f"{digest}.json"
+        path = self.cache / f"{referee}-{version}" / digest[:2] / f"{digest}.json"
         if path.is_file():
             return json.loads(path.read_text(encoding="utf-8"))
         said = judge(samples)

@@ -35,7 +35,7 @@ def table(columns: dict[str, Figures], counts: dict[str, int]) -> list[str]:
         cells = [_cell(measure, columns[name], name) for name in names]
         if any(cell != NOTHING for cell in cells):
             text = " | ".join(
-                [measure.heading.strip(), *cells, measure.bar or NOTHING, measure.goal or NOTHING]
+                [measure.heading, *cells, measure.bar or NOTHING, measure.goal or NOTHING]
             )
             lines.append(f"| {text} |")
     return lines

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from evaluation.clicks import clicks, joint_trace
 from evaluation.corpus import CORPUS_RATE, Samples
@@ -31,27 +32,33 @@ CHUNK = 480
 Figures = dict[str, float]
 
 
+def _amount(values: npt.NDArray[np.float64]) -> np.float64:
+    return np.median(np.abs(values))
+
+
 @dataclass(frozen=True)
 class Measure:
-    """One column: key in the figures, heading, digits, first bar and goal (as text)."""
+    """One row of a table: key in the figures, heading, digits, first bar and goal (as text), and
+    what is taken of the values of many results."""
 
     key: str
     heading: str
     digits: int
     bar: str = ""
     goal: str = ""
+    over: Callable[[npt.NDArray[np.float64]], np.float64] = np.median
 
 
 MEASURES = (
     Measure("resemblyzer_target", "Resemblyzer to target", 2, "≥ 0.74", "≥ 0.82"),
     Measure("resemblyzer_source", "to source", 2),
-    Measure("resemblyzer_nearer", "share nearer to target", 2, "≥ 0.85", "≥ 0.98"),
+    Measure("resemblyzer_nearer", "share nearer to target", 2, "≥ 0.85", "≥ 0.98", np.mean),
     Measure("own_target", "own model to target", 2),
-    Measure("own_source", "to source ", 2),
-    Measure("own_nearer", "share nearer to target ", 2, "≥ 0.85", "≥ 0.98"),
+    Measure("own_source", "to source", 2),
+    Measure("own_nearer", "share nearer to target", 2, "≥ 0.85", "≥ 0.98", np.mean),
     Measure("phone_error", "phone error against source", 3, "≤ 0.38", "≤ 0.25"),
     Measure("ctc_phone_error", "phone error, CTC network", 3),
-    Measure("word_error", "word error against source", 3, "", ""),
+    Measure("word_error", "word error against source", 3),
     Measure("distillmos", "DistillMOS", 2, "≥ 3.3", "≥ 4.2"),
     Measure("dnsmos", "DNSMOS overall", 2),
     Measure("dnsmos_speech", "DNSMOS speech", 2),
@@ -59,11 +66,11 @@ MEASURES = (
     Measure("voicing_error", "voicing error", 3),
     Measure("pitch_offset", "F0 median off target, st", 2, "≤ 0.7", "≤ 0.4"),
     Measure("energy_correlation", "energy correlation", 3, "≥ 0.95", "≥ 0.97"),
-    Measure("lag", "lag, ms", 1, "≤ 5", "≤ 2"),
-    Measure("clicks", "clicks per s more than source", 2, "0", "0"),
-    Measure("joints", "joint trace, nepers", 3, "0", "0"),
+    Measure("lag", "lag, ms", 1, "≤ 5", "≤ 2", _amount),
+    Measure("clicks", "clicks per s more than source", 2, "0", "0", np.mean),
+    Measure("joints", "joint trace, nepers", 3, "0", "0", np.mean),
     Measure("level", "level change, dB", 1),
-    Measure("length", "length off, samples", 0, "0", "0"),
+    Measure("length", "length off, samples", 0, "0", "0", _amount),
 )
 
 
@@ -110,18 +117,12 @@ def judge(bench: Bench, pair: Pair, result: Samples, quick: bool = False) -> Fig
 
 
 def summary(rows: Iterable[Figures]) -> Figures:
-    """Medians over results; shares and clicks are means, lag and level medians of the amount."""
+    """Each measure over results, without those that could not be told."""
     table = list(rows)
     result: Figures = {}
     for measure in MEASURES:
         values = np.array([row.get(measure.key, np.nan) for row in table], dtype=np.float64)
         values = values[np.isfinite(values)]
-        if not len(values):
-            continue
-        if measure.key.endswith("_nearer") or measure.key in {"clicks", "joints"}:
-            result[measure.key] = float(values.mean())
-        elif measure.key in {"lag", "length"}:
-            result[measure.key] = float(np.median(np.abs(values)))
-        else:
-            result[measure.key] = float(np.median(values))
+        if len(values):
+            result[measure.key] = float(measure.over(values))
     return result
