@@ -31,6 +31,7 @@ from menura.engine.neural.measurement import means_of, speech_level
 from menura.engine.neural.mel import MEL_TOP, MELS
 from menura.engine.neural.networks import CODE, PATIENT
 from menura.engine.neural.voice import ROWS
+from training.alignment import aligned
 from training.codes import VIEWS, coded, settled
 from training.content import Content
 from training.envelopes import ROW
@@ -69,33 +70,6 @@ WEIGHTS = {
 """How often a second of each corpus is heard, relative to its share."""
 
 Array = NDArray[np.float32]
-
-
-def aligned(theirs: Array, ours: Array) -> NDArray[np.int64]:
-    """Return for each row of `ours` the row of `theirs` that says the same (dynamic time
-    warping of codes)."""
-    own = ours / np.linalg.norm(ours, axis=1, keepdims=True)
-    other = theirs / np.linalg.norm(theirs, axis=1, keepdims=True)
-    cost = 1.0 - own @ other.T
-    rows, columns = cost.shape
-    total = np.full((rows + 1, columns + 1), np.inf)
-    total[0, 0] = 0.0
-    for diagonal in range(2, rows + columns + 1):
-        row = np.arange(max(1, diagonal - columns), min(rows, diagonal - 1) + 1)
-        column = diagonal - row
-        best = np.minimum(
-            total[row - 1, column - 1],
-            np.minimum(total[row - 1, column], total[row, column - 1]) + 0.05,
-        )
-        total[row, column] = best + cost[row - 1, column - 1]
-    path = np.zeros(rows, np.int64)
-    row, column = rows, columns
-    while row > 0 and column > 0:
-        path[row - 1] = column - 1
-        before = (total[row - 1, column - 1], total[row - 1, column], total[row, column - 1])
-        step = int(np.argmin(before))
-        row, column = row - (step != 2), column - (step != 1)
-    return path
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,7 +313,7 @@ class Items:
         first = int(self.rng.integers(0, max(1, clip.frames - span + 20)))
         return slice(first, first + min(span, clip.frames - first))
 
-    def _said_by(self, partner: Clip, clip: Clip, part: slice, view: int, median: float) -> "_Said":
+    def _said_by(self, partner: Clip, clip: Clip, part: slice, view: int, median: float) -> _Said:
         """Return what a partner says, in the time of a part of a clip. median: of the log of the
         clip's F0."""
         half = aligned(self.codes(partner, 0)[::2], self.codes(clip, 0)[::2])
@@ -350,7 +324,7 @@ class Items:
         code = self.codes(partner, view)[path]
         return _Said(code, shape[path], level[path], f0[path] > 0, _usual(shape, level, f0), ratio)
 
-    def _disguised(self, said: "_Said", virtual: float) -> "_Said":
+    def _disguised(self, said: _Said, virtual: float) -> _Said:
         """Return what was said as if it were heard elsewhere, and from another tract, of whose
         length an estimate is off. virtual: nepers by which the voice's own tract was moved."""
         rng, own = self.rng, said.ratio is None

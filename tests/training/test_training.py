@@ -18,6 +18,7 @@ pytest.importorskip("parselmouth", reason="training needs the extra 'training' (
 import soundfile
 import torch
 from safetensors.torch import load_file, save_file
+from training.alignment import aligned
 from training.pack import Pack
 from training.phones import CLASSES, UNKNOWN, frame_labels
 
@@ -33,7 +34,6 @@ from training import (
     envelopes,
     export,
     graphs,
-    items,
     label,
     lessons,
     listener,
@@ -306,7 +306,7 @@ def test_lessons_tell_what_is_said_and_not_who_says_it(packed: Path) -> None:
 
 def test_alignment_finds_the_same_moment_at_another_tempo() -> None:
     ours = np.random.default_rng(0).standard_normal((60, 14)).astype(np.float32)
-    path = items.aligned(np.repeat(ours, 2, axis=0), ours)
+    path = aligned(np.repeat(ours, 2, axis=0), ours)
     assert np.abs(path / 2 - np.arange(60)).max() <= 1.0
 
 
