@@ -9,7 +9,7 @@ from importlib import import_module
 
 from benchmarks.report import Report
 
-SUITES = ("engine", "server", "live", "page", "soak")
+SUITES = ("audio", "engine", "server", "live", "page", "soak")
 
 
 def main() -> None:

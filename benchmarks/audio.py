@@ -1,12 +1,9 @@
 """Codecs: how soon a decoder gives its first sample, what encoders hold back, what it all costs.
 
-    python -m benchmarks.audio [--quick]
-
 Files are made of `examples/` with PyAV. Costs are processor time, so that a busy machine does
 not change them much.
 """
 
-import argparse
 import io
 import tempfile
 import time
@@ -15,8 +12,6 @@ from pathlib import Path
 import av
 import numpy as np
 from av.audio.stream import AudioStream
-from rich.console import Console
-from rich.table import Table
 
 from benchmarks.recordings import EXAMPLES, recorded
 from benchmarks.report import Report
@@ -158,27 +153,4 @@ def resamplers(report: Report, quick: bool) -> None:
         report.add(f"{label}: cost of a second", cost, "ms")
 
 
-SUITE = (decoders, encoders, resamplers)
-
-
-def main() -> None:
-    """Measure and print one line for each thing measured."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.audio", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="shorter files")
-    quick = parser.parse_args().quick
-    for measure in SUITE:
-        report = Report()
-        measure(report, quick)
-        rows: dict[str, dict[str, str]] = {}
-        for figure in report.figures:
-            what, _, column = figure.name.rpartition(": ")
-            rows.setdefault(what, {})[column] = f"{figure.value:.1f} {figure.unit}"
-        columns = list(next(iter(rows.values())))
-        printed = Table("what", *columns, title=measure.__doc__)
-        for what, values in rows.items():
-            printed.add_row(what, *(values[column] for column in columns))
-        Console(width=120).print(printed)
-
-
-if __name__ == "__main__":
-    main()
+SUITE = [decoders, encoders, resamplers]

@@ -19,7 +19,7 @@ VOICE = "JBFqnCBsd6RMkjVDRZzb"
 
 @dataclass
 class Served:
-    """A running server. `seconds` and `rss` need /proc, that is, Linux."""
+    """A running server. What it uses is read in /proc, which only Linux has."""
 
     port: int
     key: str

@@ -12,13 +12,13 @@ import numpy as np
 from websockets.asyncio.client import connect
 
 from benchmarks.client import VOICE, Served, exchange, form, served
+from benchmarks.recordings import speech, wav
 from benchmarks.report import Report
-from benchmarks.served import PASS_THROUGH
-from benchmarks.server import TRIES, speech, wav
+from benchmarks.served import MODELS
+from benchmarks.server import TRIES
+from menura.engine.interface import SAMPLE_RATE
 
-RATE = 24_000
 CHUNK = 480
-MODELS = ("eleven_english_sts_v2", PASS_THROUGH)
 SLACK = 15.0
 """Milliseconds that the socket and the machine may add to the stated delay."""
 
@@ -53,7 +53,7 @@ async def talk(server: Served, audio: bytes, model: str, start: float) -> Talk:
         async def speak() -> None:
             for number, at in enumerate(range(0, len(audio), 2 * CHUNK)):
                 # A microphone hands a chunk over when its last sample has been spoken.
-                due = begun + (number + 1) * CHUNK / RATE
+                due = begun + (number + 1) * CHUNK / SAMPLE_RATE
                 await asyncio.sleep(max(0.0, due - time.perf_counter()))
                 await socket.send(audio[at : at + 2 * CHUNK])
             await socket.send(json.dumps({"type": "end"}))
@@ -63,7 +63,7 @@ async def talk(server: Served, audio: bytes, model: str, start: float) -> Talk:
         async for message in socket:
             if isinstance(message, bytes):
                 now = time.perf_counter()
-                result.delays.append(1000 * (now - begun - heard / RATE))
+                result.delays.append(1000 * (now - begun - heard / SAMPLE_RATE))
                 heard += len(message) // 2
                 continue
             event = json.loads(message)
@@ -79,7 +79,7 @@ async def talk(server: Served, audio: bytes, model: str, start: float) -> Talk:
 async def talks(server: Served, count: int, seconds: float, model: str) -> list[Talk]:
     """Let some talk at once, out of step."""
     audio = speech(seconds)
-    starts = np.random.default_rng(1).uniform(0, CHUNK / RATE, count)
+    starts = np.random.default_rng(1).uniform(0, CHUNK / SAMPLE_RATE, count)
     return await asyncio.gather(*(talk(server, audio, model, start) for start in starts))
 
 

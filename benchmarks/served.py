@@ -18,6 +18,8 @@ from menura.services import Services
 from menura.settings import Settings
 
 PASS_THROUGH = "pass_through"
+MODELS = (registry.DEFAULT_MODEL, PASS_THROUGH)
+"""What is measured, and the floor."""
 
 
 def main() -> None:

@@ -11,31 +11,17 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from benchmarks.client import Served, exchange, form, form_head, form_tail, served, speak, watching
-from benchmarks.recordings import EXAMPLES, recorded
+from benchmarks.recordings import speech, wav
 from benchmarks.report import Report
-from benchmarks.served import PASS_THROUGH
+from benchmarks.served import MODELS, PASS_THROUGH
 from menura.audio.encode import open_encoder
 from menura.audio.formats import find_format
-from menura.audio.level import to_int16
 from menura.audio.wav_header import wav_header
 
-RATE = 24_000
-MODELS = ("eleven_english_sts_v2", PASS_THROUGH)
 LATE = 0.2
 """Seconds by which a piece may come later than those of a stream that is alone usually do."""
 TRIES = 2
 """A machine's other work makes streams late, never early: those in time once are held."""
-
-
-def speech(seconds: float, rate: int = RATE) -> bytes:
-    """Return 16-bit samples of the example, repeated to a length."""
-    samples = to_int16(recorded(EXAMPLES / "speech_female.mp3", rate))
-    return np.resize(samples, round(seconds * rate)).astype("<i2").tobytes()
-
-
-def wav(samples: bytes, rate: int = RATE) -> bytes:
-    """Return a WAV file."""
-    return wav_header(rate, len(samples) // 2) + samples
 
 
 def first_byte(report: Report, quick: bool) -> None:
