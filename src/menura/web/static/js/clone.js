@@ -1,7 +1,8 @@
 // Make a voice from files or from a guided recording, with the level checked and consent asked.
 
 import { call } from "./api.js";
-import { Recorder, decode } from "./audio.js";
+import { decode } from "./audio.js";
+import { Recorder } from "./microphone.js";
 import { $, notice, onClick, onSubmit, press, showLevel, status } from "./page.js";
 import { loadVoices } from "./voices.js";
 

@@ -1,8 +1,10 @@
 // The room where a recording becomes another voice, heard while it streams.
 
 import { call, getBlob, getJson, reading } from "./api.js";
-import { Arriving, Comparison, LEAD, RATE, Recorder, decode, joined, soundAlone, toFloat, toInt16, wav } from "./audio.js";
+import { RATE, decode, joined, soundAlone, toFloat, toInt16, wav } from "./audio.js";
+import { Recorder } from "./microphone.js";
 import { $, clock, make, notice, onClick, press, quiet, save, showLevel, status } from "./page.js";
+import { Arriving, Comparison, LEAD } from "./players.js";
 import { compare } from "./plots.js";
 import { VoiceChoice } from "./voices.js";
 

@@ -2,8 +2,9 @@
 
 import { pitch } from "./analysis.js";
 import { advised } from "./api.js";
-import { RATE, addWorklet, joined, openMicrophone, toFloat, toInt16 } from "./audio.js";
+import { RATE, joined, toFloat, toInt16 } from "./audio.js";
 import { LiveSession } from "./live-session.js";
+import { addWorklet, openMicrophone } from "./microphone.js";
 import { $, notice, onClick, press, pressed, quiet, showLevel, status } from "./page.js";
 import { colour, drawContours } from "./plots.js";
 import { VoiceChoice, allVoices } from "./voices.js";
