@@ -1,11 +1,11 @@
 """Reduce what the teacher heard to what tells sounds apart: `lessons.f16` beside the waves.
 
-    python -m training.lessons --pack ../packed --spoken ../spoken
+    python -m training.lessons --pack ../packed
 
 A person's own mean is taken away; then linear discriminants of the phones' halves (Fisher 1936; Rao
-1948) are found on the labelled English clips of the first pack, and every frame of all packs is
-seen along them: 64 numbers per 10 ms, in which the same sound varies by about 1 whoever speaks.
-What they say of other languages is not bound to English phones.
+1948) are found on the labelled English clips, and every frame is seen along them: 64 numbers per
+10 ms, in which the same sound varies by about 1 whoever speaks. What they say of other languages is
+not bound to English phones.
 """
 
 import argparse
@@ -130,17 +130,14 @@ def directions_of(folder: Path) -> Array:
 
 
 def main() -> None:
-    """Find the discriminants on the first pack and write all packs' lessons."""
+    """Find the discriminants and write the pack's lessons."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--pack", type=Path, default=Path("../packed"))
-    parser.add_argument("--spoken", type=Path, default=Path("../spoken"))
     arguments = parser.parse_args()
     heard = Heard(arguments.pack)
     directions = discriminants(heard, np.fromfile(arguments.pack / "labels.i8", np.int8))
     np.save(arguments.pack / DIRECTIONS, directions)
     write(heard, directions, arguments.pack / "lessons.f16")
-    if (arguments.spoken / "heard.f16").exists():
-        write(Heard(arguments.spoken), directions, arguments.spoken / "lessons.f16")
 
 
 if __name__ == "__main__":

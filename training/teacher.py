@@ -1,6 +1,6 @@
 """Hear a pack with a large recogniser: `heard.f16` beside the waves, and `texts.json`.
 
-    python -m training.teacher --pack ../packed --pack ../spoken
+    python -m training.teacher --pack ../packed
 
 The recogniser is Whisper's multilingual `base` (Radford et al. 2022, MIT licence), as two packages
 carry it. What its encoder makes of a clip tells sounds of any language apart, hardly depends on who
@@ -131,14 +131,12 @@ def _keep(told: Path, texts: dict[str, str]) -> None:
 
 
 def main() -> None:
-    """Hear the packs named."""
+    """Hear the pack."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--pack", type=Path, action="append", required=True)
+    parser.add_argument("--pack", type=Path, default=Path("../packed"))
     parser.add_argument("--model", type=Path, default=Path("../whisper"), help="put together here")
     arguments = parser.parse_args()
-    teacher = Teacher(arguments.model)
-    for folder in arguments.pack:
-        hear(Pack(folder), folder, teacher)
+    hear(Pack(arguments.pack), arguments.pack, Teacher(arguments.model))
 
 
 if __name__ == "__main__":

@@ -121,8 +121,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         said = labels[clip.start : clip.start + clip.frames : 2]
         told.append(sounds[said] + person + rng.normal(0, 0.5, (len(said), lessons.WIDTH)))
     np.concatenate(told).astype(np.float16).tofile(out / "heard.f16")
-    spoken = str(folder / "none")
-    run("lessons", lessons.main, "--pack", str(out), "--spoken", spoken)
+    run("lessons", lessons.main, "--pack", str(out))
     return out
 
 
