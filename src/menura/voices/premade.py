@@ -82,10 +82,9 @@ def find_premade(voice_id: str) -> Premade | None:
 
 @cache
 def _measured() -> dict[str, dict[str, str]]:
-    file = _FOLDER / "measured.json"
-    if not file.is_file():
-        return {}
-    measured: dict[str, dict[str, str]] = json.loads(file.read_text(encoding="utf-8"))
+    measured: dict[str, dict[str, str]] = json.loads(
+        (_FOLDER / "measured.json").read_text(encoding="utf-8")
+    )
     return measured
 
 
