@@ -2,8 +2,8 @@
 
     .venv-training/bin/python tools/words_and_likeness.py
 
-The figures stand in the document
-alone; this reads them there, and writes docs/pictures/words-and-likeness.png.
+The figures stand in the document alone; this reads them there, and writes
+docs/pictures/words-and-likeness.png.
 """
 
 import re
