@@ -20,10 +20,6 @@ from evaluation.speaker_model import WEIGHTS
 from evaluation.words import words_of
 
 
-def _own_version() -> str:
-    return hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()[:8] if WEIGHTS.is_file() else "none"
-
-
 def _lists(referee: Callable[[Samples], Any]) -> Callable[[Samples], Any]:
     def plain(samples: Samples) -> Any:
         said = referee(samples)
@@ -35,7 +31,7 @@ def _lists(referee: Callable[[Samples], Any]) -> Callable[[Samples], Any]:
 # The version changes when a referee's figures would.
 REFEREES: dict[str, tuple[Callable[[Samples], Any], str]] = {
     "resemblyzer": (_lists(resemblyzer_vector), "1"),
-    "own": (_lists(own_vector), _own_version()),
+    "own": (_lists(own_vector), hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()[:8]),
     "phones": (phones_of, "2"),
     "ctc_phones": (ctc_phones_of, "1"),
     "words": (words_of, "1"),
