@@ -1,11 +1,6 @@
 """Polish both networks together against a discriminator, on true conversions.
 
-    python -m training.polish --pack ../packed --content ../runs/content/content.safetensors \\
-        --weights ../runs/timbre/timbre.safetensors \\
-        --readers ../runs/reader/reader.safetensors ../runs/glance/reader.safetensors \\
-        --listeners ../runs/listener/listener.safetensors ../runs/movement/listener.safetensors \\
-        --witnesses ../runs/witness/witness.safetensors ../runs/witness2/witness.safetensors \\
-        --out ../runs/polish
+    python -m training.polish --pack ../packed --out ../runs/polish
 
 The distance to one true envelope makes averages. Here half of every batch is one person turned into
 another, of which no truth exists: a discriminator (least squares, Mao et al. 2017) must find the
@@ -79,9 +74,11 @@ PATIENT_CODES = {"both": 0.5, "quick": 0.2, "patient": 1.0}
 alone, for codes as they are; and the share of codes that are patient."""
 WARM_UP = 100
 """Steps in which only the discriminator learns."""
-READERS, LISTENERS = ("reader", "glance"), ("listener", "movement")
-WITNESSES = ("witness", "witness2")
-"""Runs whose readers, listeners and witnesses are asked."""
+RUNS = Path("../runs")
+READERS = [RUNS / name / "reader.safetensors" for name in ("reader", "glance")]
+LISTENERS = [RUNS / name / "listener.safetensors" for name in ("listener", "movement")]
+WITNESSES = [RUNS / name / "witness.safetensors" for name in ("witness", "witness2")]
+"""Who is asked, unless others are named."""
 VALIDATE_EVERY = 200
 SEED = 11
 
@@ -455,10 +452,9 @@ def main() -> None:
     parser.add_argument("--pack", type=Path, default=Path("../packed"))
     parser.add_argument("--content", type=Path, default=Path("../runs/content/content.safetensors"))
     parser.add_argument("--weights", type=Path, default=Path("../runs/timbre/timbre.safetensors"))
-    for kind, names in (("reader", READERS), ("listener", LISTENERS), ("witness", WITNESSES)):
-        default = [Path("../runs") / name / f"{kind}.safetensors" for name in names]
-        many = "witnesses" if kind == "witness" else f"{kind}s"
-        parser.add_argument(f"--{many}", type=Path, nargs="+", default=default)
+    parser.add_argument("--readers", type=Path, nargs="+", default=READERS)
+    parser.add_argument("--listeners", type=Path, nargs="+", default=LISTENERS)
+    parser.add_argument("--witnesses", type=Path, nargs="+", default=WITNESSES)
     parser.add_argument("--model", type=Path, default=Path("../whisper"), help="the teacher's")
     parser.add_argument(
         "--discriminator", type=Path, help="last.pt of a run whose discriminator goes on"
