@@ -25,6 +25,9 @@ CLOSE_DONE = 1000
 CLOSE_FAILED = 1011
 CLOSE_TAKEN_OVER = 4000
 
+REASON_BYTES = 123
+"""Most that a close can say."""
+
 LINK_FAILURES = frozenset({1006, 1011, 1012, 1013, 1014, 1015})
 """Codes of a connection that somebody or something on the way could not keep up."""
 
@@ -98,10 +101,11 @@ class Connection:
         return parse_object(message)
 
     async def close(self, code: int, reason: str = "") -> None:
-        """Close, unless the other side has."""
+        """Close, unless the other side has. A long reason is cut."""
         if self._websocket.application_state is WebSocketState.CONNECTED:
+            fitting = reason.encode("utf-8", "replace")[:REASON_BYTES].decode("utf-8", "ignore")
             with contextlib.suppress(RuntimeError, WebSocketDisconnect):
-                await self._websocket.close(code, reason)
+                await self._websocket.close(code, fitting)
 
 
 def parse_json(text: str) -> Any:
@@ -164,13 +168,16 @@ def _is_gone(error: BaseException) -> bool:
     )
 
 
-async def answer_failure(connection: Connection, error: Exception) -> None:
-    """Tell the client why its stream ends, and close."""
-    with contextlib.suppress(WebSocketDisconnect, RuntimeError):
-        if isinstance(error, MenuraError):
-            await connection.refuse(error)
-            await connection.close(CLOSE_REFUSED)
-            return
+async def answer_failure(connection: Connection, error: Exception, event: bool = True) -> None:
+    """Tell the client why its stream ends, and close.
+
+    event: whether it knows the `error` event; the reason of the close says the same in short.
+    """
+    code, refusal = CLOSE_REFUSED, error
+    if not isinstance(refusal, MenuraError):
         log.error("A live connection failed.", exc_info=error)
-        await connection.refuse(internal_error())
-        await connection.close(CLOSE_FAILED)
+        code, refusal = CLOSE_FAILED, internal_error()
+    with contextlib.suppress(WebSocketDisconnect, RuntimeError):
+        if event:
+            await connection.refuse(refusal)
+        await connection.close(code, f"{refusal.code}: {refusal.message}")

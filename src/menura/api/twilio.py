@@ -7,6 +7,7 @@ The key must come as a parameter of the `start` message; nothing is done before.
 import asyncio
 import base64
 import binascii
+import logging
 from typing import Any
 
 from fastapi import APIRouter
@@ -26,7 +27,13 @@ from menura.api.live_connection import (
 )
 from menura.api.live_start import read_start
 from menura.api.values import boolean
-from menura.errors import BadRequest, InvalidAudio, InvalidParameters, MissingApiKey
+from menura.errors import (
+    BadRequest,
+    InvalidAudio,
+    InvalidParameters,
+    MenuraError,
+    MissingApiKey,
+)
 from menura.live.session import LiveSession
 
 FRAME_BYTES = 160
@@ -40,6 +47,8 @@ MEDIA_FORMAT = {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1}
 HELLO_EVENTS, HELLO_CHARACTERS = 2, 16_384
 """Events, and characters of each, that are read before anybody has shown a key."""
 
+log = logging.getLogger("menura.live")
+
 router = APIRouter()
 
 
@@ -49,6 +58,7 @@ async def twilio(websocket: WebSocket, voice_id: str) -> None:
     """Convert a phone call."""
     await websocket.accept()
     connection = Connection(websocket)
+    start = None
     try:
         start = await _first_start(connection)
         call = await _open(websocket, connection, voice_id, start)
@@ -56,7 +66,12 @@ async def twilio(websocket: WebSocket, voice_id: str) -> None:
     except WebSocketDisconnect:
         pass
     except Exception as error:
-        await answer_failure(connection, error)
+        if start is not None and isinstance(error, MenuraError):
+            # Twilio shows nobody what a stream was told; it names the server's log.
+            trace = websocket.scope["state"]["trace_id"]
+            log.warning("A phone call was refused (trace %s): %r", trace, error)
+        # Twilio takes any event but media, mark and clear for a fault of the protocol.
+        await answer_failure(connection, error, event=False)
 
 
 class Call:
