@@ -252,6 +252,8 @@ def test_a_refused_change_leaves_the_stream_as_it_was(shared_server):
         client.until("started")
         client.tell(type="change", voice_id="nobody")
         assert client.until("error")["detail"]["code"] == "voice_not_found"
+        client.tell(type="change", voiceId=OTHER_VOICE)
+        assert client.until("error")["detail"][0]["loc"] == ["body", "voiceId"]
         client.socket.send(data)
         client.tell(type="end")
         client.until("ended")
@@ -537,6 +539,9 @@ def test_a_start_that_cannot_be_is_refused_in_the_apis_words(shared_server, star
     [
         {"output_format": "wav_44100"},
         {"output_format": 5},
+        {"outputFormat": "pcm_16000"},
+        {"sample_rate": 16000},
+        {"input": {"channels": 2}},
         {"seed": -1},
         {"seed": True},
         {"optimize_streaming_latency": 9},

@@ -17,12 +17,13 @@ from menura.api.live_connection import (
     parse_object,
     pump,
 )
-from menura.api.live_start import asked_settings, live_settings, read_start
+from menura.api.live_start import asked_settings, live_settings, read_start, refuse_unknown
 from menura.engine.interface import SAMPLE_RATE
 from menura.errors import InvalidParameters, MenuraError
 from menura.live.session import LiveSession
 
 STATS_SECONDS = 1.0
+CHANGE_FIELDS = ("type", "voice_id", "voice_settings")
 
 router = APIRouter()
 
@@ -111,6 +112,7 @@ class Conversation:
     async def _change(self, event: dict[str, Any]) -> None:
         session = self._session
         try:
+            refuse_unknown(event, CHANGE_FIELDS)
             voice_id = str(event.get("voice_id") or session.voice_id)
             voice = await self._services.voices.get(session.principal.account_id, voice_id)
             profile = await self._services.voices.profile(voice.own_id, session.request.engine)

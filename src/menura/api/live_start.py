@@ -1,7 +1,7 @@
 """The `start` of a live stream, checked and turned into a request; shared by all live routes."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -22,6 +22,19 @@ from menura.services import Services
 from menura.voices.settings import VoiceSettings, voice_settings
 
 LATE_MS = (100, 60_000)
+START_FIELDS = (
+    "type",
+    "input",
+    "output_format",
+    "model_id",
+    "voice_settings",
+    "seed",
+    "remove_background_noise",
+    "optimize_streaming_latency",
+    "enable_logging",
+    "drop_late_ms",
+)
+INPUT_FIELDS = ("encoding", "sample_rate")
 KINDS = {
     dict: "an object",
     str: "a string",
@@ -43,6 +56,14 @@ def _typed(
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise _wrong(within + name, f"{name} must be {KINDS[kind]}, not {shown(value)}")
     return value
+
+
+def refuse_unknown(message: Mapping[str, Any], known: Sequence[str], within: str = "") -> None:
+    """Refuse a field that does not exist: audio of two channels, or of a rate named elsewhere,
+    would be heard as noise, or too slow. Raises SchemaViolation."""
+    for name in message:
+        if name not in known:
+            raise _wrong(within + name[:60], f"{shown(name)} is not one of {', '.join(known)}")
 
 
 def _drop_late(message: Mapping[str, Any]) -> float | None:
@@ -90,7 +111,9 @@ async def read_start(
     Checks in the order of the HTTP API. Raises MenuraError.
     """
     principal.require("speech_to_speech")
+    refuse_unknown(message, START_FIELDS)
     given = _typed(message, "input", dict, {})
+    refuse_unknown(given, INPUT_FIELDS, "input.")
     encoding = _typed(given, "encoding", str, "s16le", "input.")
     rate = _typed(given, "sample_rate", int, FIXED_RATES.get(encoding, SAMPLE_RATE), "input.")
     decoder = open_live_decoder(encoding, rate)
