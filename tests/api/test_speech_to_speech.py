@@ -398,6 +398,14 @@ def test_what_is_refused_names_its_reason(
     assert idle(shared_server)
 
 
+def test_a_sound_a_sample_too_short_is_not_said_to_be_long_enough(
+    shared_server: RunningServer,
+) -> None:
+    reply = post(shared_server, CONVERT, wav(tone(0.1)[:-1]))
+    message = "The audio has 0.0999375 seconds; at least 0.1 are needed."
+    assert reply.json()["detail"]["message"] == message
+
+
 def test_checks_come_in_the_contract_s_order(server: Server) -> None:
     tiers = {"low": Tier(concurrency=1, credits=10, formats_denied=("mp3_44100_192",))}
     running = server(default_tier="low", tiers=tiers, max_upload_bytes=200_000)

@@ -62,7 +62,7 @@ class Counted:
         seconds = self.duration.seconds
         if seconds < self._limits.min_seconds:
             raise errors.AudioTooShort(
-                f"The audio has {seconds:.3f} seconds; at least "
+                f"The audio has {seconds:g} seconds; at least "
                 f"{self._limits.min_seconds:g} are needed.",
                 param="audio",
             )
