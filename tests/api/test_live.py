@@ -323,7 +323,8 @@ def test_talkers_at_once_have_a_process_each_before_they_speak(server):
             client.tell(type="start", **FILE_PACE)
             client.until("started")
         # What was said while a process starts would be dropped.
-        assert len(started.services.conversion.lanes.all) == 2
+        here, there, idle = started.services.conversion.lanes.all
+        assert [here.streams, there.streams, idle.streams] == [1, 1, 0]
         for client in (first, second):
             client.socket.send(data)
             client.tell(type="end")
