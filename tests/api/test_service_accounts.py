@@ -140,6 +140,8 @@ def test_limits_are_set_and_cleared(shared_server: RunningServer, holder: str) -
         ({"allowed_ips": ["home"]}, 400),
         # Whoever works out a list that comes out empty means no key that is open to all.
         ({"allowed_ips": []}, 422),
+        ({"allowed_ips": ["10.0.0.0/8"] * 101}, 422),
+        ({"permissions": ["user_read"] * 101}, 422),
         ({"expires_at_unix": 1}, 400),
         ({"expires_at_unix": 10**30}, 400),
         ({"expires_at_unix": 10**400}, 400),
@@ -156,6 +158,15 @@ def test_what_cannot_be_is_refused(
     assert shared_server.client.get(f"/v1/service-accounts/{holder}/api-keys").json() == {
         "api-keys": []
     }
+
+
+@pytest.mark.parametrize("field", ["permissions", "allowed_ips"])
+def test_a_refusal_is_no_longer_than_what_is_refused(
+    shared_server: RunningServer, holder: str, field: str
+) -> None:
+    answer = make(shared_server, holder, **{field: [1] * 30_000})
+    assert answer.status_code == 422
+    assert len(answer.content) < 60_000
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,10 @@ router = APIRouter(
 SHORTEST_LIFE = 15 * 60
 LONGEST_LIFE = 90 * 24 * 3600
 
+MOST_ADDRESSES = 100
+MOST_PERMISSIONS = 100
+"""All of a key's are read again with every request that it makes."""
+
 CLEAR = "clear"
 """What an edit sends to lift a limit."""
 
@@ -41,9 +45,13 @@ Concurrency = Annotated[
 ]
 Addresses = Annotated[
     list[str],
-    Field(min_length=1, description="Addresses and networks that the key may be used from."),
+    Field(
+        min_length=1,
+        max_length=MOST_ADDRESSES,
+        description="Addresses and networks that the key may be used from.",
+    ),
 ]
-Permissions = list[str] | Literal["all"]
+Permissions = Annotated[list[str], Field(max_length=MOST_PERMISSIONS)] | Literal["all"]
 Lift = Literal["clear", "no_update"]
 
 
