@@ -48,6 +48,8 @@ import json
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+_SHOWN = 60
+
 
 def shown(value: object) -> str:
     """Return a value as refusals name it, its beginning alone if it is long: a text in quotes,
@@ -55,11 +57,17 @@ def shown(value: object) -> str:
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
     if isinstance(text, str):
         return repr(_beginning(text))
-    return _beginning(json.dumps(text))
+    written = ""
+    # Piece by piece: the whole may be a megabyte, or nested deeper than can be written.
+    for piece in json.JSONEncoder().iterencode(text):
+        written += piece
+        if len(written) > _SHOWN:
+            break
+    return _beginning(written)
 
 
 def _beginning(text: str) -> str:
-    return text if len(text) <= 60 else text[:60] + "..."
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
 
 
 class MenuraError(Exception):

@@ -62,6 +62,18 @@ def test_a_schema_violation_repeats_no_key_and_nothing_long(shared_server: Runni
     assert len(answer.text) < 300
 
 
+def test_what_is_nested_deeply_is_refused_in_words(shared_server: RunningServer) -> None:
+    path = "/v1/voices/21m00Tcm4TlvDq8ikWAM/settings/edit"
+    # Some are too deep to be written again, though they could be read.
+    for depth in range(850, 1000):
+        answer = shared_server.client.post(
+            path,
+            content=b"[" * depth + b"]" * depth,
+            headers={"content-type": "application/json"},
+        )
+        assert answer.status_code == 400, depth
+
+
 @pytest.mark.parametrize(
     ("content", "content_type", "status", "code"),
     [

@@ -17,9 +17,15 @@ from menura.api.live_connection import (
     parse_object,
     pump,
 )
-from menura.api.live_start import asked_settings, live_settings, read_start, refuse_unknown
+from menura.api.live_start import (
+    asked_settings,
+    live_settings,
+    read_start,
+    refuse_unknown,
+    typed,
+)
 from menura.engine.interface import SAMPLE_RATE
-from menura.errors import InvalidParameters, MenuraError
+from menura.errors import InvalidParameters, MenuraError, shown
 from menura.live.session import LiveSession
 
 STATS_SECONDS = 1.0
@@ -42,7 +48,7 @@ async def live(websocket: WebSocket, voice_id: str) -> None:
             conversation = await _started(websocket, connection, voice_id, hello)
         else:
             raise InvalidParameters(
-                f"The first message must be start or resume, not {str(hello.get('type'))[:60]!r}.",
+                f"The first message must be start or resume, not {shown(hello.get('type'))}.",
                 param="type",
             )
         await conversation.run()
@@ -105,15 +111,13 @@ class Conversation:
             elif kind == "end":
                 session.worker.end()
             else:
-                raise InvalidParameters(
-                    f"There is no message of type {str(kind)[:60]!r}.", param="type"
-                )
+                raise InvalidParameters(f"There is no message of type {shown(kind)}.", param="type")
 
     async def _change(self, event: dict[str, Any]) -> None:
         session = self._session
         try:
             refuse_unknown(event, CHANGE_FIELDS)
-            voice_id = str(event.get("voice_id") or session.voice_id)
+            voice_id = typed(event, "voice_id", str, "") or session.voice_id
             voice = await self._services.voices.get(session.principal.account_id, voice_id)
             profile = await self._services.voices.profile(voice.own_id, session.request.engine)
             asked = asked_settings(event.get("voice_settings")).over(session.asked)
@@ -195,7 +199,7 @@ def _resumed(websocket: WebSocket, connection: Connection, hello: dict[str, Any]
     services = services_of(websocket.scope)
     principal = principal_of(websocket.scope)
     principal.require("speech_to_speech")
-    session = services.live.resume(principal, str(hello.get("session_id")))
+    session = services.live.resume(principal, typed(hello, "session_id", str, ""))
     received = hello.get("received")
     if isinstance(received, bool) or not isinstance(received, int):
         raise InvalidParameters("received must be a whole number of bytes.", param="received")

@@ -47,9 +47,11 @@ def _wrong(field: str, message: str) -> SchemaViolation:
     return SchemaViolation(["body", *field.split(".")], message, "value_error")
 
 
-def _typed(
-    message: Mapping[str, Any], name: str, kind: type, default: Any, within: str = ""
-) -> Any:
+def typed(message: Mapping[str, Any], name: str, kind: type, default: Any, within: str = "") -> Any:
+    """Return a field of a message, the default where it is null or not there.
+
+    Raises SchemaViolation.
+    """
     value = message.get(name)
     if value is None:
         return default
@@ -112,27 +114,27 @@ async def read_start(
     """
     principal.require("speech_to_speech")
     refuse_unknown(message, START_FIELDS)
-    given = _typed(message, "input", dict, {})
+    given = typed(message, "input", dict, {})
     refuse_unknown(given, INPUT_FIELDS, "input.")
-    encoding = _typed(given, "encoding", str, "s16le", "input.")
-    rate = _typed(given, "sample_rate", int, FIXED_RATES.get(encoding, SAMPLE_RATE), "input.")
+    encoding = typed(given, "encoding", str, "s16le", "input.")
+    rate = typed(given, "sample_rate", int, FIXED_RATES.get(encoding, SAMPLE_RATE), "input.")
     decoder = open_live_decoder(encoding, rate)
-    name = _typed(message, "output_format", str, "pcm_24000")
+    name = typed(message, "output_format", str, "pcm_24000")
     output_format = find_format(name)
     if output_format is None or output_format not in STREAM_FORMATS:
         raise _wrong("output_format", f"{name[:60]!r} is not a format of a stream")
-    level = _typed(message, "optimize_streaming_latency", int, 3)
+    level = typed(message, "optimize_streaming_latency", int, 3)
     if not 0 <= level < len(LATENCY_PROFILES):
         raise _wrong("optimize_streaming_latency", f"the level must be 0 to 4, not {level}")
-    seed = _typed(message, "seed", int, secrets.randbelow(MAX_SEED + 1))
+    seed = typed(message, "seed", int, secrets.randbelow(MAX_SEED + 1))
     if not 0 <= seed <= MAX_SEED:
         raise _wrong("seed", f"seed must be 0 to {MAX_SEED}, not {seed}")
-    denoise = _typed(message, "remove_background_noise", bool, False)
-    logged = _typed(message, "enable_logging", bool, True)
+    denoise = typed(message, "remove_background_noise", bool, False)
+    logged = typed(message, "enable_logging", bool, True)
     drop_late = _drop_late(message)
 
     voice = await services.voices.get(principal.account_id, voice_id)
-    model_id = _typed(message, "model_id", str, "") or services.settings.default_model
+    model_id = typed(message, "model_id", str, "") or services.settings.default_model
     engine = engine_for(model_id)
     asked = asked_settings(message.get("voice_settings"))
     if not logged:
