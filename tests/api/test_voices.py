@@ -357,6 +357,44 @@ def test_the_tier_limits_the_number_of_clones(server: Callable[..., RunningServe
     assert (subscription["voice_slots_used"], subscription["voice_limit"]) == (1, 1)
 
 
+def test_no_recording_is_measured_for_a_clone_that_there_is_no_room_for(
+    server: Callable[..., RunningServer],
+) -> None:
+    running = server(default_tier="small", tiers={"small": {"concurrency": 2, "voices": 0}})
+    refused = add(running.client, text("name", "One"), file(b"no sound"))
+    assert (refused.status_code, detail(refused)["code"]) == (400, "voice_limit_reached")
+
+
+def test_recordings_take_one_of_the_accounts_places(
+    server: Callable[..., RunningServer],
+) -> None:
+    tiers = {"one": {"concurrency": 1, "voices": 5}}
+    running = server(default_tier="one", tiers=tiers, queue_seconds=0.05)
+    address = urlsplit(running.url)
+    with socket.create_connection((address.hostname, address.port)) as slow:
+        slow.sendall(
+            b"POST /v1/voices/add HTTP/1.1\r\nhost: menura\r\ncontent-length: 100000\r\n"
+            b"content-type: multipart/form-data; boundary=b\r\n"
+            b"xi-api-key: " + running.api_key.encode() + b"\r\n\r\n"
+            b'--b\r\ncontent-disposition: form-data; name="files"; filename="a"\r\n\r\nbegin'
+        )
+        deadline = time.monotonic() + 20
+        while running.services.accounts.leases.running(_account(running)) == 0:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        refused = add(running.client, text("name", "Two"), file())
+        assert (refused.status_code, detail(refused)["code"]) == (429, "concurrent_limit_exceeded")
+        assert refused.headers["retry-after"] == "1"
+    while running.services.accounts.leases.running(_account(running)):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert add(running.client, text("name", "Two"), file()).is_success
+
+
+def _account(running: RunningServer) -> str:
+    return str(running.client.get("/v1/user").json()["user_id"])
+
+
 def test_permissions(shared_server: RunningServer) -> None:
     def key(*permissions: str) -> dict[str, str]:
         made = shared_server.run(

@@ -146,6 +146,26 @@ def test_a_clones_preview_is_made_once(tmp_path: Path, monkeypatch: pytest.Monke
     inside(tmp_path, act)
 
 
+def test_a_preview_that_many_ask_for_is_made_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[bytes] = []
+    real = profiles.make_preview
+
+    def counted(*arguments: Any) -> bytes:
+        made.append(real(*arguments))
+        return made[-1]
+
+    async def act(house: House) -> None:
+        voice_id = await house.clone()
+        monkeypatch.setattr(profiles, "make_preview", counted)
+        asked = [house.voices.preview(house.account_id, voice_id) for _ in range(4)]
+        assert set(await asyncio.gather(*asked)) == set(made)
+        assert len(made) == 1
+
+    inside(tmp_path, act)
+
+
 def test_noise_is_removed_from_a_clones_recordings_when_asked(tmp_path: Path) -> None:
     async def act(house: House) -> None:
         made = [

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
+from menura.accounts import Principal
 from menura.api.auth import services_of
 from menura.api.bounded import read_small_body
 from menura.api.multipart import (
@@ -86,21 +87,24 @@ class VoiceForm:
 
 
 @asynccontextmanager
-async def voice_form(request: Request) -> AsyncIterator[VoiceForm]:
+async def voice_form(request: Request, caller: Principal) -> AsyncIterator[VoiceForm]:
     """Read a form to its end and lend it; recordings that nobody has kept by then are forgotten.
 
-    Raises what `read_form` raises, and InvalidParameters for too many recordings.
+    From its first recording on the form holds one of the places of the caller's account, since
+    recordings take room and are measured. Raises what `read_form` and `Leases.acquire` raise, and
+    InvalidParameters for too many recordings.
     """
     form = VoiceForm()
-    try:
-        if _is_urlencoded(request):
-            await _read_urlencoded(request, form)
-        else:
-            await _read(request, form)
-        yield form
-    finally:
-        for upload in form.uploads:
-            upload.writer.abandon()
+    async with AsyncExitStack() as place:
+        try:
+            if _is_urlencoded(request):
+                await _read_urlencoded(request, form)
+            else:
+                await _read(request, caller, form, place)
+            yield form
+        finally:
+            for upload in form.uploads:
+                upload.writer.abandon()
 
 
 def _is_urlencoded(request: Request) -> bool:
@@ -118,7 +122,9 @@ async def _read_urlencoded(request: Request, form: VoiceForm) -> None:
         form.take(name, value)
 
 
-async def _read(request: Request, form: VoiceForm) -> None:
+async def _read(
+    request: Request, caller: Principal, form: VoiceForm, place: AsyncExitStack
+) -> None:
     services = services_of(request.scope)
     settings = services.settings
     limits = FormLimits.of(settings)
@@ -128,6 +134,8 @@ async def _read(request: Request, form: VoiceForm) -> None:
             case Field():
                 form.take(event.name, event.value)
             case FileStart():
+                if not form.uploads:
+                    await place.enter_async_context(services.accounts.leases.acquire(caller))
                 if len(form.uploads) >= settings.max_voice_files:
                     raise InvalidParameters(
                         f"A voice may have at most {settings.max_voice_files} recordings; "

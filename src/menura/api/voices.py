@@ -227,14 +227,14 @@ async def default_settings(caller: Anyone) -> SettingsModel:
 @router.post(
     "/v1/voices/add",
     summary="Clone a voice",
-    responses=refusals(400, 422),
+    responses=refusals(400, 422, 429),
     openapi_extra=form_document(VOICE_FORM, ["name", "files"]),
 )
 async def add_voice(request: Request, caller: Anyone) -> Made:
     """Make a voice from recordings of it. The form's parts may come in any order."""
     if not caller.may("create_instant_voice_clone"):
         caller.require("voices_write")
-    async with voice_form(request) as form:
+    async with voice_form(request, caller) as form:
         clean = form.flag("remove_background_noise")
         if not form.uploads:
             raise missing(("body", "files"))
@@ -279,12 +279,12 @@ async def delete_voice(request: Request, caller: Writer, voice_id: VoiceId) -> D
 @router.post(
     "/v1/voices/{voice_id}/edit",
     summary="Change a voice",
-    responses=refusals(400, 403, 404, 409, 422),
+    responses=refusals(400, 403, 404, 409, 422, 429),
     openapi_extra=form_document(VOICE_FORM, ["name"]),
 )
 async def edit_voice(request: Request, caller: Writer, voice_id: VoiceId) -> Done:
     """Change a clone's card, and add recordings. What is not sent stays as it is."""
-    async with voice_form(request) as form:
+    async with voice_form(request, caller) as form:
         clean = form.flag("remove_background_noise")
         await services_of(request.scope).voices.edit(
             _maker(caller), voice_id, form.card(), form.uploads, remove_background_noise=clean
@@ -374,13 +374,15 @@ async def sample_audio(
 @router.delete(
     "/v1/voices/{voice_id}/samples/{sample_id}",
     summary="Delete a sample",
-    responses=refusals(400, 403, 404, 409),
+    responses=refusals(400, 403, 404, 409, 429),
 )
 async def delete_sample(
     request: Request, caller: Writer, voice_id: VoiceId, sample_id: str
 ) -> Done:
     """Delete a recording; the voice is measured anew from the others."""
-    await services_of(request.scope).voices.delete_sample(caller.account_id, voice_id, sample_id)
+    services = services_of(request.scope)
+    async with services.accounts.leases.acquire(caller):
+        await services.voices.delete_sample(caller.account_id, voice_id, sample_id)
     return Done()
 
 

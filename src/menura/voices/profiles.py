@@ -93,19 +93,21 @@ class Profiles:
             return await asyncio.to_thread(premade_file(premade.preview).read_bytes)
         engine = engine_for(self._settings.default_model)
         profile = await self.get(voice.voice_id, engine)
-        found = await self._model(voice.voice_id, engine)
-        if found is not None and found.preview_key is not None:
-            with suppress(ObjectMissing):
-                return await self._objects.read(found.preview_key)
-        data = await self._run(
-            lambda: make_preview(engine, profile, voice.labels.get("gender"), self._permit)
-        )
-        if found is not None:
-            await self._keep_preview(found, data)
-        return data
+        # Of many who ask at once, one has it made.
+        async with self.lock(voice.voice_id):
+            found = await self._model(voice.voice_id, engine)
+            if found is not None and found.preview_key is not None:
+                with suppress(ObjectMissing):
+                    return await self._objects.read(found.preview_key)
+            gender = voice.labels.get("gender")
+            data = await self._run(lambda: make_preview(engine, profile, gender, self._permit))
+            if found is not None:
+                await self._keep_preview(found, data)
+            return data
 
     def lock(self, voice_id: str) -> asyncio.Lock:
-        """Return the lock to hold while a clone is measured and its measurement replaced."""
+        """Return the lock to hold while a clone is measured and its measurement replaced, or its
+        preview is made."""
         lock = self._locks.get(voice_id)
         if lock is None:
             lock = self._locks[voice_id] = asyncio.Lock()

@@ -194,13 +194,16 @@ class VoiceStore:
             self._check_uploads(len(uploads))
             if not uploads:
                 raise MissingRequiredField("A voice needs at least one recording.", param="files")
+            # Asked again with the rows; but to measure for nothing takes the cores from others.
+            _check_room(await self.count(maker.account_id), maker)
             added = await _keep(uploads, unowned, remove_background_noise)
             measured = await self._profiles.measure(engine, added)
             model = await unowned.put("models", measured.measurement.voice.to_bytes())
             quality, reason = judge(measured.measurement.warnings)
             voice_id = new_id()
             async with self._database.writing(durable=True) as session:
-                await _check_room(session, maker)
+                await rows.one_at_a_time(session, maker.account_id)
+                _check_room(await rows.count(session, maker.account_id), maker)
                 session.add_all([model, *(sample.object for sample in added)])
                 await session.flush()
                 session.add(
@@ -396,9 +399,8 @@ async def _replace_measurement(
     return await rows.replace_models(session, rows.model_row(row.voice_id, engine, model))
 
 
-async def _check_room(session: AsyncSession, maker: Maker) -> None:
-    await rows.one_at_a_time(session, maker.account_id)
-    if await rows.count(session, maker.account_id) >= maker.voices:
+def _check_room(count: int, maker: Maker) -> None:
+    if count >= maker.voices:
         raise VoiceLimitReached(
             f"The account's tier limits the number of cloned voices to {maker.voices}; delete one "
             "to make another."
