@@ -2,9 +2,11 @@
 
 import asyncio
 import io
+import threading
 import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import func, select, update
@@ -22,6 +24,7 @@ from menura.errors import (
 )
 from menura.history import HistoryQuery, NewItem
 from menura.history.item_id import LENGTH, is_item_id, new_item_id
+from menura.history.wav import to_wav
 from menura.storage.tables import HistoryItem, StoredObject
 
 
@@ -318,6 +321,36 @@ def test_several_items_come_as_wav_when_asked(tmp_path: Path) -> None:
                 assert all(archive.read(name)[:4] == b"RIFF" for name in archive.namelist())
 
     asyncio.run(work())
+
+
+def test_many_wavs_at_once_keep_nobody_from_storing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready = threading.Event()
+
+    def slowly(*arguments: Any) -> Any:
+        assert ready.wait(30)
+        return to_wav(*arguments)
+
+    monkeypatch.setattr("menura.history.download.to_wav", slowly)
+
+    async def act() -> None:
+        async with room(tmp_path) as opened:
+            item = await opened.add(b"\0" * 4800, output_format="pcm_24000")
+            wanted = [item.history_item_id]
+            account_id = opened.caller_.account_id
+            found = [
+                await opened.history.download(account_id, wanted, as_wav=True) for _ in range(50)
+            ]
+            heard = [asyncio.create_task(collect(one.content)) for one in found]
+            try:
+                await asyncio.sleep(0.1)
+                await asyncio.wait_for(opened.add(), 10)
+            finally:
+                ready.set()
+            assert {len(audio) for audio in await asyncio.gather(*heard)} == {4844}
+
+    asyncio.run(act())
 
 
 def test_what_the_database_has_no_room_for_leaves_nothing_and_is_deleted_or_kept_later(

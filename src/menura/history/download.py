@@ -5,6 +5,7 @@ import io
 import time
 import zipfile
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from menura.audio.formats import find_format
@@ -14,6 +15,10 @@ from menura.storage.tables import HistoryItem
 
 ZIP_EPOCH = 315_532_800
 """Unix seconds of 1980, before which a zip file knows no time."""
+
+_WAV_WORKERS = ThreadPoolExecutor(2, "wav")
+"""Threads besides the event loop's own few, which store what anybody converts: an hour of audio
+takes one for long."""
 
 
 def extension(item: HistoryItem, *, as_wav: bool) -> str:
@@ -30,7 +35,8 @@ async def audio(objects: Objects, item: HistoryItem, *, as_wav: bool) -> AsyncIt
             yield piece
         return
     async with objects.local(item.object_key) as path:
-        file = await asyncio.to_thread(to_wav, path, made_as)
+        loop = asyncio.get_running_loop()
+        file = await loop.run_in_executor(_WAV_WORKERS, to_wav, path, made_as)
     try:
         while piece := await asyncio.to_thread(file.read, CHUNK):
             yield piece
