@@ -5,7 +5,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from sqlalchemy import create_engine, event, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.pool import Pool
 
+from menura.errors import Unavailable
 from menura.settings import Settings
 from menura.storage.database import HEAD, Database, database_url
 from menura.storage.migrations import configuration
@@ -43,6 +44,19 @@ def columns(path: Path) -> dict[str, list[str]]:
             table: [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
             for (table,) in tables.fetchall()
         }
+
+
+def test_connections_that_are_all_in_use_for_long_are_told_as_being_busy(tmp_path: Path) -> None:
+    async def act() -> None:
+        async with opened(tmp_path / "a.db") as database, AsyncExitStack() as slow:
+            database._engine.sync_engine.pool._timeout = 0.1
+            for _ in range(15):
+                session = await slow.enter_async_context(database.reading())
+                await session.execute(text("SELECT 1"))
+            with pytest.raises(Unavailable):
+                await database.ping()
+
+    asyncio.run(act())
 
 
 def test_head_is_the_newest_revision() -> None:

@@ -170,8 +170,9 @@ class Database:
                 raise
             raise _away(error.orig) from error
         except (OSError, PoolExhausted) as error:
-            # The connection itself: refused, timed out, or to a name that is not known now.
-            if self.is_sqlite:
+            # The connection itself: refused, timed out, or to a name that is not known now; or all
+            # are in use for long.
+            if self.is_sqlite and not isinstance(error, PoolExhausted):
                 raise
             raise _away(error) from error
 
