@@ -3,6 +3,8 @@
 import json
 import socket
 import time
+from collections import Counter
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import pytest
@@ -106,18 +108,54 @@ def test_a_listener_who_stopped_reading_is_lost_and_resumes_without_a_gap(impati
         assert listen(client)[0] == before + after
 
 
-def test_pings_whose_answers_nobody_reads_end_the_connection(impatient):
+@contextmanager
+def call_without_a_key(server):
+    """Lend the socket of a phone call that has just been let in."""
     with socket.socket() as plain:
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
         plain.settimeout(30)
-        plain.connect(("127.0.0.1", int(impatient.url.rsplit(":")[-1])))
-        # A phone call is let in without a key.
+        plain.connect(("127.0.0.1", int(server.url.rsplit(":")[-1])))
         plain.sendall(
             f"GET /v1/speech-to-speech/{VOICE}/twilio HTTP/1.1\r\nHost: menura\r\n"
             "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
             "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
         )
         assert plain.recv(4096).startswith(b"HTTP/1.1 101 ")
+        yield plain
+
+
+EMPTY = {
+    "pings": b"\x89\x80\0\0\0\0",
+    "pongs": b"\x8a\x80\0\0\0\0",
+    "parts of a message": b"\x01\x80\0\0\0\0" + 999 * b"\x00\x80\0\0\0\0",
+    "messages": b"\x81\x80\0\0\0\0",
+}
+
+
+@pytest.mark.parametrize("frames", EMPTY.values(), ids=EMPTY)
+def test_frames_without_a_word_keep_nobody_waiting(server, monkeypatch, frames):
+    kinds = Counter()
+
+    def count(kind, handle):
+        def counted(self, *arguments):
+            kinds[kind] += 1
+            return handle(self, *arguments)
+
+        return counted
+
+    for kind in ("handle_ping", "handle_pong", "handle_cont", "handle_text"):
+        monkeypatch.setattr(PatientWebSocket, kind, count(kind, getattr(PatientWebSocket, kind)))
+    with call_without_a_key(server()) as plain:
+        with suppress(ConnectionError):
+            plain.sendall(frames * (600_000 // len(frames)))
+        with suppress(ConnectionError):
+            while plain.recv(65_536):
+                pass
+    assert 0 < kinds.total() < 5_000
+
+
+def test_pings_whose_answers_nobody_reads_end_the_connection(impatient):
+    with call_without_a_key(impatient) as plain:
         pings = 100_000 * (b"\x89\xfd" + bytes(4) + bytes(125))
         with pytest.raises(ConnectionError):
             plain.sendall(pings)

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from starlette.types import Scope
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
 from websockets.http11 import Request
 
 from menura.api.auth import authenticates_itself
@@ -29,6 +30,18 @@ MOST_UNREAD = 1 << 18
 events wait at a quarter of it, so what is more is answers to pings, which nothing else bounds."""
 
 
+MOST_EMPTY = 2_000
+"""Frames in a row that make no message: pings, pongs, parts of one; after a close, tiny messages,
+which nobody receives any more. They are sent far faster than they can be looked at, while everybody
+else waits."""
+
+TINY_BYTES = 16
+
+TAKEN_BYTES = 1 << 12
+"""Bytes in which frames are looked for at a time: there may be hundreds. What comes behind a whole
+message waits until that was received."""
+
+
 class PatientWebSocket(WebSocketsSansIOProtocol):
     """A WebSocket that is kept while its client sends or reads anything at all."""
 
@@ -37,11 +50,13 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
 
     _moved = False
     _messages = 0
+    _empty = 0
     _abort: TimerHandle | None = None
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Called when a connection is made."""
         super().connection_made(transport)
+        self._waiting = bytearray()
         self.close_timeout = self.closing_seconds
         self.conn.max_message_size = FIRST_BYTES
         connection = transport.get_extra_info("socket")
@@ -57,30 +72,55 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
     def send_receive_event_to_app(self) -> None:
         """Called when a message is whole. What comes in one piece with it is under the limit
         before, what comes later is not."""
+        is_tiny = sum(map(len, self.frames)) < TINY_BYTES
         super().send_receive_event_to_app()
         self._messages += 1
+        if not self.close_sent:
+            self._empty = 0
+        elif is_tiny:
+            self._empty += 1
         if self._messages > 1 or not authenticates_itself(cast(Scope, self.scope)):
             self.conn.max_message_size = self.config.ws_max_size
 
     def data_received(self, data: bytes) -> None:
         """Called when the client sends."""
         self._moved = True
-        super().data_received(data)
+        self._waiting += data
+        self._take_in()
         if self.conn.handshake_exc is not None and not self.handshake_initiated:
             # A head that is refused before it is read whole: uvicorn would never send the refusal.
             self.transport.write(b"".join(self.conn.data_to_send()))
             self.transport.close()
         self._watch_closing()
 
+    def _take_in(self) -> None:
+        while self._waiting and not self.read_paused:
+            piece = bytes(self._waiting[:TAKEN_BYTES])
+            del self._waiting[:TAKEN_BYTES]
+            super().data_received(piece)
+            if self._empty > MOST_EMPTY:
+                self._waiting.clear()
+                self.transport.abort()
+
+    async def receive(self) -> Any:
+        """Called by the application."""
+        message = await super().receive()
+        if self._waiting:
+            self.loop.call_soon(self._take_in)
+        return message
+
     async def send(self, message: Any) -> None:
         """Called by the application."""
         await super().send(message)
+        # A close resumes the reading, too.
+        self._take_in()
         self._watch_closing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called when the connection is lost."""
         if self._abort is not None:
             self._abort.cancel()
+        self._waiting.clear()
         super().connection_lost(exc)
 
     def _watch_closing(self) -> None:
@@ -90,9 +130,20 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
 
     def handle_ping(self) -> None:
         """Called when the client asks whether we are there."""
+        self._empty += 1
         super().handle_ping()
         if self.transport.get_write_buffer_size() > MOST_UNREAD:
             self.transport.abort()
+
+    def handle_pong(self, event: Frame) -> None:
+        """Called when the client says that it is there."""
+        self._empty += 1
+        super().handle_pong(event)
+
+    def handle_cont(self, event: Frame) -> None:
+        """Called with a further part of a message."""
+        self._empty += 1
+        super().handle_cont(event)
 
     def resume_writing(self) -> None:
         """Called when the client has read enough for more to be sent."""
@@ -102,6 +153,7 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
     def send_keepalive_ping(self) -> None:
         """Called when it is time to ask whether the client is there."""
         self._moved = False
+        self._empty = 0
         super().send_keepalive_ping()
 
     def keepalive_timeout(self) -> None:
