@@ -296,6 +296,18 @@ def test_a_talker_who_stalls_and_a_listener_who_does_not_read_lose_nothing(share
     assert client.audio == converted(shared_server, data, len(data))[1]
 
 
+def test_what_is_nested_deeply_is_refused_in_words(shared_server):
+    with Client(shared_server) as client:
+        client.tell(type="start")
+        client.until("started")
+        for field in ("voice_id", "voice_settings"):
+            # Some are too deep to be written again, though they could be read.
+            for depth in range(850, 950, 3):
+                nested = "[" * depth + "]" * depth
+                client.socket.send(f'{{"type": "change", "{field}": {nested}}}')
+                assert "[[[..." in json.dumps(client.until("error")["detail"])
+
+
 @pytest.mark.parametrize("farewell", [1000, 1001, 4321, None, "{", '{"type": "dance"}'])
 def test_who_leaves_for_good_frees_the_place_at_once(server, farewell):
     started = server(default_tier="free")
@@ -684,6 +696,17 @@ def test_a_phone_call_is_converted(shared_server):
     assert len(audio) == sent
     # Where the output of the input before it ends, which comes later by the delay.
     assert marks == [("here", sent // 2), ("end", sent)]
+
+
+@pytest.mark.parametrize("name", ["x" * 2000, ["x"], "x"])
+def test_marks_that_nobody_reads_do_not_pile_up(shared_server, name):
+    with call(shared_server, {"xi-api-key": shared_server.api_key}) as client:
+        client.tell(event="media", streamSid="MZ1", media={"payload": "/" * 216})
+        with contextlib.suppress(ConnectionClosed):
+            for _ in range(2000):
+                client.tell(event="mark", streamSid="MZ1", mark={"name": name})
+        assert client.until("error")["detail"]["param"] == "mark"
+        assert client.until_closed() == 1008
 
 
 def test_only_the_caller_is_converted(shared_server):

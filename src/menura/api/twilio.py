@@ -25,7 +25,7 @@ from menura.api.live_connection import (
     parse_object,
     pump,
 )
-from menura.api.live_start import read_start
+from menura.api.live_start import read_start, typed
 from menura.api.values import boolean
 from menura.errors import (
     BadRequest,
@@ -33,6 +33,7 @@ from menura.errors import (
     InvalidParameters,
     MenuraError,
     MissingApiKey,
+    shown,
 )
 from menura.live.session import LiveSession
 
@@ -46,6 +47,9 @@ MEDIA_FORMAT = {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1}
 
 HELLO_EVENTS, HELLO_CHARACTERS = 2, 16_384
 """Events, and characters of each, that are read before anybody has shown a key."""
+
+MARK_CHARACTERS = 1_000
+"""Of the name of a mark."""
 
 log = logging.getLogger("menura.live")
 
@@ -111,7 +115,7 @@ class Call:
                 self._session.worker.end()
             elif kind not in ("connected", "start", "dtmf"):
                 raise InvalidParameters(
-                    f"Twilio's media streams have no event {str(kind)[:60]!r}.", param="event"
+                    f"Twilio's media streams have no event {shown(kind)}.", param="event"
                 )
 
     async def _speak(self) -> None:
@@ -154,7 +158,7 @@ async def _first_start(connection: Connection) -> dict[str, Any]:
                 break
             if kind != "connected":
                 raise InvalidParameters(
-                    f"The event start must come before {str(kind)[:60]!r}.", param="event"
+                    f"The event start must come before {shown(kind)}.", param="event"
                 )
         else:
             raise InvalidParameters(
@@ -206,8 +210,9 @@ async def _open(
         voice_id,
         {**wanted, "input": {"encoding": "ulaw"}, "output_format": "ulaw_8000"},
     )
+    stream_sid = typed(start, "streamSid", str, "")[:64]
     session = await services.live.open(principal, request, item, logged=logged)
-    return Call(websocket, connection, session, str(start.get("streamSid", ""))[:64])
+    return Call(websocket, connection, session, stream_sid)
 
 
 def _decoded(name: str, text: Any) -> Any:
@@ -240,6 +245,10 @@ def _payload(event: dict[str, Any]) -> bytes:
 def _name_of(event: dict[str, Any]) -> str:
     mark = event.get("mark")
     name = mark.get("name") if isinstance(mark, dict) else None
-    if not isinstance(name, str):
-        raise InvalidParameters("The event mark must have a name.", param="mark")
+    if not isinstance(name, str) or len(name) > MARK_CHARACTERS:
+        raise InvalidParameters(
+            f"The event mark must have a name of at most {MARK_CHARACTERS} characters, not "
+            f"{shown(name)}.",
+            param="mark",
+        )
     return name

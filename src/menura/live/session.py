@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from menura.accounts import Principal
 from menura.conversion.lanes import Seat
-from menura.errors import Unavailable
+from menura.errors import InvalidParameters, Unavailable, shown
 from menura.history import NewItem, Recording
 from menura.ids import new_id
 from menura.live.chain import LiveRequest
@@ -19,6 +19,10 @@ connection has been given yet is kept besides."""
 
 PIECE_BYTES = 1 << 16
 """Output given at a time, so that what a slow listener has been given is known closely."""
+
+MOST_MARKS = 1_000
+"""Marks that may wait for their output to be read: a listener that reads nothing may go on setting
+them."""
 
 log = logging.getLogger("menura.live")
 
@@ -75,6 +79,7 @@ class LiveSession:
         self._news = asyncio.Event()
         self._progress = asyncio.Event()
         self._marks: deque[tuple[int, str]] = deque()
+        self._marks_waiting = 0
         self._listener: object | None = None
         self._last_listener: object | None = None
         self.worker = LiveWorker(request, seat, self._on_output, self._on_held, self._on_end)
@@ -116,7 +121,17 @@ class LiveSession:
             await self._progress.wait()
 
     def mark(self, name: str) -> None:
-        """Set a mark behind the input so far; `passed` gives it when its output has been read."""
+        """Set a mark behind the input so far; `passed` gives it when its output has been read.
+
+        Raises InvalidParameters when MOST_MARKS wait.
+        """
+        if self._marks_waiting == MOST_MARKS:
+            raise InvalidParameters(
+                f"At most {MOST_MARKS} marks may wait for their sound to be read; {shown(name)} "
+                "would be one more.",
+                param="mark",
+            )
+        self._marks_waiting += 1
 
         def reached(offset: int) -> None:
             self._marks.append((offset, name))
@@ -134,6 +149,7 @@ class LiveSession:
         over = self.computed.done() and offset >= self.produced
         while self._marks and (over or self._marks[0][0] <= offset):
             names.append(self._marks.popleft()[1])
+        self._marks_waiting -= len(names)
         return names
 
     def attach(self) -> object:
