@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from menura.errors import InvalidCursor, InvalidPageSize
+from menura.storage.text import folded
 from menura.voices.premade import premade_voices
 from menura.voices.search import VoiceQuery, search_voices
 from menura.voices.voice import Voice
@@ -175,3 +176,18 @@ def test_a_token_of_another_make_is_refused(held: str) -> None:
 def test_any_token_gives_a_page_or_a_refusal(token: str) -> None:
     with suppress(InvalidCursor):
         search_voices(VOICES, VoiceQuery(next_page_token=token))
+
+
+def test_a_long_query_costs_the_same_for_many_voices_as_for_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read: list[str] = []
+
+    def counted(text: str) -> str:
+        read.append(text)
+        return folded(text)
+
+    monkeypatch.setattr("menura.voices.search.folded", counted)
+    languages = [f"language {number}" for number in range(1000)]
+    assert ids(VoiceQuery(search="b " * 1000, languages=languages)) == []
+    assert len(read) < 2000

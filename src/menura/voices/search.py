@@ -66,8 +66,12 @@ def search_voices(voices: Iterable[Voice], query: VoiceQuery) -> VoicePage:
     # Only premade voices are numbered: clones come and go between pages.
     premade = [voice.own_id for voice in listed if voice.is_premade]
     places = {own_id: place for place, own_id in enumerate(premade)}
+    # Folded once for all voices: both may be long.
+    labels, words = _wanted_labels(query), set(folded(query.search or "").split())
     keyed = [
-        (_sort_key(voice, places, query.sort), voice) for voice in listed if _matches(voice, query)
+        (_sort_key(voice, places, query.sort), voice)
+        for voice in listed
+        if _matches(voice, query, labels, words)
     ]
     descending = query.sort_direction == "desc" and query.sort in _SORT_KEYS
     keyed.sort(key=lambda pair: pair[0], reverse=descending)
@@ -101,13 +105,22 @@ def _sort_key(voice: Voice, places: Mapping[str, int], sort: str | None) -> Sort
     return [0, -(voice.created_at or 0), voice.own_id]
 
 
-def _matches(voice: Voice, query: VoiceQuery) -> bool:
-    labels = {name: folded(value) for name, value in voice.labels.items()}
+def _wanted_labels(query: VoiceQuery) -> dict[str, set[str]]:
+    """Return which values each label may have; those that may have any are left out."""
+    asked: tuple[tuple[str, Iterable[str | None]], ...] = (
+        ("gender", [query.gender]),
+        ("age", [query.age]),
+        ("accent", [query.accent]),
+        ("language", query.languages),
+        ("use_case", query.use_cases),
+    )
+    wanted = {name: {folded(value) for value in values if value} for name, values in asked}
+    return {name: values for name, values in wanted.items() if values}
 
-    def label_is(name: str, wanted: Iterable[str | None]) -> bool:
-        values = [folded(value) for value in wanted if value]
-        return not values or labels.get(name) in values
 
+def _matches(
+    voice: Voice, query: VoiceQuery, labels: Mapping[str, set[str]], words: set[str]
+) -> bool:
     return (
         _is_of_type(voice, query.voice_type)
         and (not query.category or voice.category == query.category)
@@ -117,12 +130,8 @@ def _matches(voice: Voice, query: VoiceQuery) -> bool:
         and not query.min_notice_period_days
         and not query.high_quality
         and (not query.voice_ids or bool({voice.own_id, voice.voice_id} & set(query.voice_ids)))
-        and label_is("gender", [query.gender])
-        and label_is("age", [query.age])
-        and label_is("accent", [query.accent])
-        and label_is("language", query.languages)
-        and label_is("use_case", query.use_cases)
-        and _contains(voice, query.search)
+        and all(folded(voice.labels.get(name, "")) in values for name, values in labels.items())
+        and _contains(voice, words)
     )
 
 
@@ -134,12 +143,12 @@ def _is_of_type(voice: Voice, voice_type: str | None) -> bool:
     return voice_type in _OWN_TYPES and not voice.is_premade
 
 
-def _contains(voice: Voice, search: str | None) -> bool:
-    if not search:
+def _contains(voice: Voice, words: set[str]) -> bool:
+    if not words:
         return True
     texts = [voice.name, voice.description or "", voice.category, *voice.labels.values()]
     text = folded("\n".join(texts))
-    return all(word in text for word in folded(search).split())
+    return all(word in text for word in words)
 
 
 def _order(query: VoiceQuery) -> str:
