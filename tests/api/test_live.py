@@ -705,8 +705,7 @@ def test_marks_that_nobody_reads_do_not_pile_up(shared_server, name):
         with contextlib.suppress(ConnectionClosed):
             for _ in range(2000):
                 client.tell(event="mark", streamSid="MZ1", mark={"name": name})
-        assert client.until("error")["detail"]["param"] == "mark"
-        assert client.until_closed() == 1008
+        assert "mark" in client.refused()
 
 
 def test_only_the_caller_is_converted(shared_server):
