@@ -26,6 +26,7 @@ from menura.settings import Settings
 from menura.voices.settings import VoiceSettings
 
 from ..sounds import seconds_of, tone, wav
+from ..storage.full import no_file_beyond
 
 ROOT = Path(__file__).parents[2]
 SPEECH = ROOT / "tests" / "speech" / "male_librispeech_1235.flac"
@@ -591,6 +592,18 @@ def test_a_backup_leaves_alone_what_lies_beside_it(data, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"copy", "copy.part"}
 
 
+def test_a_backup_that_finds_no_room_is_told_and_leaves_nothing(data, tmp_path):
+    assert menura("keys", "create", "one", data=data).returncode == 0
+    (tmp_path / "file").touch()
+    told = menura("backup", tmp_path / "file" / "copy", data=data)
+    assert (told.returncode, told.stderr.count("\n")) == (1, 1)
+    with no_file_beyond(100_000):
+        told = menura("backup", tmp_path / "copy", data=data)
+    assert (told.returncode, told.stderr.count("\n")) == (1, 1)
+    assert str(tmp_path / "copy") in told.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 @pytest.mark.parametrize("in_file", [True, False])
 def test_a_store_elsewhere_is_not_backed_up(data, tmp_path, in_file):
     # Its copy, once served, would delete from the store what was made after it.
@@ -603,6 +616,14 @@ def test_a_store_elsewhere_is_not_backed_up(data, tmp_path, in_file):
     assert told.returncode == 1
     assert "objects_url" in told.stderr
     assert not (tmp_path / "copy").exists()
+
+
+def test_a_name_between_colons_is_told_as_it_is(data, tmp_path):
+    target = tmp_path / "a :dog: b.pcm"
+    done = menura("convert", SPEECH, "--voice", "Avocet", "-o", target, data=data)
+    assert str(target) in done.stdout
+    told = menura("voices", "show", "a :cat: b", data=data)
+    assert "a :cat: b" in told.stderr
 
 
 def test_names_do_not_speak_to_the_terminal(data):

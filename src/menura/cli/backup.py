@@ -49,7 +49,11 @@ def backup(
     if folder.exists():
         complain(f"{str(folder)!r} exists already.")
         raise typer.Exit(1)
-    count = run(_copy(settings, folder))
+    try:
+        count = run(_copy(settings, folder))
+    except (OSError, sqlite3.Error) as error:
+        complain(f"{str(folder)!r} cannot be made: {error}.")
+        raise typer.Exit(1) from None
     say(f'{folder}: {count} objects. To use it: menura serve --data "{folder}"')
 
 

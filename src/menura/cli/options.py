@@ -19,11 +19,12 @@ from menura.errors import MenuraError
 from menura.services import CannotOpenError
 from menura.settings import Settings, UnreadableSettingsError
 
-console = Console()
+# A name between colons is no picture.
+console = Console(emoji=False)
 if not console.is_terminal and "COLUMNS" not in os.environ:
     # Rich takes a pipe for a terminal of 80 columns, but who reads it wants whole lines.
     console.width = 1000
-complaints = Console(stderr=True)
+complaints = Console(stderr=True, emoji=False)
 
 DataOption = Annotated[
     Path | None,
