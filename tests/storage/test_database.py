@@ -17,6 +17,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, event, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.pool import Pool
+from tests.storage.full import no_more_files
 
 from menura.errors import Unavailable
 from menura.settings import Settings
@@ -231,3 +232,15 @@ def test_what_was_deleted_is_no_longer_in_the_file(tmp_path: Path) -> None:
     # Closed in order, the database is one file.
     assert [path.name for path in tmp_path.iterdir()] == ["a.db"]
     assert secret.encode() not in (tmp_path / "a.db").read_bytes()
+
+
+def test_too_many_open_files_are_got_over(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with opened(tmp_path / "a.db") as database:
+            async with database.reading() as session:
+                await session.execute(text("SELECT 1"))
+                with no_more_files(), pytest.raises(Unavailable):
+                    await database.ping()
+            await database.ping()
+
+    asyncio.run(work())

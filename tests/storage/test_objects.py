@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.storage.full import no_file_beyond
+from tests.storage.full import no_file_beyond, no_more_files
 
 from menura.errors import Unavailable
 from menura.settings import Settings
@@ -181,6 +181,13 @@ def test_what_there_is_no_room_for_leaves_nothing(tmp_path: Path) -> None:
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
     asyncio.run(objects.put("history/aa/a", DATA))
     assert asyncio.run(objects.read("history/aa/a")) == DATA
+
+
+def test_too_many_open_files_are_told(tmp_path: Path) -> None:
+    objects = Objects(tmp_path / "incoming", folder=tmp_path / "objects")
+    with no_more_files(), pytest.raises(Unavailable, match="too many files open"):
+        objects.open_writer()
+    objects.open_writer().abandon()
 
 
 def test_a_store_that_is_away_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

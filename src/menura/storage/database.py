@@ -165,7 +165,9 @@ class Database:
             if code == sqlite3.SQLITE_FULL:
                 raise no_room(error.orig) from error
             state = getattr(error.orig, "sqlstate", None) or ""
-            passing = code == sqlite3.SQLITE_BUSY or state.startswith(_PASSING)
+            # A file that cannot be opened now could at the start: too many others are open.
+            passing = code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN)
+            passing = passing or state.startswith(_PASSING)
             if not error.connection_invalidated and not passing:
                 raise
             raise _away(error.orig) from error

@@ -1,4 +1,4 @@
-"""A full disk, told from everything else that may go wrong with a file."""
+"""A full disk and too many open files, told from everything else that may go wrong with a file."""
 
 import errno
 import logging
@@ -13,15 +13,23 @@ RETRY_SECONDS = 10
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """No space, none for this user, none for a file of this size."""
 
+_TOO_MANY = frozenset({errno.EMFILE, errno.ENFILE})
+
 log = logging.getLogger("menura.storage")
 
 
 @contextmanager
 def room_needed() -> Iterator[None]:
-    """Write files inside. Raises Unavailable where there is no room for them."""
+    """Write files inside. Raises Unavailable where there is no room for them, or too many are open
+    already."""
     try:
         yield
     except OSError as error:
+        if error.errno in _TOO_MANY:
+            log.error("Too many files are open: %s", error)
+            raise Unavailable(
+                "The server has too many files open; try again in a moment.", retry_after=1
+            ) from error
         if error.errno not in _FULL:
             raise
         raise no_room(error) from error
