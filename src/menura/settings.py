@@ -282,8 +282,10 @@ class Settings(BaseSettings):
         given = init_settings().get("data")
         folder = Path(given or os.environ.get("MENURA_DATA") or default_data_folder())
         path = of_home(Path(named) if named else folder / "menura.toml")
-        if named and not path.is_file():
-            raise UnreadableSettingsError(f"MENURA_CONFIG names {named!r}, which is no file.")
+        if named and not os.path.isfile(path):  # false where a folder is closed to us
+            raise UnreadableSettingsError(
+                f"MENURA_CONFIG names {named!r}, which is no file that can be read."
+            )
         try:
             held = SettingsFile(settings_cls, toml_file=path)
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

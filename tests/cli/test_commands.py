@@ -626,6 +626,21 @@ def test_a_name_between_colons_is_told_as_it_is(data, tmp_path):
     assert "a :cat: b" in told.stderr
 
 
+def test_a_path_that_the_system_does_not_look_at_is_refused_in_a_sentence(data, tmp_path):
+    """As one in a folder that only others may enter, which root's tests cannot have."""
+    path = tmp_path / ("x" * 300)
+    assert menura("keys", "create", "one", data=data).returncode == 0
+    for command, options in (
+        (("serve", "--port", 0), {"MENURA_SSL_CERTFILE": str(path)}),
+        (("voices", "list"), {"MENURA_CONFIG": str(path)}),
+        (("backup", path), {}),
+        (("convert", SPEECH, "--voice", "Avocet", "-o", f"{path}.wav"), {}),
+    ):
+        told = menura(*command, data=data, **options)
+        assert told.returncode in (1, 2), told.stderr
+        assert (path.name in told.stderr, told.stderr.count("\n")) == (True, 1)
+
+
 def test_names_do_not_speak_to_the_terminal(data):
     odd = "Tit\x1b]52;c;cHduZWQ=\x07 \x1b[31m\x9b8m"
     made = menura("voices", "add", odd, SPEECH, "--consent", data=data)

@@ -46,10 +46,10 @@ def backup(
             "objects_url is set, so audio is not in the data folder: copy it with its own tools."
         )
         raise typer.Exit(1)
-    if folder.exists():
-        complain(f"{str(folder)!r} exists already.")
-        raise typer.Exit(1)
     try:
+        if folder.exists():
+            complain(f"{str(folder)!r} exists already.")
+            raise typer.Exit(1)
         count = run(_copy(settings, folder))
     except (OSError, sqlite3.Error) as error:
         complain(f"{str(folder)!r} cannot be made: {error}.")

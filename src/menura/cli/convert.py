@@ -186,12 +186,12 @@ def convert(
     """Change the voice of a recording, without a server."""
     settings = settings_from(data=data)
     target = output_format(output_format_name, output)
-    if output.is_dir():
+    if os.path.isdir(output):  # false where a folder is closed to us
         raise typer.BadParameter(f"{output} is a folder; name a file in it.")
     if output == Path("-"):
         if sys.stdout.isatty():
             raise typer.BadParameter("The standard output is a terminal; send it somewhere.")
-    elif not output.parent.is_dir():
+    elif not os.path.isdir(output.parent):
         raise typer.BadParameter(f"There is no folder {str(output.parent)!r}.")
 
     async def work() -> float:

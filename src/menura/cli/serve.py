@@ -225,8 +225,8 @@ def _check_certificate(settings: Settings) -> None:
         ("ssl_certfile", settings.ssl_certfile),
         ("ssl_keyfile", settings.ssl_keyfile),
     ):
-        if path is not None and not path.is_file():
-            complain(f"{name} names {str(path)!r}, which is no file.")
+        if path is not None and not os.path.isfile(path):  # false where a folder is closed to us
+            complain(f"{name} names {str(path)!r}, which is no file that can be read.")
             raise typer.Exit(2)
     if settings.ssl_keyfile and not settings.ssl_certfile:
         complain(f"ssl_keyfile is {str(settings.ssl_keyfile)!r}, but no ssl_certfile is given.")
