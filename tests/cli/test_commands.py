@@ -626,9 +626,9 @@ def test_a_name_between_colons_is_told_as_it_is(data, tmp_path):
     assert "a :cat: b" in told.stderr
 
 
-def test_a_path_that_the_system_does_not_look_at_is_refused_in_a_sentence(data, tmp_path):
+def test_a_path_that_the_system_does_not_look_at_is_refused_in_a_sentence(tmp_path):
     """As one in a folder that only others may enter, which root's tests cannot have."""
-    path = tmp_path / ("x" * 300)
+    data, path = tmp_path / "data", tmp_path / ("x" * 300)
     assert menura("keys", "create", "one", data=data).returncode == 0
     for command, options in (
         (("serve", "--port", 0), {"MENURA_SSL_CERTFILE": str(path)}),
