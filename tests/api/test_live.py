@@ -212,6 +212,9 @@ def test_a_change_keeps_what_it_does_not_name(shared_server):
     expected = after({}, {**other, **both})
     assert expected != after({}, {**other, **steady})
     assert after(quiet, other, steady) == expected
+    sung = {"voice_settings": {"transpose": 5}}
+    assert after(sung) not in (after({}), after(quiet))
+    assert after(sung, {"voice_settings": {"transpose": "auto"}}) == after({})
     assert after(quiet, steady, other) == expected
 
 

@@ -143,6 +143,27 @@ def test_the_engine_changes_the_voice_and_settings_change_the_sound(
     assert len(plain) == len(changed) == len(weak)
 
 
+def test_a_transposed_melody_is_heard_and_noted(
+    shared_server: RunningServer, speech: bytes
+) -> None:
+    made = [
+        post(shared_server, CONVERT, speech, seed="1", **settings)
+        for settings in (
+            {},
+            {"voice_settings": '{"transpose": "auto"}'},
+            {"voice_settings": '{"transpose": -2.5}'},
+        )
+    ]
+    plain, automatic, moved = (each.content for each in made)
+    assert plain == automatic != moved
+    noted = [
+        shared_server.client.get(f"/v1/history/{each.headers['history-item-id']}").json()
+        for each in made
+    ]
+    assert [item["settings"].get("transpose") for item in noted] == [None, None, -2.5]
+    assert "transpose" not in noted[0]["settings"]
+
+
 def test_speed_changes_the_length(shared_server: RunningServer, speech: bytes) -> None:
     path = f"{CONVERT}?output_format=pcm_16000"
     fast = post(shared_server, path, speech, voice_settings='{"speed": 1.2}').content

@@ -13,7 +13,7 @@ import httpx
 import numpy as np
 import pytest
 
-from menura.voices.settings import RANGES
+from menura.voices.settings import OF_A_REQUEST, RANGES
 
 from ..conftest import RunningServer
 
@@ -428,7 +428,20 @@ def test_the_document_describes_the_form(shared_server: RunningServer) -> None:
     assert "labels" in schema["properties"]
     edit = document["paths"]["/v1/voices/{voice_id}/settings/edit"]["post"]["requestBody"]
     properties = edit["content"]["application/json"]["schema"]["properties"]
-    assert {*RANGES, "use_speaker_boost"} == properties.keys()
+    assert {*RANGES, "use_speaker_boost"} - {OF_A_REQUEST} == properties.keys()
+
+
+def test_what_depends_on_who_speaks_is_not_stored_with_a_voice(
+    shared_server: RunningServer,
+) -> None:
+    path = f"/v1/voices/{GEORGE}/settings"
+    before = shared_server.client.get(path).json()
+    refused = shared_server.client.post(f"{path}/edit", json={"transpose": 5, "style": 0.1})
+    assert refused.status_code == 400
+    assert "transpose" in detail(refused)["message"]
+    assert shared_server.client.post(f"{path}/edit", json={"transpose": None}).is_success
+    assert shared_server.client.get(path).json() == before
+    assert "transpose" not in before
 
 
 @pytest.mark.parametrize("media_type", ["application/x-www-form-urlencoded", "text/plain"])

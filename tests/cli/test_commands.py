@@ -844,6 +844,7 @@ def test_every_flag_of_a_conversion_is_heard(data, tmp_path):
         ["--similarity", 0.1],
         ["--stability", 1],
         ["--style", 1],
+        ["--transpose", -5],
         ["--no-boost"],
         ["--denoise"],
         ["--model", "menura_source_filter_v1"],

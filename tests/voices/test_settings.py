@@ -54,6 +54,7 @@ def test_null_is_nothing() -> None:
         ("similarity_boost", 0.0, 1.0),
         ("style", 0.0, 1.0),
         ("speed", 0.7, 1.2),
+        ("transpose", -36.0, 36.0),
     ],
 )
 def test_ranges_are_the_contract_s_and_include_their_ends(
@@ -66,10 +67,19 @@ def test_ranges_are_the_contract_s_and_include_their_ends(
             voice_settings({name: value})
 
 
+def test_a_melody_that_was_transposed_can_be_left_to_the_voice_again() -> None:
+    moved = voice_settings({"transpose": 5})
+    assert moved.decided().transpose == 5.0
+    assert voice_settings({"transpose": None}).over(moved).decided().transpose == 5.0
+    assert voice_settings({"transpose": "auto"}).over(moved).decided() == ConversionSettings()
+
+
 @given(
     st.recursive(
         st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
-        lambda inner: st.dictionaries(st.sampled_from([*DEFAULTS.given(), "x"]), inner),
+        lambda inner: st.dictionaries(
+            st.sampled_from([*DEFAULTS.given(), "transpose", "x"]), inner
+        ),
     )
 )
 def test_any_json_gives_settings_or_a_refusal(value: object) -> None:
@@ -79,4 +89,5 @@ def test_any_json_gives_settings_or_a_refusal(value: object) -> None:
         return
     decided = settings.decided()
     for name, (low, high) in RANGES.items():
-        assert low <= getattr(decided, name) <= high
+        value = getattr(decided, name)
+        assert value is None or low <= value <= high

@@ -10,7 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from .conftest import PATIENCE, SPEECH
-from .steps import LISTEN, choose, open_page, until
+from .steps import LISTEN, choose, convert, open_page, until
 
 
 def median_f0(samples: np.ndarray, rate: int) -> float:
@@ -60,6 +60,20 @@ def test_a_recording_is_converted_heard_drawn_and_downloaded(page: Page, shared_
     page.locator("#hear-result").click()
     assert float(page.locator("#seek").input_value()) > 0.2
     page.locator("#play").click()
+
+
+def test_a_melody_is_kept(page: Page, shared_server):
+    open_page(page, shared_server)
+    expect(page.locator("#convert-transpose")).to_be_disabled()
+    page.get_by_label("Keep the melody").first.check()
+    page.locator("#convert-transpose").fill("-3")
+    expect(page.locator("output[for=convert-transpose]")).to_have_text("-3")
+    convert(page)
+    plots = page.locator("#plots")
+    source_f0, result_f0 = (
+        float(plots.get_attribute(f"data-{which}-f0")) for which in ("source", "result")
+    )
+    assert 12 * np.log2(result_f0 / source_f0) == pytest.approx(-3, abs=0.5)
 
 
 def test_a_person_talks_live_and_is_heard_in_another_voice(page: Page, shared_server):

@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from menura.accounts import Principal
@@ -19,7 +18,7 @@ from menura.errors import (
 from menura.history import NewItem
 from menura.live.chain import LiveRequest
 from menura.services import Services
-from menura.voices.settings import VoiceSettings, voice_settings
+from menura.voices.settings import VoiceSettings, as_json, voice_settings
 
 LATE_MS = (100, 60_000)
 START_FIELDS = (
@@ -161,6 +160,6 @@ async def read_start(
         model_id=canonical(model_id),
         content_type=output_format.media_type,
         output_format=output_format.name,
-        settings=asdict(request.settings),
+        settings=as_json(request.settings),
     )
     return request, item, logged

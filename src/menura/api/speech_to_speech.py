@@ -53,7 +53,8 @@ _FORM: dict[str, Any] = {
     "voice_settings": {
         "type": "string",
         "description": "A JSON object. Its keys replace those of the voice's settings for this "
-        'request, for example {"stability": 0.5, "similarity_boost": 0.8}.',
+        'request, for example {"stability": 0.5, "similarity_boost": 0.8}. Menura\'s own key '
+        "transpose moves the pitch by so many semitones, from -36 to 36, and keeps the melody.",
     },
     "seed": {
         "type": "integer",

@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from starlette.types import Receive, Scope, Send
 
@@ -23,7 +23,7 @@ from menura.engine.interface import LATENCY_PROFILES, Engine, LatencyProfile
 from menura.engine.registry import canonical, engine_for
 from menura.errors import MenuraError
 from menura.history import NewItem
-from menura.voices.settings import parse_voice_settings
+from menura.voices.settings import as_json, parse_voice_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +164,6 @@ class VoiceChange(Converting):
             model_id=canonical(self._model_id or self._default_model),
             content_type=request.output_format.media_type,
             output_format=request.output_format.name,
-            settings=asdict(request.settings),
+            settings=as_json(request.settings),
         )
         return Decision(request, "speech_to_speech", item)

@@ -27,7 +27,7 @@ from menura.errors import (
 from menura.voices.premade import find_premade, premade_file
 from menura.voices.preview import PREVIEW_FORMAT
 from menura.voices.search import VoiceQuery
-from menura.voices.settings import DEFAULTS, RANGES, voice_settings
+from menura.voices.settings import DEFAULTS, OF_A_REQUEST, RANGES, voice_settings
 from menura.voices.store import Maker
 from menura.voices.voice import Sample, Voice
 
@@ -313,6 +313,7 @@ async def get_voice_settings(request: Request, caller: Reader, voice_id: VoiceId
                             **{
                                 name: {"type": ["number", "null"], "minimum": low, "maximum": high}
                                 for name, (low, high) in RANGES.items()
+                                if name != OF_A_REQUEST
                             },
                             "use_speaker_boost": {"type": ["boolean", "null"]},
                         },
@@ -331,6 +332,11 @@ async def edit_voice_settings(
     if not isinstance(changes, dict):
         raise InvalidVoiceSettings(
             f"The settings must be a JSON object, not {shown(changes)}.",
+            param="voice_settings",
+        )
+    if changes.get(OF_A_REQUEST) is not None:
+        raise InvalidVoiceSettings(
+            f"{OF_A_REQUEST} depends on who speaks: give it with a request. It is not stored.",
             param="voice_settings",
         )
     await services_of(request.scope).voices.edit_settings(

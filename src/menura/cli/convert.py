@@ -174,6 +174,13 @@ def convert(
     speed: Annotated[
         float | None, typer.Option(help="Stretch time by 1/speed, 0.7 to 1.2.")
     ] = None,
+    transpose: Annotated[
+        float | None,
+        typer.Option(
+            help="Move the pitch by so many semitones and keep the melody, as for singing; "
+            "else it goes to where the voice speaks."
+        ),
+    ] = None,
     seed: Annotated[
         int | None,
         typer.Option(min=0, max=MAX_SEED, help="The same seed gives the same result; else random."),
@@ -202,6 +209,7 @@ def convert(
                 "style": style,
                 "use_speaker_boost": boost,
                 "speed": speed,
+                "transpose": transpose,
             }
         )
         return await _convert(

@@ -59,7 +59,8 @@ LATENCY_PROFILES: tuple[LatencyProfile, ...] = (
 class ConversionSettings:
     """How a voice is applied; the contract's `voice_settings` with every value decided.
 
-    stability, similarity_boost, style: 0 to 1. speed: 0.7 to 1.2.
+    stability, similarity_boost, style: 0 to 1. speed: 0.7 to 1.2. transpose: semitones by which all
+    pitch is moved, its intervals kept; None for to where the voice speaks, in the voice's range.
     """
 
     stability: float = 0.5
@@ -67,6 +68,7 @@ class ConversionSettings:
     style: float = 0.0
     use_speaker_boost: bool = True
     speed: float = 1.0
+    transpose: float | None = None
 
 
 class UnusableReferenceError(ValueError):

@@ -2,8 +2,8 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
 
 from menura.engine.interface import ConversionSettings
 from menura.errors import InvalidVoiceSettings, shown
@@ -13,8 +13,12 @@ RANGES: dict[str, tuple[float, float]] = {
     "similarity_boost": (0.0, 1.0),
     "style": (0.0, 1.0),
     "speed": (0.7, 1.2),
+    "transpose": (-36.0, 36.0),
 }
 """Allowed values of the numbers, both ends included."""
+
+OF_A_REQUEST = "transpose"
+"""The setting that is not stored with a voice: it depends on who speaks, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,7 @@ class VoiceSettings:
     style: float | None = None
     use_speaker_boost: bool | None = None
     speed: float | None = None
+    transpose: float | Literal["auto"] | None = None
 
     def over(self, other: "VoiceSettings") -> "VoiceSettings":
         """Return these settings with `other` where they are undecided."""
@@ -33,7 +38,10 @@ class VoiceSettings:
 
     def decided(self) -> ConversionSettings:
         """Return these settings with the defaults where they are undecided."""
-        return ConversionSettings(**self.given())
+        given = self.given()
+        if self.transpose == "auto":
+            del given["transpose"]
+        return ConversionSettings(**given)
 
     def given(self) -> dict[str, Any]:
         """Return the decided settings by name, as JSON has them."""
@@ -41,7 +49,12 @@ class VoiceSettings:
 
 
 DEFAULTS = VoiceSettings(**asdict(ConversionSettings()))
-"""What a voice without settings of its own uses, every key decided."""
+"""What a voice without settings of its own uses, every key decided that may be stored."""
+
+
+def as_json(settings: ConversionSettings) -> dict[str, Any]:
+    """Return settings by name; `transpose` only where it is a number."""
+    return VoiceSettings(**asdict(settings)).given()
 
 
 def voice_settings(values: Mapping[str, Any]) -> VoiceSettings:
@@ -49,11 +62,14 @@ def voice_settings(values: Mapping[str, Any]) -> VoiceSettings:
 
     Raises InvalidVoiceSettings.
     """
-    known = {name: values[name] for name in DEFAULTS.given() if values.get(name) is not None}
+    names = [field.name for field in fields(VoiceSettings)]
+    known = {name: values[name] for name in names if values.get(name) is not None}
     for name, value in known.items():
         if name == "use_speaker_boost":
             if not isinstance(value, bool):
                 raise _invalid(f"use_speaker_boost must be true or false, not {shown(value)}.")
+            continue
+        if name == "transpose" and value == "auto":
             continue
         low, high = RANGES[name]
         if isinstance(value, bool) or not isinstance(value, int | float):

@@ -157,6 +157,19 @@ def test_pitch_is_the_targets(engine: NeuralEngine, voice: NeuralVoice, result: 
     assert 12 * abs(pitch - voice.pitch) < 2.0
 
 
+def test_a_transposed_melody_is_the_sources(
+    engine: NeuralEngine, voice: NeuralVoice, source: np.ndarray
+) -> None:
+    tracks = []
+    for sound in (source, converted(engine, voice, source, transpose=-2.0)):
+        analysis = engine.analysis(PATIENT)
+        tracks.append(np.concatenate([analysis.push(sound).f0, analysis.flush().f0]))
+    both = (tracks[0] > 0) & (tracks[1] > 0)
+    moved = 12 * np.log2(tracks[1][both] / tracks[0][both])
+    assert np.median(moved) == pytest.approx(-2.0, abs=0.1)
+    assert np.mean(np.abs(moved + 2.0) < 0.5) > 0.85
+
+
 def test_the_envelope_moves_towards_the_voices(
     engine: NeuralEngine, voice: NeuralVoice, source: np.ndarray, result: np.ndarray
 ) -> None:
@@ -249,6 +262,7 @@ def test_unusual_voices_stay_sensible(
         {"stability": 1.0},
         {"style": 1.0},
         {"use_speaker_boost": False},
+        {"transpose": 3.0},
     ],
 )
 def test_settings_are_heard(

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from tests.engine.converting import converted
+from tests.engine.source_filter.conftest import vowel
 
 from menura.engine.interface import (
     LATENCY_PROFILES,
@@ -151,6 +152,15 @@ def test_stability_calms_the_pitch(engine, man, man_voice):
         for s in (0.0, 0.5, 1.0)
     ]
     assert spreads[0] > 1.15 * spreads[1] > 1.3 * spreads[2]
+
+
+def test_a_transposed_melody_keeps_its_intervals(engine, woman_voice):
+    sung = vowel(np.repeat(130.0 * 2.0 ** (np.array([0, 4, 7, 12, 0]) / 12), 16_000))
+    before, after = (
+        [np.median(note[note > 0]) for note in np.array_split(_features(engine, each).f0, 5)]
+        for each in (sung, converted(engine, woman_voice, sung, transpose=5.0))
+    )
+    np.testing.assert_allclose(12 * np.log2(np.divide(after, before)), 5.0, atol=0.1)
 
 
 def test_style_goes_beyond_the_target(engine, man, woman_voice):

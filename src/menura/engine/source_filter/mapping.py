@@ -96,10 +96,13 @@ def towards(settings: ConversionSettings) -> float:
 def _pitch(
     features: SourceFilterFeatures, voice: SourceFilterVoice, settings: ConversionSettings
 ) -> Array:
-    """Move the median, scale the excursions around it; unvoiced instants stay unvoiced."""
+    """Move the median, scale the excursions around it; unvoiced instants stay unvoiced. A melody
+    that is transposed keeps its range."""
     voiced = features.f0 > 0
     medians, spreads = features.pitch[voiced].T
     usual = np.clip(voice.spread / spreads, *_SCALES) ** towards(settings)
+    if settings.transpose is not None:
+        usual = np.ones_like(usual)
     steady = 2.0 ** (_EVEN * (0.5 - settings.stability))
     scale = usual * steady * (1.0 + _LIVELIER * settings.style)
     goal = medians + _moved(medians, voice, settings)
@@ -114,6 +117,8 @@ def _pitch(
 
 def _moved(medians: Array, voice: SourceFilterVoice, settings: ConversionSettings) -> Array:
     """Return by how many octaves the pitch is moved, (n,). medians: log2 F0 of the source, (n,)."""
+    if settings.transpose is not None:
+        return np.full_like(medians, settings.transpose / 12.0)
     style = _FARTHER * settings.style * (voice.pitch - PRIOR_PITCH)
     return np.asarray(towards(settings) * (voice.pitch + style - medians))
 

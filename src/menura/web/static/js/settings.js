@@ -25,6 +25,22 @@ export class SettingsPanel {
     this.boost = make("input", { type: "checkbox", id: `${room}-boost`, checked: true });
     this.boost.addEventListener("change", () => this.onChange?.());
     place.append(make("p", {}, make("label", { class: "check" }, this.boost, make("span", {}, "Speaker boost: match the spectrum of the voice's recordings more closely"))));
+    this.#addMelody(place, room);
+  }
+
+  // Not among the sliders: it depends on who speaks, so it is not stored with a voice.
+  #addMelody(place, room) {
+    const id = `${room}-transpose`;
+    this.melody = make("input", { type: "checkbox", id: `${room}-melody` });
+    this.transpose = make("input", { type: "range", id, min: -24, max: 24, step: 1, value: 0, disabled: true, "aria-describedby": `${id}-says` });
+    const shown = make("output", { for: id }, "0");
+    this.transpose.addEventListener("input", () => { shown.textContent = (this.transpose.value > 0 ? "+" : "") + this.transpose.value; });
+    this.transpose.addEventListener("change", () => this.onChange?.());
+    this.melody.addEventListener("change", () => { this.transpose.disabled = !this.melody.checked; this.onChange?.(); });
+    place.append(
+      make("p", {}, make("label", { class: "check" }, this.melody, make("span", {}, "Keep the melody, as for singing"))),
+      make("div", { class: "setting" }, make("label", { for: id }, "Transpose", shown), this.transpose, make("small", { id: `${id}-says` }, "Semitones by which every note is moved. Without it the pitch goes to where the voice speaks.")),
+    );
   }
 
   show(settings) {
@@ -36,7 +52,7 @@ export class SettingsPanel {
   }
 
   get values() {
-    const values = { use_speaker_boost: this.boost.checked };
+    const values = { use_speaker_boost: this.boost.checked, transpose: this.melody.checked ? Number(this.transpose.value) : "auto" };
     for (const [key, { slider }] of Object.entries(this.sliders)) values[key] = Number(slider.value);
     return values;
   }
