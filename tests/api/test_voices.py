@@ -391,6 +391,16 @@ def test_recordings_take_one_of_the_accounts_places(
     assert add(running.client, text("name", "Two"), file()).is_success
 
 
+def test_a_form_takes_one_place_though_its_first_file_was_not_chosen(
+    server: Callable[..., RunningServer],
+) -> None:
+    tiers = {"one": {"concurrency": 1, "voices": 5}}
+    running = server(default_tier="one", tiers=tiers, queue_seconds=0.05)
+    not_chosen = ("files", ("", b"", "application/octet-stream"))
+    made = add(running.client, text("name", "Mine"), not_chosen, file())
+    assert made.status_code == 200, made.text
+
+
 def _account(running: RunningServer) -> str:
     return str(running.client.get("/v1/user").json()["user_id"])
 

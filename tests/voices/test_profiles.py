@@ -166,6 +166,29 @@ def test_a_preview_that_many_ask_for_is_made_once(
     inside(tmp_path, act)
 
 
+def test_a_preview_asked_for_during_an_edit_is_of_the_voice_as_edited(tmp_path: Path) -> None:
+    async def act(house: House) -> None:
+        voice_id = await house.clone()
+        cores = house.services.conversion.cores
+        cores.acquire()
+        recordings = [house.upload(FEMALE)]
+        editing = asyncio.create_task(
+            house.voices.edit(house.maker, voice_id, Card("New"), recordings)
+        )
+        await asyncio.to_thread(until_somebody_waits, cores)
+        asked = asyncio.create_task(house.voices.preview(house.account_id, voice_id))
+        await asyncio.sleep(0.2)
+        cores.release()
+        await editing
+        heard = await asked
+        other = await house.voices.create(
+            house.maker, Card("Same"), [house.upload(), house.upload(FEMALE)]
+        )
+        assert heard == await house.voices.preview(house.account_id, other.voice_id)
+
+    inside(tmp_path, act, cores=1)
+
+
 def test_noise_is_removed_from_a_clones_recordings_when_asked(tmp_path: Path) -> None:
     async def act(house: House) -> None:
         made = [

@@ -129,13 +129,15 @@ async def _read(
     settings = services.settings
     limits = FormLimits.of(settings)
     waiting = bytearray()
+    has_place = False
     async for event in read_form(request.scope, request.receive, limits, {"files"}, VOICE_FORM):
         match event:
             case Field():
                 form.take(event.name, event.value)
             case FileStart():
-                if not form.uploads:
+                if not has_place:
                     await place.enter_async_context(services.accounts.leases.acquire(caller))
+                    has_place = True
                 if len(form.uploads) >= settings.max_voice_files:
                     raise InvalidParameters(
                         f"A voice may have at most {settings.max_voice_files} recordings; "

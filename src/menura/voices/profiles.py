@@ -71,38 +71,38 @@ class Profiles:
                     found = await self._model(voice_id, engine) or await self._measure_anew(
                         voice_id, engine
                     )
-            key = (voice_id, engine.name, engine.version, found.object_key)
-            if key in self._cache:
-                return self._recall(key)
             try:
-                data = await self._objects.read(found.object_key)
+                return await self._measured(found, engine)
             except ObjectMissing:
                 # An edit puts another in its place; a voice that was deleted has none.
                 if gone == found.object_key:
                     raise rows.unknown(voice_id) from None
                 gone = found.object_key
-                continue
-            self._remember(key, engine.load_voice(data))
-            return self._recall(key)
 
     async def preview(self, voice: Voice) -> bytes:
         """Return an example spoken in a voice, a whole file in `preview.PREVIEW_FORMAT`; a clone's
-        is made when first asked for."""
+        is made when first asked for. Raises VoiceNotFound."""
         premade = find_premade(voice.voice_id)
         if premade is not None:
             return await asyncio.to_thread(premade_file(premade.preview).read_bytes)
-        engine = engine_for(self._settings.default_model)
-        profile = await self.get(voice.voice_id, engine)
+        engine, voice_id = engine_for(self._settings.default_model), voice.voice_id
+        # Measured before the lock, which measuring takes.
+        await self.get(voice_id, engine)
         # Of many who ask at once, one has it made.
-        async with self.lock(voice.voice_id):
-            found = await self._model(voice.voice_id, engine)
-            if found is not None and found.preview_key is not None:
+        async with self.lock(voice_id):
+            found = await self._model(voice_id, engine)
+            if found is None:
+                raise rows.unknown(voice_id)
+            if found.preview_key is not None:
                 with suppress(ObjectMissing):
                     return await self._objects.read(found.preview_key)
+            try:
+                profile = await self._measured(found, engine)
+            except ObjectMissing:
+                raise rows.unknown(voice_id) from None
             gender = voice.labels.get("gender")
             data = await self._run(lambda: make_preview(engine, profile, gender, self._permit))
-            if found is not None:
-                await self._keep_preview(found, data)
+            await self._keep_preview(found, data)
             return data
 
     def lock(self, voice_id: str) -> asyncio.Lock:
@@ -168,6 +168,13 @@ class Profiles:
             unowned.hand_over()
         await self._objects.discard(freed)
         return row
+
+    async def _measured(self, found: VoiceModelRow, engine: Engine) -> EngineVoice:
+        """Return a clone's measurement. Raises ObjectMissing."""
+        key = (found.voice_id, engine.name, engine.version, found.object_key)
+        if key not in self._cache:
+            self._remember(key, engine.load_voice(await self._objects.read(found.object_key)))
+        return self._recall(key)
 
     async def _model(self, voice_id: str, engine: Engine) -> VoiceModelRow | None:
         async with self._database.reading() as session:
