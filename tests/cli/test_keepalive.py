@@ -1,7 +1,10 @@
 """Who listens slowly is waited for; who does not listen at all is lost, and can come back."""
 
 import json
+import shutil
 import socket
+import ssl
+import subprocess
 import time
 from collections import Counter
 from contextlib import contextmanager, suppress
@@ -106,6 +109,36 @@ def test_a_listener_who_stopped_reading_is_lost_and_resumes_without_a_gap(impati
         client.send(hum())
         client.send(json.dumps({"type": "end"}))
         assert listen(client)[0] == before + after
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate")
+def test_over_tls_too_no_more_is_taken_in_than_is_received(server, tmp_path, monkeypatch):
+    certificate, key = str(tmp_path / "certificate.pem"), str(tmp_path / "key.pem")
+    made = ["-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate]
+    command = ["openssl", "req", "-x509", *made, "-subj", "/CN=menura"]
+    subprocess.run(command, check=True, capture_output=True)
+    running = server(serving={"ssl_certfile": certificate, "ssl_keyfile": key})
+    held = []
+    real = PatientWebSocket.data_received
+
+    def data_received(self, data):
+        real(self, data)
+        held.append(len(self._waiting))
+
+    monkeypatch.setattr(PatientWebSocket, "data_received", data_received)
+    with connect(
+        running.url.replace("http", "wss") + f"/v1/speech-to-speech/{VOICE}/live",
+        additional_headers={"xi-api-key": running.api_key},
+        ssl=ssl._create_unverified_context(),
+        ping_interval=None,
+    ) as client:
+        dense = {"encoding": "f32le", "sample_rate": 48_000}
+        client.send(json.dumps({**START, "input": dense, "output_format": "pcm_8000"}))
+        frame = b"\x82\xfe\x01\x40\0\0\0\0" + bytes(320)
+        client.socket.sendall(10_000 * frame)
+        client.send(json.dumps({"type": "end"}))
+        assert listen(client)[1] is not None
+    assert max(held) < 1_000_000
 
 
 @contextmanager

@@ -104,10 +104,18 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
 
     async def receive(self) -> Any:
         """Called by the application."""
-        message = await super().receive()
-        if self._waiting:
-            self.loop.call_soon(self._take_in)
+        message = await self.queue.get()
+        if self.read_paused and self.queue.empty():
+            self.loop.call_soon(self._read_on)
         return message
+
+    def _read_on(self) -> None:
+        if self.read_paused and self.queue.empty():
+            self.read_paused = False
+            self._take_in()
+            # Over TLS, to resume is to be given all that has come, which would pile up.
+            if not self.read_paused:
+                self.transport.resume_reading()
 
     async def send(self, message: Any) -> None:
         """Called by the application."""
