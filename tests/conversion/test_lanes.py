@@ -156,6 +156,19 @@ def test_who_loses_a_process_is_told_and_the_next_one_gets_another(lanes, caplog
     np.testing.assert_array_equal(made, converted(Lanes(2, 1).seat(ENGINE), source))
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="looks for processes as Linux")
+def test_a_process_that_ended_before_it_was_needed_is_replaced(lanes):
+    lanes.prepare()
+    (idle,) = processes(lanes)
+    os.kill(idle, signal.SIGKILL)
+    while _lives(idle):
+        time.sleep(0.01)
+    source = tone(0.5, SAMPLE_RATE)
+    made = converted(elsewhere(lanes), source)
+    assert idle not in processes(lanes)
+    np.testing.assert_array_equal(made, converted(Lanes(2, 1).seat(ENGINE), source))
+
+
 def test_what_goes_wrong_in_another_process_is_told_and_ends_that_stream_alone(lanes):
     there = elsewhere(lanes)
     stream, analysis = opened(there), there.analysis(ENGINE, LIVE)

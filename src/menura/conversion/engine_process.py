@@ -90,10 +90,22 @@ class EngineProcess:
             with suppress(Unavailable):
                 self._ask("drop", stages)
 
+    def has_ended(self) -> bool:
+        """Tell whether the process is gone, be it while nobody asked it for anything."""
+        if not self.dead and self._process.poll() is not None:
+            with self._guard:
+                self._lose()
+        return self.dead
+
     def close(self) -> None:
         """End the process."""
         with self._guard:
             self._end()
+
+    def _lose(self) -> None:
+        if not self.dead:
+            self._end()
+            log.error("A process that converts has ended with %s.", self._process.returncode)
 
     def _end(self) -> None:
         self.dead = True
@@ -116,8 +128,7 @@ class EngineProcess:
                 self._calls.flush()
                 fine, answer = pickle.load(self._answers)
             except (OSError, EOFError, pickle.UnpicklingError):
-                self._end()
-                log.error("A process that converts has ended with %s.", self._process.returncode)
+                self._lose()
                 raise _gone() from None
         if not fine:
             raise RuntimeError(answer)

@@ -56,7 +56,7 @@ class Lane:
         started = self._started
         if started is None or not started.done():
             return False
-        return not self.wait() or started.result().dead
+        return not self.wait() or started.result().has_ended()
 
 
 class Lanes:
