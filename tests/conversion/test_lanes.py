@@ -201,6 +201,19 @@ def test_signals_for_the_server_do_not_break_off_what_is_being_converted(lanes):
     assert stream.push(tone(0.2, SAMPLE_RATE)).size
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_signals_for_the_server_do_not_end_a_process_that_is_starting(lanes, monkeypatch):
+    class Signalled(subprocess.Popen):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                self.send_signal(number)
+
+    monkeypatch.setattr(subprocess, "Popen", Signalled)
+    lanes.prepare()
+    assert len(processes(lanes)) == 1
+
+
 PARENT = """
 import time
 from menura.engine.registry import engine_for

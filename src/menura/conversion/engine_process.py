@@ -15,8 +15,8 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -29,6 +29,12 @@ log = logging.getLogger(__name__)
 
 CLOSING_SECONDS = 5.0
 """For a process to end by itself before it is killed."""
+
+
+IGNORED = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
+"""Signals that are meant for the parent when its group gets them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +66,8 @@ class EngineProcess:
         self._guard = threading.Lock()
         # Unlike -m alone, -P keeps modules in the working directory out of the path.
         command = [sys.executable, "-P", "-m", __name__]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        with _signals_held():
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.pid = self._process.pid
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -135,6 +142,20 @@ class EngineProcess:
         return answer
 
 
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Hold signals back from this thread and from a process that it starts, which would die of them
+    before it comes to ignore them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, IGNORED)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _gone() -> Unavailable:
     return Unavailable("The process that converted this has ended; try again.", retry_after=1)
 
@@ -161,9 +182,8 @@ class _Stages:
 
 def main() -> None:
     """Answer calls until there are no more."""
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    for number in IGNORED:
+        signal.signal(number, signal.SIG_IGN)
     calls = sys.stdin.buffer
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     # Whatever a library prints must not come between the answers.
