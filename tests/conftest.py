@@ -51,7 +51,7 @@ class RunningServer:
 
     def anonymous(self, **options: Any) -> httpx.Client:
         """Return a client without a key; close it, for example with `with`."""
-        return httpx.Client(base_url=self.url, timeout=30, **options)
+        return httpx.Client(base_url=self.url, timeout=120, **options)
 
     def stop(self) -> None:
         """Shut down as an operator would."""
@@ -105,7 +105,7 @@ def start_server(
         raise RuntimeError("The server did not start.") from (failed[0] if failed else None)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     key = (data / "api_key").read_text(encoding="utf-8").strip()
-    client = httpx.Client(base_url=url, headers={"xi-api-key": key}, timeout=30)
+    client = httpx.Client(base_url=url, headers={"xi-api-key": key}, timeout=120)
     return RunningServer(url, key, settings, app, opened[0], client, server, thread, loops[0])
 
 

@@ -547,7 +547,7 @@ def test_other_streams_are_not_disturbed(server: RunningServer) -> None:
 
     def disturb(offset: int) -> None:
         with httpx.Client(
-            base_url=server.url, headers={"xi-api-key": server.api_key}, timeout=30
+            base_url=server.url, headers={"xi-api-key": server.api_key}, timeout=120
         ) as client:
             for name, data in list(REFUSED.items())[offset::3]:
                 if stop.is_set():

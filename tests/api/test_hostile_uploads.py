@@ -142,7 +142,7 @@ def test_a_body_shorter_than_it_says_ends_with_the_connection(
     wire.send(GOOD)
     wire._socket.shutdown(socket.SHUT_WR)
     wire.close()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while shared_server.services.conversion.running and time.monotonic() < deadline:
         time.sleep(0.01)
     assert shared_server.services.conversion.running == 0
@@ -160,7 +160,7 @@ def test_clients_that_vanish_at_random_leave_nothing(shared_server: RunningServe
         if chance.random() < 0.3:
             time.sleep(chance.random() * 0.02)
         wire.close()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     leases = shared_server.services.accounts.leases
     account = shared_server.run(shared_server.services.accounts.local_account()).account_id
     while time.monotonic() < deadline and (

@@ -47,7 +47,7 @@ class Client:
         secret = server.api_key if key is True else key
         headers = {"xi-api-key": secret} if secret else {}
         url = server.url.replace("http", "ws") + f"/v1/speech-to-speech/{voice}/{path}{query}"
-        self._connection = connect(url, additional_headers=headers)
+        self._connection = connect(url, additional_headers=headers, open_timeout=60)
         self.socket: ClientConnection = self._connection.__enter__()
         self.audio = b""
         self.events: list[dict] = []
@@ -61,7 +61,7 @@ class Client:
     def tell(self, **message):
         self.socket.send(json.dumps(message))
 
-    def until(self, kind, timeout=30, key="type"):
+    def until(self, kind, timeout=60, key="type"):
         deadline = time.monotonic() + timeout
         while True:
             message = self.socket.recv(timeout=max(0.01, deadline - time.monotonic()))
@@ -78,11 +78,11 @@ class Client:
             self.until(None)
         return self.socket.close_code
 
-    def refused(self, timeout=30):
+    def refused(self):
         """Wait for a call to be refused and return the reason: Twilio knows no event for it."""
         with contextlib.suppress(ConnectionClosed):
             while True:
-                event = json.loads(self.socket.recv(timeout=timeout))
+                event = json.loads(self.socket.recv(timeout=60))
                 assert event["event"] in {"media", "mark", "clear"}
         assert self.socket.close_code == 1008
         return self.socket.close_reason
@@ -144,22 +144,21 @@ def test_opus_packets_are_taken(shared_server):
 def test_the_stated_delay_is_kept_and_stats_come_every_second(shared_server):
     samples = speech(seconds=3.0)
     step = 480
+    stats = []
     with Client(shared_server) as client:
         # What a busy machine is late with must not be dropped; only what is held back counts here.
         client.tell(type="start", seed=1, drop_late_ms=None)
         started = client.until("started")
         assert started["chunk_ms"] == 20
         assert started["delay_ms"] < 62
-        sent = 0
-        begun = time.monotonic()
-        while sent < samples.size:
-            client.socket.send(s16(samples[sent : sent + step]))
-            sent += step
-            time.sleep(max(0.0, begun + sent / 24000 - time.monotonic()))
+        for half in np.split(samples, 2):
+            begun = time.monotonic()
+            for sent in range(0, half.size, step):
+                client.socket.send(s16(half[sent : sent + step]))
+                time.sleep(max(0.0, begun + (sent + step) / 24000 - time.monotonic()))
+            stats.append(client.until("stats"))
         client.tell(type="end")
         client.until("ended")
-    stats = [event for event in client.events if event["type"] == "stats"]
-    assert len(stats) >= 2
     assert stats[-1]["seconds_in"] > stats[0]["seconds_in"]
     assert stats[0]["input_level_dbfs"] > -60
     # Whatever had come in by a look had gone out again but for the stated delay.
@@ -270,7 +269,8 @@ def test_a_dropped_connection_is_resumed_without_losing_or_repeating_a_sample(sh
     first.tell(type="start", **FILE_PACE)
     session_id = first.until("started")["session_id"]
     first.socket.send(data[:cut])
-    first.until("stats")
+    while 48_000 * first.until("stats")["seconds_in"] < cut - 48:
+        pass
     # Some of what was sent last never arrives, as on a broken link.
     first.socket.socket.close()
     with Client(shared_server) as second:
@@ -285,18 +285,21 @@ def test_a_dropped_connection_is_resumed_without_losing_or_repeating_a_sample(sh
 
 def test_a_talker_who_stalls_and_a_listener_who_does_not_read_lose_nothing(shared_server):
     data = s16(speech())
+    begun = time.monotonic()
+    expected = converted(shared_server, data, len(data))[1]
+    # Less than the talker stalls, and enough for a busy machine to catch up.
+    limit = min(60.0, 1.0 + 4 * (time.monotonic() - begun))
     with Client(shared_server) as client:
-        # Less than the talker stalls, and enough for a busy machine to catch up.
-        client.tell(type="start", seed=7, drop_late_ms=1200)
+        client.tell(type="start", seed=7, drop_late_ms=1000 * limit)
         client.until("started")
-        client.socket.send(data[:30_001])
-        time.sleep(1.5)
-        for at in range(30_001, len(data), 4800):
+        client.socket.send(data[:4801])
+        time.sleep(limit + 0.5)
+        for at in range(4801, len(data), 4800):
             client.socket.send(data[at : at + 4800])
         client.tell(type="end")
         time.sleep(1.5)
         assert client.until("ended")["dropped_ms"] == 0
-    assert client.audio == converted(shared_server, data, len(data))[1]
+    assert client.audio == expected
 
 
 def test_what_is_nested_deeply_is_refused_in_words(shared_server):
@@ -312,8 +315,11 @@ def test_what_is_nested_deeply_is_refused_in_words(shared_server):
 
 
 @pytest.mark.parametrize("farewell", [1000, 1001, 4321, None, "{", '{"type": "dance"}'])
-def test_who_leaves_for_good_frees_the_place_at_once(server, farewell):
-    started = server(default_tier="free")
+def test_who_leaves_for_good_frees_the_place_at_once(server, farewell, monkeypatch):
+    monkeypatch.setattr("menura.live.service.GRACE", 600.0)
+    # What has been said is still converted; a busy machine needs a moment for it.
+    started = server(default_tier="free", queue_seconds=60)
+    sessions = started.services.live._sessions
     for _ in range(3):
         with Client(started) as client:
             client.tell(type="start")
@@ -325,6 +331,10 @@ def test_who_leaves_for_good_frees_the_place_at_once(server, farewell):
                 with client.socket.send_context():
                     client.socket.protocol.send_close(farewell)
             client.until_closed()
+    deadline = time.monotonic() + 60
+    while session_id in sessions and not sessions[session_id].given_up:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     with Client(started) as client:
         client.tell(type="resume", session_id=session_id, received=0)
         assert client.until("error")["detail"]["code"] == "not_found"
@@ -367,7 +377,9 @@ def test_who_is_lost_after_the_end_can_still_hear_all(shared_server):
     first.socket.send(data)
     first.tell(type="end")
     first.socket.socket.close()
-    time.sleep(2)
+    session = shared_server.services.live._sessions[session_id]
+    while not session.ended.done():
+        time.sleep(0.01)
     with Client(shared_server) as second:
         second.tell(type="resume", session_id=session_id, received=len(first.audio))
         # All of it may have come, and the end may be on its way.
@@ -399,7 +411,7 @@ def test_who_is_lost_while_the_end_is_settled_hears_it_later(server, monkeypatch
     first.socket.send(data)
     first.tell(type="end")
     while len(first.audio) < len(data):
-        message = first.socket.recv(timeout=20)
+        message = first.socket.recv(timeout=60)
         # Where all this takes a second, `stats` come between the pieces of audio.
         first.audio += message if isinstance(message, bytes) else b""
     first.socket.socket.close()
@@ -434,7 +446,8 @@ def test_who_is_replaced_is_told_so(shared_server):
         ({"permissions": ["voices_read"]}, "missing_permissions"),
     ],
 )
-def test_a_stream_ends_soon_after_its_key(shared_server, change, code):
+def test_a_stream_ends_soon_after_its_key(shared_server, change, code, monkeypatch):
+    monkeypatch.setattr("menura.live.service.WATCH_SECONDS", 0.5)
     keys = shared_server.services.accounts.keys
     account = shared_server.run(keys.authenticate(shared_server.api_key)).account_id
     made = shared_server.run(keys.create(account, "short-lived"))
@@ -446,7 +459,7 @@ def test_a_stream_ends_soon_after_its_key(shared_server, change, code):
             shared_server.run(keys.revoke(account, made.key_id))
         else:
             shared_server.run(keys.update(account, None, made.key_id, change))
-        assert client.until("error", timeout=10)["detail"]["code"] == code
+        assert client.until("error")["detail"]["code"] == code
         assert client.until_closed() == 1008
 
 
@@ -482,7 +495,9 @@ def test_the_stream_is_charged_once_and_kept_in_the_history(shared_server):
     assert stored.content == audio
 
 
-def test_streams_at_once_stay_within_the_credits(server):
+def test_streams_at_once_stay_within_the_credits(server, monkeypatch):
+    # A machine so busy that nothing comes for a while must not be taken for a pause in real time.
+    monkeypatch.setattr("menura.live.service.WATCH_SECONDS", 300.0)
     started = server(default_tier="some", tiers={"some": Tier(concurrency=5, credits=60)})
     with Client(started) as first:
         first.tell(type="start", **FILE_PACE)
@@ -505,7 +520,7 @@ def test_streams_at_once_stay_within_the_credits(server):
         # 40 credits pay 2.4 s; a chunk that has begun is finished.
         assert 2.3 < len(third.audio) / 2 / 24_000 < 2.6
     # A stream that failed is charged after its client has been told.
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     spent = 20
     while spent == 20 and time.monotonic() < deadline:
         spent = started.client.get("/v1/user/subscription").json()["character_count"]
@@ -513,15 +528,16 @@ def test_streams_at_once_stay_within_the_credits(server):
 
 
 def test_a_stream_ends_with_the_credits(server):
-    started = server(default_tier="some", tiers={"some": Tier(concurrency=5, credits=150)})
+    # Both reserve five seconds, and three credits are left.
+    started = server(default_tier="some", tiers={"some": Tier(concurrency=5, credits=171)})
     with Client(started) as client:
-        client.tell(type="start")
+        client.tell(type="start", **FILE_PACE)
         client.until("started")
-        client.socket.send(s16(speech(seconds=1.2)))
         with Client(started) as other:
             other.tell(type="start")
             other.until("started")
-            assert client.until("error", timeout=10)["detail"]["code"] == "insufficient_credits"
+            client.socket.send(s16(speech(seconds=1.2)))
+            assert client.until("error")["detail"]["code"] == "insufficient_credits"
 
 
 def test_zero_retention_leaves_no_item(shared_server):
@@ -641,6 +657,12 @@ def test_streams_side_by_side_give_what_each_gives_alone(shared_server):
 # Twilio
 
 
+@pytest.fixture
+def unhurried(monkeypatch):
+    """Calls that drop nothing, as other streams do on request, however busy the machine is."""
+    monkeypatch.setattr("menura.api.live_start._drop_late", lambda _: None)
+
+
 @contextlib.contextmanager
 def call(server, parameters, **media_format) -> Iterator[Client]:
     with Client(server, path="twilio", key=False) as client:
@@ -677,7 +699,7 @@ def heard(client):
     audio, marks = b"", []
     with contextlib.suppress(ConnectionClosed):
         while True:
-            event = json.loads(client.socket.recv(timeout=20))
+            event = json.loads(client.socket.recv(timeout=60))
             if event.get("event") == "media":
                 assert event["streamSid"] == "MZ1"
                 audio += base64.b64decode(event["media"]["payload"])
@@ -688,6 +710,7 @@ def heard(client):
     return audio, marks
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_a_phone_call_is_converted(shared_server):
     with call(shared_server, {"xi-api-key": shared_server.api_key, "seed": "3"}) as client:
         sent = phone(client)
@@ -701,6 +724,7 @@ def test_a_phone_call_is_converted(shared_server):
     assert marks == [("here", sent // 2), ("end", sent)]
 
 
+@pytest.mark.usefixtures("unhurried")
 @pytest.mark.parametrize("name", ["x" * 2000, ["x"], "x"])
 def test_marks_that_nobody_reads_do_not_pile_up(shared_server, name):
     with call(shared_server, {"xi-api-key": shared_server.api_key}) as client:
@@ -711,6 +735,7 @@ def test_marks_that_nobody_reads_do_not_pile_up(shared_server, name):
         assert "mark" in client.refused()
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_only_the_caller_is_converted(shared_server):
     with call(shared_server, {"xi-api-key": shared_server.api_key}) as client:
         phone(client, "outbound")
@@ -727,6 +752,7 @@ def test_a_phone_call_in_another_format_is_refused(shared_server, other):
         assert client.refused().startswith("invalid_parameters: mediaFormat ")
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_a_phone_call_says_true_and_false_as_other_texts_do(shared_server):
     own = {"xi-api-key": shared_server.api_key}
     for told in ({"remove_background_noise": "True"}, {"enable_logging": "0"}):
@@ -743,7 +769,8 @@ def test_an_empty_model_is_the_usual_one(shared_server):
 
 
 @pytest.mark.parametrize("path", ["live", "twilio"])
-def test_who_says_nothing_is_refused_in_time(shared_server, path, caplog):
+def test_who_says_nothing_is_refused_in_time(shared_server, path, caplog, monkeypatch):
+    monkeypatch.setattr("menura.api.live_connection.HELLO_SECONDS", 0.5)
     with Client(shared_server, path=path) as client:
         assert client.until_closed() == 1008
         assert [event["detail"]["code"] for event in client.events] == (
@@ -809,7 +836,7 @@ def test_nothing_large_is_kept_of_a_phone_call_before_the_key(shared_server, bef
         for event in before:
             client.tell(**event)
             # What is sent after the answer is no longer read together with what was before.
-            assert client.socket.ping().wait(10)
+            assert client.socket.ping().wait(30)
         # The head of a frame alone, since what is refused is not waited for.
         client.socket.socket.sendall(b"\x81\xff" + struct.pack(">Q", 80_000) + bytes(4))
         assert client.until_closed() == 1009
@@ -850,7 +877,7 @@ def test_another_account_cannot_resume(shared_server):
     for key, code in ((foreign, "not_found"), (weak, "missing_permissions")):
         with Client(shared_server, key=key) as other:
             other.tell(type="resume", session_id=session_id, received=0)
-            assert other.until("error", timeout=5)["detail"]["code"] == code
+            assert other.until("error")["detail"]["code"] == code
             assert other.until_closed() == 1008
             assert other.audio == b""
     with Client(shared_server) as again:
@@ -868,12 +895,12 @@ def test_an_unknown_session_is_refused(shared_server):
 def test_a_start_without_the_permission_is_refused(shared_server):
     with Client(shared_server, key=key_of(shared_server, permissions=["voices_read"])) as client:
         client.tell(type="start")
-        assert client.until("error", timeout=3)["detail"]["code"] == "missing_permissions"
+        assert client.until("error")["detail"]["code"] == "missing_permissions"
     made = shared_server.client.post("/v1/single-use-token/tts_websocket").json()
     query = f"?single_use_token={made['token']}"
     with Client(shared_server, key=False, query=query) as client:
         client.tell(type="start")
-        assert client.until("error", timeout=3)["detail"]["code"] == "missing_permissions"
+        assert client.until("error")["detail"]["code"] == "missing_permissions"
 
 
 @pytest.mark.parametrize(
@@ -886,7 +913,7 @@ def test_a_start_without_the_permission_is_refused(shared_server):
 def test_the_tier_decides_what_a_stream_may_ask(server, start, code):
     with Client(server(default_tier="free")) as client:
         client.tell(type="start", **start)
-        assert client.until("error", timeout=5)["detail"]["code"] == code
+        assert client.until("error")["detail"]["code"] == code
         assert client.until_closed() == 1008
 
 
@@ -955,7 +982,7 @@ def test_who_never_comes_back_gives_the_place_up(server, monkeypatch):
     client.until("started")
     client.socket.send(s16(speech(seconds=0.5)))
     client.socket.socket.close()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while (leases.running(account_id) or live._sessions) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert leases.running(account_id) == 0
@@ -1000,9 +1027,10 @@ def test_a_message_of_more_than_a_mebibyte_closes_the_connection(shared_server):
 )
 def test_a_parameter_of_a_phone_call_is_heard(shared_server, name, value, told):
     with call(shared_server, {"xi-api-key": shared_server.api_key, name: value}) as client:
-        assert told in client.refused(timeout=5)
+        assert told in client.refused()
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_clear_empties_what_has_not_been_sent(shared_server, monkeypatch):
     tell = Connection.tell
     cleared = asyncio.Event()

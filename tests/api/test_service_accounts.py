@@ -28,7 +28,7 @@ def works(server: RunningServer, key: str, path: str = "/v1/user") -> int:
 
 
 def test_rotation_through_the_official_sdk(shared_server: RunningServer) -> None:
-    with httpx.Client() as client:
+    with httpx.Client(timeout=60) as client:
         sdk = ElevenLabs(
             api_key=shared_server.api_key, base_url=shared_server.url, httpx_client=client
         )

@@ -362,7 +362,7 @@ def test_no_more_streams_compute_at_once_than_the_settings_say(tmp_path: Path) -
         job.upload.append(wav(tone(0.5)))
         job.upload.finish()
         job.commit(plain_request())
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + WAIT
         while not cores.waiting and time.monotonic() < deadline:
             time.sleep(0.001)
         assert cores.waiting == 1

@@ -70,9 +70,13 @@ def test_streams_at_once_give_what_each_gives_alone(lanes, model, level):
     alone = [converted(lanes.seat(ENGINE), source, engine, voice, level) for source in sources]
     assert not processes(lanes)
     together: dict[int, Samples] = {}
+    begun = threading.Barrier(len(sources))
 
     def run(number: int) -> None:
-        together[number] = converted(lanes.seat(ENGINE), sources[number], engine, voice, level)
+        seat = lanes.seat(ENGINE)
+        seat.lane()
+        begun.wait()
+        together[number] = converted(seat, sources[number], engine, voice, level)
 
     threads = [threading.Thread(target=run, args=(number,)) for number in range(len(sources))]
     for thread in threads:

@@ -49,7 +49,7 @@ def test_a_reader_waits_for_the_writer_and_ends_with_it() -> None:
     for number in range(100):
         spool.append(bytes([number]) * 3)
     spool.finish()
-    thread.join(5)
+    thread.join(60)
     assert not thread.is_alive()
     assert b"".join(got) == b"".join(bytes([number]) * 3 for number in range(100))
     spool.abort()
@@ -82,7 +82,7 @@ def test_abort_wakes_readers_wherever_they_wait() -> None:
     time.sleep(0.2)
     spool.abort()
     for thread in threads:
-        thread.join(5)
+        thread.join(60)
     assert sorted(outcomes) == ["drop", "read", "seek"]
     with pytest.raises(SpoolAborted):
         spool.reader().read(1)

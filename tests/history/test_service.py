@@ -345,7 +345,7 @@ def test_many_wavs_at_once_keep_nobody_from_storing(
             heard = [asyncio.create_task(collect(one.content)) for one in found]
             try:
                 await asyncio.sleep(0.1)
-                await asyncio.wait_for(opened.add(), 10)
+                await asyncio.wait_for(opened.add(), 30)
             finally:
                 ready.set()
             assert {len(audio) for audio in await asyncio.gather(*heard)} == {4844}

@@ -34,6 +34,8 @@ def request(**changes):
         "voice": voice,
         "output_format": find_format("pcm_24000"),
         "decoder": open_live_decoder("s16le", RATE),
+        # What a busy machine is late with is dropped only where that is what is looked at.
+        "drop_late": None,
         **changes,
     }
     return LiveRequest(**given)
@@ -149,7 +151,7 @@ def test_late_audio_is_dropped_so_that_the_delay_does_not_grow():
 
 
 def test_nothing_is_dropped_on_request():
-    listener = Listener(request(engine=Slow(2), drop_late=None))
+    listener = Listener(request(engine=Slow(2)))
     data = noise(0.5)
     listener.worker.feed(data)
     listener.worker.end()
@@ -158,8 +160,9 @@ def test_nothing_is_dropped_on_request():
 
 
 def test_nothing_is_dropped_from_who_sends_faster_than_life():
-    listener = Listener(request(engine=Slow(0.5), drop_late=0.5))
-    data = noise(2.0)
+    # Longer than the limit in all, and with room for a machine that is ten times slower.
+    listener = Listener(request(engine=Slow(0.1), drop_late=1.0))
+    data = noise(20.0)
     for at in range(0, len(data), 960):
         listener.worker.feed(data[at : at + 960])
     listener.worker.end()
@@ -187,7 +190,7 @@ def test_a_stream_that_is_over_keeps_no_threads():
         listener.worker.join()
         assert listener.worker.stats().seconds_out == 0.5
     # The system is a moment behind.
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while native_threads() > before:
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -225,7 +228,7 @@ def test_no_more_is_made_than_is_allowed():
 
 
 def test_who_talks_goes_before_a_file_and_a_recording_that_is_sent_at_once_does_not():
-    listener = Listener(request(drop_late=None), cores=1)
+    listener = Listener(request(), cores=1)
     left = []
 
     def convert_file():

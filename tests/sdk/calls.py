@@ -282,7 +282,7 @@ def check_voices() -> None:
         assert client.voices.get(voice.voice_id, with_settings=True) == voice
         assert voice.preview_url
         assert set(voice.labels) >= {"language", "accent", "gender", "age", "use_case"}
-    preview = httpx.get(listed[-1].preview_url)
+    preview = httpx.get(listed[-1].preview_url, timeout=60)
     assert preview.headers["content-type"] == "audio/mpeg"
     found: list[str] = []
     token = None
@@ -528,7 +528,7 @@ def check_strict_types() -> None:
         "/v1/shared-voices": types.GetLibraryVoicesResponse,
     }
     key = client._client_wrapper.get_headers()["xi-api-key"]
-    with httpx.Client(base_url=BASE_URL, headers={"xi-api-key": key}) as raw:
+    with httpx.Client(base_url=BASE_URL, headers={"xi-api-key": key}, timeout=60) as raw:
         for path, kind in answers.items():
             TypeAdapter(kind).validate_python(raw.get(path).json())
 

@@ -30,7 +30,7 @@ SEED = 20261123
 SECONDS = 1.0
 VOICE = "JBFqnCBsd6RMkjVDRZzb"
 FORMATS = ("mp3_44100_128", "pcm_16000", "opus_48000_64", "ulaw_8000")
-LONGEST_ROUND = 3.0
+LONGEST_ROUND = 30.0
 CREDITS = 17
 """What one second of audio costs."""
 

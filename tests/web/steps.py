@@ -1,6 +1,8 @@
 """What every test of the page does: open it, wait, choose a voice."""
 
 import time
+from contextlib import AbstractContextManager
+from urllib.parse import urlsplit
 
 from playwright.sync_api import Page, expect
 
@@ -29,6 +31,13 @@ def until(page: Page, expression: str) -> None:
     while not page.evaluate(expression):
         assert time.monotonic() < deadline, expression
         page.wait_for_timeout(100)
+
+
+def loading_voices(page: Page) -> AbstractContextManager[object]:
+    """Wait, at the end of a `with`, until the voices that it makes the page ask for are there."""
+    return page.expect_request_finished(
+        lambda request: urlsplit(request.url).path == "/v1/voices", timeout=PATIENCE
+    )
 
 
 def convert(page: Page) -> None:
