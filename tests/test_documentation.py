@@ -55,7 +55,7 @@ def run_shell(command, server, folder):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, (command, done.stdout, done.stderr)
@@ -115,7 +115,7 @@ def test_the_readmes_javascript_works(shared_server, tmp_path):
     )
     (tmp_path / "node_modules").symlink_to(modules)
     done = subprocess.run(
-        ["node", script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        ["node", script], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr
     assert seconds_of(tmp_path / "out.mp3") > 2

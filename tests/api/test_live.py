@@ -47,7 +47,9 @@ class Client:
         secret = server.api_key if key is True else key
         headers = {"xi-api-key": secret} if secret else {}
         url = server.url.replace("http", "ws") + f"/v1/speech-to-speech/{voice}/{path}{query}"
-        self._connection = connect(url, additional_headers=headers, open_timeout=60)
+        self._connection = connect(
+            url, additional_headers=headers, open_timeout=60, ping_interval=None
+        )
         self.socket: ClientConnection = self._connection.__enter__()
         self.audio = b""
         self.events: list[dict] = []
@@ -293,7 +295,9 @@ def test_a_talker_who_stalls_and_a_listener_who_does_not_read_lose_nothing(share
         client.tell(type="start", seed=7, drop_late_ms=1000 * limit)
         client.until("started")
         client.socket.send(data[:4801])
-        time.sleep(limit + 0.5)
+        stalled = time.monotonic()
+        while time.monotonic() < stalled + limit + 0.5:
+            client.until("stats")
         for at in range(4801, len(data), 4800):
             client.socket.send(data[at : at + 4800])
         client.tell(type="end")

@@ -16,7 +16,7 @@ from ..conftest import RunningServer
 from ..sounds import speech, wav
 
 RATE = 24_000
-PROGRAM_LIMIT = 300
+PROGRAM_LIMIT = 900
 
 
 @pytest.fixture(scope="session")
