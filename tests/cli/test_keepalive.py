@@ -15,6 +15,12 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from menura.cli.keepalive import PatientWebSocket
+from menura.engine.registry import SOURCE_FILTER_MODEL
+
+from ..api.conftest import plain_model  # noqa: F401
+from ..api.wire import PLAIN
+
+pytestmark = pytest.mark.usefixtures("plain_model")
 
 VOICE = "21m00Tcm4TlvDq8ikWAM"
 SECONDS = 30
@@ -23,7 +29,7 @@ START = {
     "type": "start",
     "input": {"sample_rate": 8000},
     "output_format": "pcm_48000",
-    "model_id": "menura_source_filter_v1",
+    "model_id": PLAIN,
     "seed": 1,
     "drop_late_ms": None,
 }
@@ -217,7 +223,7 @@ def test_what_nobody_reads_keeps_no_connection_that_is_over(server, monkeypatch,
     monkeypatch.setattr("menura.cli.keepalive.SEND_BUFFER", 2048)
     started = server()
     with open_socket(started, buffer=2048, close_timeout=0.1) as client:
-        client.send(json.dumps(START))
+        client.send(json.dumps({**START, "model_id": SOURCE_FILTER_MODEL}))
         client.recv()
         served = websocket_of(started)
         client.send(hum()[:8_000])
