@@ -15,7 +15,6 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from menura.cli.keepalive import PatientWebSocket
-from menura.engine.registry import SOURCE_FILTER_MODEL
 
 from ..api.conftest import plain_model  # noqa: F401
 from ..api.wire import PLAIN
@@ -221,12 +220,14 @@ def test_pings_whose_answers_nobody_reads_end_the_connection(impatient):
 def test_what_nobody_reads_keeps_no_connection_that_is_over(server, monkeypatch, farewell):
     monkeypatch.setattr(PatientWebSocket, "closing_seconds", 1.0)
     monkeypatch.setattr("menura.cli.keepalive.SEND_BUFFER", 2048)
+    # The client's library reads a message or two ahead, whatever their size.
+    monkeypatch.setattr("menura.live.session.PIECE_BYTES", 2048)
     started = server()
     with open_socket(started, buffer=2048, close_timeout=0.1) as client:
-        client.send(json.dumps({**START, "model_id": SOURCE_FILTER_MODEL}))
+        client.send(json.dumps(START))
         client.recv()
         served = websocket_of(started)
-        client.send(hum()[:8_000])
+        client.send(hum()[:10_000])
         deadline = time.monotonic() + 120
         while served.transport.get_write_buffer_size() < 24_000:
             assert time.monotonic() < deadline
