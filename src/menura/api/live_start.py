@@ -21,18 +21,16 @@ from menura.services import Services
 from menura.voices.settings import VoiceSettings, as_json, voice_settings
 
 LATE_MS = (100, 60_000)
-START_FIELDS = (
-    "type",
-    "input",
-    "output_format",
+REQUEST_FIELDS = (
     "model_id",
     "voice_settings",
     "seed",
     "remove_background_noise",
     "optimize_streaming_latency",
     "enable_logging",
-    "drop_late_ms",
 )
+"""What every live stream may ask for, as a request of the HTTP API may."""
+START_FIELDS = ("type", "input", "output_format", *REQUEST_FIELDS, "drop_late_ms")
 INPUT_FIELDS = ("encoding", "sample_rate")
 KINDS = {
     dict: "an object",

@@ -25,7 +25,7 @@ from menura.api.live_connection import (
     parse_object,
     pump,
 )
-from menura.api.live_start import read_start, typed
+from menura.api.live_start import REQUEST_FIELDS, read_start, typed
 from menura.api.values import boolean
 from menura.errors import (
     BadRequest,
@@ -192,16 +192,7 @@ async def _open(
             "mediaFormat must be audio/x-mulaw at 8000 with one channel.", param="mediaFormat"
         )
     wanted = {
-        name: _decoded(name, parameters[name])
-        for name in (
-            "model_id",
-            "voice_settings",
-            "seed",
-            "remove_background_noise",
-            "optimize_streaming_latency",
-            "enable_logging",
-        )
-        if parameters.get(name)
+        name: _decoded(name, parameters[name]) for name in REQUEST_FIELDS if parameters.get(name)
     }
     request, item, logged = await read_start(
         services,

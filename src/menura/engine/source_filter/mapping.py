@@ -100,9 +100,10 @@ def _pitch(
     that is transposed keeps its range."""
     voiced = features.f0 > 0
     medians, spreads = features.pitch[voiced].T
-    usual = np.clip(voice.spread / spreads, *_SCALES) ** towards(settings)
-    if settings.transpose is not None:
-        usual = np.ones_like(usual)
+    if settings.transpose is None:
+        usual = np.clip(voice.spread / spreads, *_SCALES) ** towards(settings)
+    else:
+        usual = np.ones_like(spreads)
     steady = 2.0 ** (_EVEN * (0.5 - settings.stability))
     scale = usual * steady * (1.0 + _LIVELIER * settings.style)
     goal = medians + _moved(medians, voice, settings)
