@@ -2,8 +2,10 @@
 
 import asyncio
 import io
+import struct
 import threading
 import zipfile
+import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -259,6 +261,40 @@ def test_several_items_come_as_a_zip_in_constant_memory(tmp_path: Path) -> None:
                 assert archive.namelist() == [f"{name}.mp3" for name in wanted]
                 for number, name in enumerate(archive.namelist()):
                     assert archive.read(name) == big + bytes([number])
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("as_wav", [False, True])
+def test_a_zip_can_be_read_as_it_arrives(tmp_path: Path, as_wav: bool) -> None:
+    """As Java's ZipInputStream does, which never sees the directory at the end."""
+
+    async def work() -> None:
+        async with room(tmp_path) as opened:
+            made_as = find_format("ulaw_8000")
+            assert made_as is not None
+            audio = tone(made_as)
+            items = [await opened.add(audio, output_format=made_as.name) for _ in range(2)]
+            wanted = [item.history_item_id for item in items]
+            account_id = opened.caller_.account_id
+            found = await opened.history.download(account_id, wanted, as_wav=as_wav)
+            left = await collect(found.content)
+            for name in wanted:
+                head = struct.unpack_from("<4s5H3L2H", left)
+                assert head[0] == b"PK\x03\x04"
+                assert head[3] == zipfile.ZIP_DEFLATED
+                name_at, data_at = 30, 30 + head[9] + head[10]
+                ending = "wav" if as_wav else "ulaw"
+                assert left[name_at : name_at + head[9]].decode() == f"{name}.{ending}"
+                inflating = zlib.decompressobj(-zlib.MAX_WBITS)
+                data = inflating.decompress(left[data_at:])
+                assert data.startswith(b"RIFF") if as_wav else data == audio
+                sizes = (len(left) - data_at - len(inflating.unused_data), len(data))
+                left = inflating.unused_data
+                # Only the directory tells of the longer form of this, which has sizes of 8 bytes.
+                assert left[:16] == struct.pack("<4s3L", b"PK\x07\x08", zlib.crc32(data), *sizes)
+                left = left[16:]
+            assert left.startswith(b"PK\x01\x02")
 
     asyncio.run(work())
 

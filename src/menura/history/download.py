@@ -16,6 +16,9 @@ from menura.storage.tables import HistoryItem
 ZIP_EPOCH = 315_532_800
 """Unix seconds of 1980, before which a zip file knows no time."""
 
+MOST_AS_WAV = 24
+"""The most by which audio grows as WAV, which is Opus of 32 kbit/s."""
+
 _WAV_WORKERS = ThreadPoolExecutor(2, "wav")
 """Threads besides the event loop's own few, which store what anybody converts: an hour of audio
 takes one for long."""
@@ -50,15 +53,22 @@ async def zip_of(
 ) -> AsyncIterator[bytes]:
     """Yield a zip file with one entry per item, made as it is sent, in constant memory.
 
-    The entries are stored as they are: audio is compressed already.
+    Nothing is compressed, since audio is already. But the entries are said to be: of what is merely
+    stored, a program that reads as the bytes arrive cannot find the end.
     """
     sink = _Sink()
-    with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
+    with zipfile.ZipFile(sink, "w") as archive:
         for item in items:
             name = f"{item.history_item_id}.{extension(item, as_wav=as_wav)}"
             made = time.gmtime(max(item.created_at, ZIP_EPOCH))
             entry = zipfile.ZipInfo(name, made[:6])
-            with archive.open(entry, "w", force_zip64=True) as file:
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            # Public from Python 3.13 on, as compress_level.
+            entry._compresslevel = 0  # type: ignore[attr-defined]
+            # What may be beyond 2 GiB is written in another form, which such programs do not know.
+            stored = await objects.size(item.object_key)
+            entry.file_size = stored * MOST_AS_WAV if as_wav else stored
+            with archive.open(entry, "w") as file:
                 async for piece in audio(objects, item, as_wav=as_wav):
                     file.write(piece)
                     if sink.pending >= CHUNK:
