@@ -37,9 +37,13 @@ def test_a_websocket_that_there_is_not_is_not_found(
 def test_a_wrong_method_says_which_are_right(shared_server: RunningServer) -> None:
     answer = shared_server.client.patch("/v1/user")
     assert (answer.status_code, answer.json()) == (405, {"detail": "Method Not Allowed"})
-    assert answer.headers["allow"] == "GET"
+    assert answer.headers["allow"] == "GET, HEAD"
     answer = shared_server.client.put("/v1/service-accounts")
-    assert answer.headers["allow"] == "GET, POST"
+    assert answer.headers["allow"] == "GET, HEAD, POST"
+    answer = shared_server.client.get("/v1/single-use-token/tts_websocket")
+    assert answer.headers["allow"] == "POST"
+    answer = shared_server.client.put("/static/page.js")
+    assert answer.headers["allow"] == "GET, HEAD"
 
 
 def test_a_schema_violation_is_a_list_that_names_the_value(shared_server: RunningServer) -> None:

@@ -168,8 +168,9 @@ def _methods(request: Request) -> set[str]:
     for route in iter_route_contexts(request.app.routes):
         pattern = getattr(route, "path_regex", None)
         if pattern is not None and pattern.match(request.scope["path"]):
-            found |= route.methods or set()
-    return found
+            # Mounted files name none, and are there to be read.
+            found |= route.methods or {"GET"}
+    return found | {"HEAD"} if "GET" in found else found
 
 
 def not_json(request: Request) -> InvalidContentType:
