@@ -120,6 +120,9 @@ def test_a_key_can_have_a_limit_of_its_own(tmp_path: Path) -> None:
             with pytest.raises(InsufficientCredits, match="API key"):
                 await opened.accounts.credits.check(limited, 3)
             await opened.accounts.credits.check(other, 1_000_000)
+            nothing = await opened.caller(character_limit=0)
+            with pytest.raises(InsufficientCredits, match="API key"):
+                await opened.accounts.credits.check(nothing, 1)
 
     asyncio.run(work())
 
@@ -157,6 +160,10 @@ def test_requests_at_once_cannot_spend_the_same_credits(tmp_path: Path) -> None:
                 assert running == [20]
                 async with as_many_as_can_pay(20, *5 * [(one, free)]) as others:
                     assert len(others) == 5
+                    with pytest.raises(InsufficientCredits, match="0 left, 1 needed"):
+                        await other.accounts.credits.check(limited, 1)
+            async with as_many_as_can_pay(20, (one, free)):
+                await other.accounts.credits.check(limited, 20)
             for each in (caller, limited):
                 await other.accounts.credits.check(each, 20)
 

@@ -35,7 +35,9 @@ def test_more_than_the_tier_allows_are_told_when_to_come_back(tmp_path: Path) ->
                         pass
                 assert caught.value.retry_after is not None
                 assert caught.value.retry_after >= 1
+                assert leases.running(caller.account_id) == 2
             assert await held(opened) == 0
+            assert leases.running(caller.account_id) == 0
             async with leases.acquire(caller) as again:
                 assert again.current == 1
 
@@ -170,6 +172,8 @@ def test_renewal_prolongs_what_is_held_and_removes_what_is_void(tmp_path: Path) 
             caller = await opened.caller()
             async with opened.accounts.leases.acquire(caller):
                 await opened.hold(caller, "dead", "dead")
+                # Of a request that was cancelled while its row was being inserted.
+                await opened.hold(caller, "unheld", opened.accounts.leases._process_id)
                 async with opened.database.writing() as session:
                     await session.execute(update(LeaseRow).values(expires_at=0.0))
                 await opened.accounts.leases.renew()
@@ -195,6 +199,9 @@ def test_a_cancelled_request_gives_its_place_back(tmp_path: Path) -> None:
 
             task = asyncio.create_task(hold())
             await inside.wait()
+            task.cancel()
+            await asyncio.sleep(0)
+            # Again while it gives its place back, as by a server that ends.
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             for _ in range(200):
