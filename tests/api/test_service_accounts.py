@@ -143,6 +143,7 @@ def test_limits_are_set_and_cleared(shared_server: RunningServer, holder: str) -
         ({"allowed_ips": ["10.0.0.0/8"] * 101}, 422),
         ({"permissions": ["user_read"] * 101}, 422),
         ({"expires_at_unix": 1}, 400),
+        ({"expires_at_unix": int(time.time()) + 600}, 400),
         ({"expires_at_unix": 10**30}, 400),
         ({"expires_at_unix": 10**400}, 400),
         ({"expires_at_unix": -(10**400)}, 400),
@@ -231,6 +232,19 @@ def test_no_key_makes_a_stronger_one(shared_server: RunningServer, holder: str) 
             assert answer.json()["detail"]["code"] == "missing_permissions"
         same = client.post(path, json={"name": "same", "permissions": ["workspace_write"]})
         assert same.status_code == 200
+
+
+def test_a_key_is_deleted_under_its_own_holder_alone(
+    shared_server: RunningServer, holder: str
+) -> None:
+    account_id = shared_server.client.get("/v1/user").json()["user_id"]
+    made = make(shared_server, holder).json()
+    for path, status, left in ((account_id, 404, 200), (holder, 200, 401)):
+        answer = shared_server.client.delete(
+            f"/v1/service-accounts/{path}/api-keys/{made['key_id']}"
+        )
+        assert answer.status_code == status
+        assert works(shared_server, made["xi-api-key"]) == left
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
