@@ -97,6 +97,12 @@ def test_a_token_gives_no_more_than_its_key(tmp_path: Path) -> None:
             reader = await opened.caller(permissions=["voices_read"])
             with pytest.raises(MissingPermissions):
                 await opened.accounts.tokens.create(reader, "speech_to_speech_live")
+            # Nor more than its key may do by the time it is used.
+            talker = await opened.caller(permissions=["speech_to_speech"])
+            token = await opened.accounts.tokens.create(talker, "speech_to_speech_live")
+            narrowed = {"permissions": ["voices_read"]}
+            await opened.accounts.keys.update(talker.account_id, None, talker.key_id, narrowed)
+            assert (await opened.accounts.tokens.redeem(token)).permissions == frozenset()
 
     asyncio.run(work())
 

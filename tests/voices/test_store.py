@@ -195,6 +195,8 @@ def test_settings_are_merged_and_belong_to_the_account(tmp_path: Path) -> None:
         assert listed[own_id].settings == VoiceSettings(stability=0.2, style=0.3)
         stranger = await house.voices.get("another account", GEORGE)
         assert stranger.settings is None
+        for voice in await house.voices.all("another account"):
+            assert voice.settings is None
 
     inside(tmp_path, act)
 
@@ -284,7 +286,14 @@ def test_every_account_has_its_own_number_of_clones(tmp_path: Path) -> None:
         await house.voices.create(theirs, Card("Theirs"), [house.upload()])
         assert await house.voices.count(house.account_id) == 0
         only = Maker(house.account_id, None, 1)
-        await house.voices.create(only, Card("Mine"), [house.upload()])
+        # Of two at once there is room for one, though both are measured.
+        made = await asyncio.gather(
+            *(house.voices.create(only, Card(name), [house.upload()]) for name in "AB"),
+            return_exceptions=True,
+        )
+        assert sum(isinstance(each, VoiceLimitReached) for each in made) == 1
+        assert await house.voices.count(house.account_id) == 1
+        assert len(await house.keys()) == 4
 
     inside(tmp_path, act)
 
