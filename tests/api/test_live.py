@@ -7,6 +7,7 @@ import gc
 import json
 import re
 import struct
+import threading
 import time
 import weakref
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from menura.api.live_connection import Connection
+from menura.live.chain import LiveChain
+from menura.live.session import LiveSession
 from menura.settings import Tier
 
 from .. import sounds
@@ -108,6 +111,7 @@ def test_any_chunking_gives_the_same_audio_of_the_same_length(shared_server):
         assert converted(shared_server, data, 48 * milliseconds)[1] == whole
     odd_pieces = converted(shared_server, data, 4801)[1]
     assert odd_pieces == whole
+    assert converted(shared_server, data, len(data), seed=8)[1] != whole
 
 
 @pytest.mark.parametrize(
@@ -304,6 +308,29 @@ def test_a_talker_who_stalls_and_a_listener_who_does_not_read_lose_nothing(share
         time.sleep(1.5)
         assert client.until("ended")["dropped_ms"] == 0
     assert client.audio == expected
+
+
+def test_a_sender_far_ahead_is_left_unread(shared_server, monkeypatch):
+    monkeypatch.setattr("menura.api.live_connection.BACKLOG_SECONDS", 1.0)
+    push, held = LiveChain.push, threading.Event()
+    monkeypatch.setattr(LiveChain, "push", lambda *given: held.wait(60) and push(*given))
+    second = s16(speech(seconds=1.0))
+    with Client(shared_server) as client:
+        client.tell(type="start", **FILE_PACE)
+        session_id = client.until("started")["session_id"]
+        session = shared_server.services.live._sessions[session_id]
+        for _ in range(5):
+            client.socket.send(second)
+        client.tell(type="end")
+        while session.received < 2 * len(second):
+            time.sleep(0.01)
+        # For the server to read on, if it did.
+        time.sleep(0.5)
+        received = session.received
+        held.set()
+        client.until("ended")
+    assert received == 2 * len(second)
+    assert len(client.audio) == 5 * len(second)
 
 
 def test_what_is_nested_deeply_is_refused_in_words(shared_server):
@@ -729,23 +756,39 @@ def test_a_phone_call_is_converted(shared_server):
 
 
 @pytest.mark.usefixtures("unhurried")
-@pytest.mark.parametrize("name", ["x" * 2000, ["x"], "x"])
-def test_marks_that_nobody_reads_do_not_pile_up(shared_server, name):
+@pytest.mark.parametrize(
+    ("name", "told"), [("x" * 2000, "a name of"), (["x"], "a name of"), ("x", "marks may wait")]
+)
+def test_marks_that_nobody_reads_do_not_pile_up(shared_server, name, told):
     with call(shared_server, {"xi-api-key": shared_server.api_key}) as client:
         client.tell(event="media", streamSid="MZ1", media={"payload": "/" * 216})
         with contextlib.suppress(ConnectionClosed):
             for _ in range(2000):
                 client.tell(event="mark", streamSid="MZ1", mark={"name": name})
-        assert "mark" in client.refused()
+        assert told in client.refused()
 
 
 @pytest.mark.usefixtures("unhurried")
 def test_only_the_caller_is_converted(shared_server):
-    with call(shared_server, {"xi-api-key": shared_server.api_key}) as client:
+    key = key_of(shared_server, allowed_ips=["127.0.0.1"])
+    with call(shared_server, {"xi-api-key": key}) as client:
         phone(client, "outbound")
         sent = phone(client)
         client.tell(event="stop", streamSid="MZ1", stop={"callSid": "CA1"})
         assert len(heard(client)[0]) == sent
+
+
+def test_a_call_that_is_hung_up_frees_its_place_at_once(shared_server, monkeypatch):
+    monkeypatch.setattr("menura.live.service.GRACE", 600.0)
+    sessions = shared_server.services.live._sessions
+    before = set(sessions)
+    with call(shared_server, {"xi-api-key": shared_server.api_key}) as client:
+        phone(client)
+        client.until("media", key="event")
+    deadline = time.monotonic() + 60
+    while set(sessions) - before:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize(
@@ -1036,8 +1079,13 @@ def test_a_parameter_of_a_phone_call_is_heard(shared_server, name, value, told):
 
 @pytest.mark.usefixtures("unhurried")
 def test_clear_empties_what_has_not_been_sent(shared_server, monkeypatch):
-    tell = Connection.tell
+    tell, output = Connection.tell, LiveSession.output
     cleared = asyncio.Event()
+
+    async def in_one_piece(self, *arguments):
+        while self.produced < 6_400:
+            await asyncio.sleep(0.01)
+        return await output(self, *arguments)
 
     async def over_a_slow_line(self, **event):
         if event.get("event") == "clear":
@@ -1046,6 +1094,7 @@ def test_clear_empties_what_has_not_been_sent(shared_server, monkeypatch):
             await cleared.wait()
         await tell(self, **event)
 
+    monkeypatch.setattr(LiveSession, "output", in_one_piece)
     monkeypatch.setattr(Connection, "tell", over_a_slow_line)
     sessions = shared_server.services.live._sessions
     before = set(sessions)
