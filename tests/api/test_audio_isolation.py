@@ -26,6 +26,8 @@ def test_noise_goes_and_the_length_stays(shared_server: RunningServer, path: str
     assert reply.headers["content-type"] == "audio/mpeg"
     assert reply.headers["character-cost"] == "50"
     assert "history-item-id" not in reply.headers
+    if path.endswith("/stream"):
+        assert "content-length" not in reply.headers
     samples = decoded(reply.content)
     assert 0 <= samples.size - 3 * 44_100 <= 1152
     assert rms(samples[44_100:]) < 0.5 * rms(decoded(source)[16_000:])
@@ -80,6 +82,17 @@ def test_speech_stays_and_noise_goes(shared_server: RunningServer) -> None:
     assert rms(same[quiet]) < 0.5 * rms(noise)
 
 
+def test_what_lies_high_stays(shared_server: RunningServer) -> None:
+    clap = np.random.default_rng(1).standard_normal(4_800) * np.exp(-np.arange(4_800) / 480)
+    source = np.tile(np.pad(0.1 * clap, (0, 12_000 - clap.size)), 12).astype(np.float32)
+    reply = shared_server.client.post(PATHS[0], files={"audio": wav(source, 48_000)})
+    before, after = (
+        np.abs(np.fft.rfft(samples))[round(12_500 * 3) : round(15_000 * 3)]
+        for samples in (source, soxr.resample(decoded(reply.content), 44_100, 48_000)[:144_000])
+    )
+    assert rms(after) > 0.2 * rms(before)
+
+
 def test_refusals(shared_server: RunningServer) -> None:
     client = shared_server.client
     for path in PATHS:
@@ -87,6 +100,8 @@ def test_refusals(shared_server: RunningServer) -> None:
         assert missing.json()["detail"][0]["loc"] == ["body", "audio"]
         wrong = client.post(path, files={"audio": b"x"}, data={"file_format": "mp3"})
         assert wrong.json()["detail"][0]["loc"] == ["body", "file_format"]
+        twice = client.post(path, files=[*2 * [("file_format", (None, "other"))], ("audio", b"x")])
+        assert twice.json()["detail"][0]["type"] == "repeated"
         text = client.post(path, files={"audio": b"no audio, just text"})
         assert text.json()["detail"]["code"] == "invalid_audio_format"
         with shared_server.anonymous() as nobody:

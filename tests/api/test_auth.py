@@ -145,7 +145,8 @@ def test_no_secret_reaches_a_log(
     token = answer.json()["token"]
     started.client.get("/v1/user")
     with started.anonymous() as client:
-        client.get("/v1/user", params={"xi-api-key": started.api_key})
+        for name in ("xi-api-key", "xi_api_key", "API_KEY", "Authorization"):
+            client.get("/v1/user", params={name: started.api_key})
         client.get("/v1/user", params={"single_use_token": token})
         client.get("/v1/user", headers={"authorization": f"Bearer {started.api_key}x"})
     with pytest.raises(InvalidStatus):

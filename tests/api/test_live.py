@@ -20,6 +20,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from menura.api.live_connection import Connection
+from menura.errors import Unavailable
 from menura.live.chain import LiveChain
 from menura.live.session import LiveSession
 from menura.settings import Tier
@@ -494,6 +495,25 @@ def test_a_stream_ends_soon_after_its_key(shared_server, change, code, monkeypat
         assert client.until_closed() == 1008
 
 
+def test_a_stream_goes_on_while_its_key_cannot_be_looked_at(shared_server, monkeypatch):
+    monkeypatch.setattr("menura.live.service.WATCH_SECONDS", 0.05)
+    looked = threading.Event()
+
+    async def away(*_):
+        looked.set()
+        raise Unavailable("The database does not answer.")
+
+    with Client(shared_server) as client:
+        monkeypatch.setattr(shared_server.services.accounts.keys, "recheck", away)
+        client.tell(type="start", **FILE_PACE)
+        client.until("started")
+        assert looked.wait(30)
+        client.socket.send(s16(speech(seconds=0.5)))
+        client.tell(type="end")
+        assert client.until("ended")["history_item_id"]
+    assert len(client.audio) == 24_000
+
+
 def test_who_is_lost_keeps_the_place(server):
     started = server(default_tier="free", queue_seconds=1)
     for failed in (True, False):
@@ -556,6 +576,8 @@ def test_streams_at_once_stay_within_the_credits(server, monkeypatch):
     while spent == 20 and time.monotonic() < deadline:
         spent = started.client.get("/v1/user/subscription").json()["character_count"]
     assert spent == 60
+    # What was cut off is no item.
+    assert len(started.client.get("/v1/history").json()["history"]) == 1
 
 
 def test_a_stream_ends_with_the_credits(server):

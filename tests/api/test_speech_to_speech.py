@@ -108,7 +108,7 @@ def test_the_same_seed_gives_the_same_bytes_on_every_path(
     replies = [
         post(shared_server, path, speech, seed=seed).content
         for path in (CONVERT, STREAM, f"/v1/voice-changer/{VOICE}")
-        for seed in ("7", "7", "8")
+        for seed in ("0", "0", "8")
     ]
     assert len(set(replies)) == 2
     assert replies[0] != replies[2]
@@ -970,6 +970,11 @@ def test_the_default_model_is_a_setting(server: Server) -> None:
     other = post(running, CONVERT, source, seed="1", model_id="eleven_english_sts_v2")
     unnamed = post(running, CONVERT, source, seed="1")
     assert unnamed.content == named.content != other.content
+    assert post(running, CONVERT, source, model_id="eleven_english_sts_v1").status_code == 200
+    # Noted under the id that it is listed under.
+    assert running.client.get("/v1/history").json()["history"][0]["model_id"] == (
+        "eleven_english_sts_v2"
+    )
     item = running.client.get(f"/v1/history/{unnamed.headers['history-item-id']}").json()
     assert item["model_id"] == "menura_source_filter_v1"
 

@@ -62,10 +62,10 @@ def test_a_file_is_converted_without_a_server(data, tmp_path, ending, slack):
 def test_the_same_seed_gives_the_same_file_and_flags_change_it(data, tmp_path):
     files = {}
     for name, flags in {
-        "one": ["--seed", "5"],
-        "two": ["--seed", "5"],
+        "one": ["--seed", "0"],
+        "two": ["--seed", "0"],
         "other": ["--seed", "6"],
-        "faithful": ["--seed", "5", "--similarity", "0.1"],
+        "faithful": ["--seed", "0", "--similarity", "0.1"],
     }.items():
         target = tmp_path / f"{name}.wav"
         done = menura("convert", SPEECH, "--voice", "Avocet", "-o", target, *flags, data=data)

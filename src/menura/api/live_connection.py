@@ -108,20 +108,10 @@ class Connection:
                 await self._websocket.close(code, fitting)
 
 
-def parse_json(text: str) -> Any:
-    """Return the value of a JSON text, which has no NaN and no Infinity. Raises ValueError,
-    RecursionError."""
-    return json.loads(text, parse_constant=_refuse_constant)
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON.")
-
-
 def parse_object(text: str) -> dict[str, Any]:
     """Return a message's JSON object. Raises MalformedJson."""
     try:
-        value = parse_json(text)
+        value = json.loads(text)
     except (ValueError, RecursionError):
         raise MalformedJson(f"A text message must be JSON, not {text[:60]!r}.") from None
     if not isinstance(value, dict):

@@ -7,6 +7,7 @@ The key must come as a parameter of the `start` message; nothing is done before.
 import asyncio
 import base64
 import binascii
+import json
 import logging
 from typing import Any
 
@@ -21,7 +22,6 @@ from menura.api.live_connection import (
     answer_failure,
     feed,
     in_time_for_hello,
-    parse_json,
     parse_object,
     pump,
 )
@@ -213,7 +213,7 @@ def _decoded(name: str, text: Any) -> Any:
     if name in ("remove_background_noise", "enable_logging"):
         return boolean(("start", name), text)
     try:
-        return parse_json(text)
+        return json.loads(text)
     except (ValueError, RecursionError):
         return text
 

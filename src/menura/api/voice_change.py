@@ -145,8 +145,6 @@ class VoiceChange(Converting):
         if not self._query.enable_logging:
             self._principal.require_zero_retention()
         self._principal.require_format(self._query.output_format.name)
-        if self._too_large is not None:
-            raise self._too_large
         seed = self._seed
         request = ConversionRequest(
             source=self._plan(engine),
