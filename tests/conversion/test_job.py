@@ -19,7 +19,14 @@ from menura.conversion.job import Cancelled, Job
 from menura.conversion.request import ConversionRequest, DurationLimits, SourcePlan
 from menura.conversion.service import ConversionService
 from menura.engine.registry import engine_for
-from menura.errors import AudioTooLong, AudioTooShort, InvalidAudio, MenuraError, SystemBusy
+from menura.errors import (
+    AudioTooLong,
+    AudioTooShort,
+    ConcurrencyExceeded,
+    InvalidAudio,
+    MenuraError,
+    SystemBusy,
+)
 from menura.settings import Settings
 
 from ..sounds import decoded, long_wav, tone, wav
@@ -34,6 +41,7 @@ def service(tmp_path: Path) -> Iterator[ConversionService]:
     yield made
     made.close()
     assert made.running == 0
+    assert not any(lane.streams for lane in made.lanes.all)
 
 
 def answer_of(job: Job) -> bytes:
@@ -78,6 +86,8 @@ def test_the_real_engine_gives_the_same_bytes_in_any_cutting(service: Conversion
     upload = wav(tone(1.3, 44_100, seed=3), 44_100)
     request = ConversionRequest(SourcePlan(engine), voice, output("pcm_44100"), seed=1)
     whole = converted(service, upload, request, [])
+    heard = np.abs(np.frombuffer(whole, "<i2").astype(int))
+    assert heard[-4_410:].max() > 0.1 * heard.max()
     rng = np.random.default_rng(0)
     for count in (1, 9, 60):
         cuts = [int(cut) for cut in rng.integers(0, len(upload), count)]
@@ -250,6 +260,15 @@ def test_beyond_the_limit_of_streams_the_server_is_busy(tmp_path: Path) -> None:
     service.close()
 
 
+def test_one_account_keeps_no_other_out(service: ConversionService) -> None:
+    source = plain_request().source
+    for _ in range(2):
+        service.start(source, owner="one", concurrency=1)
+    with pytest.raises(ConcurrencyExceeded):
+        service.start(source, owner="one", concurrency=1)
+    service.start(source, owner="other", concurrency=1)
+
+
 def test_a_failing_engine_is_no_fault_of_the_client(service: ConversionService) -> None:
     class Broken(type(ENGINE)):  # type: ignore[misc]
         def rendering(self, *_: object) -> object:
@@ -277,7 +296,11 @@ def test_off_disk_an_unread_answer_waits_instead_of_growing(service: ConversionS
     job.commit(request)
     job.measured.result(WAIT)
     job.approve()
+    job.answer.wait_beyond(1 << 20)
+    # For it to grow, if it did.
+    time.sleep(0.5)
     read = 0
+    assert job.answer.size < 2 << 20
     while not job.answer.finished or read < job.answer.size:
         job.answer.wait_beyond(read)
         time.sleep(0.001)
