@@ -84,12 +84,11 @@ def test_speech_stays_and_noise_goes(shared_server: RunningServer) -> None:
 
 def test_what_lies_high_or_last_stays(shared_server: RunningServer) -> None:
     clap = np.random.default_rng(1).standard_normal(4_800) * np.exp(-np.arange(4_800) / 480)
-    source = np.tile(np.pad(0.1 * clap, (0, 12_000 - clap.size)), 12).astype(np.float32)
+    source = np.tile(np.pad(0.1 * clap, (12_000 - clap.size, 0)), 12).astype(np.float32)
     reply = shared_server.client.post(PATHS[0], files={"audio": wav(source, 48_000)})
     heard = soxr.resample(decoded(reply.content), 44_100, 48_000)[:144_000]
     before, after = (
-        np.abs(np.fft.rfft(samples))[round(12_500 * 3) : round(15_000 * 3)]
-        for samples in (source, heard)
+        np.abs(np.fft.rfft(samples))[(12_500 * 3) : (15_000 * 3)] for samples in (source, heard)
     )
     assert rms(after) > 0.2 * rms(before)
     # So does what comes last.

@@ -1105,7 +1105,7 @@ def test_clear_empties_what_has_not_been_sent(shared_server, monkeypatch):
     cleared = asyncio.Event()
 
     async def in_one_piece(self, *arguments):
-        while self.produced < 6_400:
+        while self.produced < 6_400:  # noqa: ASYNC110  the thread tells nobody
             await asyncio.sleep(0.01)
         return await output(self, *arguments)
 
