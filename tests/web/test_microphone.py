@@ -89,6 +89,23 @@ def test_live_and_the_guided_recording_end_with_their_microphone(page: Page, sha
     expect(page.locator("#clone-level")).to_contain_text("It is not used")
 
 
+@pytest.mark.parametrize(
+    ("room", "button"),
+    [("Convert", "#record"), ("Live", "#live-start"), ("Voices", "#clone-record")],
+)
+def test_every_room_shows_where_the_microphone_is_open(page: Page, shared_server, room, button):
+    open_page(page, shared_server)
+    page.get_by_role("tab", name=room).click()
+    page.locator(button).click()
+    page.get_by_role("tab", name="History").click()
+    marked = page.get_by_role("tab", name="●")
+    expect(marked).to_have_count(1)
+    expect(marked).to_contain_text(room)
+    marked.click()
+    page.locator(button).click()
+    expect(marked).to_have_count(0)
+
+
 def test_a_voice_of_too_little_speech_is_asked_about_first(page: Page, server):
     started = server()
     open_page(page, started)

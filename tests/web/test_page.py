@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
+from tests.sounds import speech, wav
 
 from .conftest import PATIENCE, SPEECH
 from .steps import LISTEN, choose, convert, open_page, until
@@ -130,6 +131,35 @@ def test_a_voice_is_cloned_from_a_guided_recording_and_used(page: Page, shared_s
     expect(page.locator("#voice-library").get_by_text("My own")).to_have_count(0)
 
 
+def test_a_clone_shows_what_was_said_of_it_and_what_its_recordings_lack(page: Page, server):
+    open_page(page, server())
+    page.get_by_role("tab", name="Voices").click()
+    clipped = np.clip(20 * speech(SPEECH.stem), -1, 1)
+    page.set_input_files(
+        "#clone-files",
+        {"name": "loud.wav", "mimeType": "audio/wav", "buffer": wav(np.tile(clipped, 3), 24_000)},
+    )
+    page.locator("#clone-name").fill("Loud")
+    page.locator("#clone-description").fill("From an old answering machine")
+    page.locator("#clone-consent").check()
+    page.get_by_role("button", name="Make the voice").click()
+    expect(page.locator("#notice")).to_contain_text("samples are clipped")
+    chosen = page.locator("[data-picker=convert] .choose[aria-pressed=true]")
+    expect(chosen).to_contain_text("From an old answering machine")
+
+
+def test_the_page_converts_with_the_servers_default_model(page: Page, server):
+    started = server(default_model="menura_source_filter_v1")
+    open_page(page, started)
+    convert(page)
+    page.get_by_text("More", exact=True).click()
+    page.locator("#model").select_option("menura_neural_v2")
+    page.locator("#convert").click()
+    expect(page.locator("#cancel")).to_be_hidden()
+    items = started.client.get("/v1/history").json()["history"]
+    assert [item["model_id"] for item in items] == ["menura_neural_v2", "menura_source_filter_v1"]
+
+
 def test_history_is_replayed_downloaded_and_deleted(page: Page, shared_server):
     for _ in range(2):
         with SPEECH.open("rb") as file:
@@ -175,12 +205,23 @@ def test_keys_are_made_and_revoked(page: Page, shared_server):
         assert client.get("/v1/user").status_code == 401
 
 
+def test_usage_is_told_in_words_and_its_month_is_that_of_utc(page: Page, shared_server):
+    west = page.context.browser.new_context(timezone_id="America/Los_Angeles", locale="en-US")
+    there = west.new_page()
+    open_page(there, shared_server)
+    there.get_by_role("tab", name="Account").click()
+    expect(there.locator("#usage-facts")).to_contain_text(re.compile(r"begins\d+/1/\d{4}"))
+    expect(there.locator("#usage-facts")).to_contain_text("(no limit)")
+    west.close()
+
+
 def test_a_wrong_key_and_a_file_without_sound_say_what_to_do(page: Page, shared_server):
     page.goto(f"{shared_server.url}/#key=sk_wrong")
     expect(page.locator("#notice")).to_contain_text("menura keys create")
     page.locator("#key").fill(shared_server.api_key)
     page.get_by_role("button", name="Open").click()
     expect(page.locator("#rooms")).to_be_visible()
+    expect(page.get_by_role("tab", name="Convert")).to_be_focused()
     page.set_input_files(
         "#file", {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"Not a sound. " * 99}
     )

@@ -6,7 +6,8 @@ import { colour } from "./plots.js";
 
 const DAY = 86400000;
 const UNLIMITED = 2147483647;
-const number = (value) => (value >= UNLIMITED ? "no limit" : value.toLocaleString());
+const number = (value) => value.toLocaleString();
+const used = (value, limit) => (limit >= UNLIMITED ? `${number(value)} (no limit)` : `${number(value)} of ${number(limit)}`);
 const plot = make("canvas", { width: 640, height: 200, role: "img", "aria-label": "Credits used per day over the last 30 days" });
 let perDay = []; // credits used
 
@@ -56,10 +57,10 @@ async function usage() {
   const plan = await getJson("/v1/user/subscription");
   const facts = [
     ["Tier", plan.tier],
-    ["Credits used this month", `${number(plan.character_count)} of ${number(plan.character_limit)}`],
+    ["Credits used this month", used(plan.character_count, plan.character_limit)],
     ["As audio", `${(plan.character_count / 1000).toFixed(1)} minutes`],
-    ["Cloned voices", `${number(plan.voice_slots_used)} of ${number(plan.voice_limit)}`],
-    ["Next month begins", plan.next_character_count_reset_unix ? new Date(plan.next_character_count_reset_unix * 1000).toLocaleDateString() : "–"],
+    ["Cloned voices", used(plan.voice_slots_used, plan.voice_limit)],
+    ["Next month begins", plan.next_character_count_reset_unix ? new Date(plan.next_character_count_reset_unix * 1000).toLocaleDateString(undefined, { timeZone: "UTC" }) : "–"],
   ];
   const end = (Math.floor(Date.now() / DAY) + 1) * DAY - 1;
   const stats = await getJson(`/v1/usage/character-stats?start_unix=${end + 1 - 30 * DAY}&end_unix=${end}`);

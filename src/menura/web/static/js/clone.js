@@ -4,7 +4,7 @@ import { call } from "./api.js";
 import { decode } from "./audio.js";
 import { Recorder } from "./microphone.js";
 import { $, notice, onClick, onSubmit, press, showLevel, status } from "./page.js";
-import { loadVoices } from "./voices.js";
+import { allVoices, loadVoices } from "./voices.js";
 
 const ENOUGH = 10;
 const CONSENT = "The person who made this voice stated that it is their own, or that its owner has agreed.";
@@ -35,7 +35,9 @@ export function open(onMade) {
       $("clone-form").reset();
       recorded = null;
       $("clone-level").textContent = "";
-      onMade(made.voice_id);
+      const voice = allVoices().find(({ voice_id }) => voice_id === made.voice_id);
+      onMade(voice);
+      if (voice?.recording_quality_reason) notice(`The voice is ready. ${voice.recording_quality_reason}`);
     } catch (error) {
       $("clone-status").textContent = "";
       throw error;

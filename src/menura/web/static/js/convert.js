@@ -76,8 +76,7 @@ async function fillModels() {
     const models = await getJson("/v1/models");
     $("model").append(...models.filter((model) => model.can_do_voice_conversion).map((model) => make("option", { value: model.model_id }, model.name)));
   } catch (error) {
-    if (error.code === "missing_permissions") $("model").append(make("option", { value: "" }, "The server's default"));
-    else notice(error);
+    if (error.code !== "missing_permissions") notice(error);
   }
 }
 

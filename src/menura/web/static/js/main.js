@@ -8,7 +8,7 @@ import * as history from "./history.js";
 import * as live from "./live.js";
 import { $, notice, onSubmit, quiet } from "./page.js";
 import { local } from "./store.js";
-import { allVoices, loadVoices, openLibrary } from "./voices.js";
+import { loadVoices, openLibrary } from "./voices.js";
 
 const ROOMS = ["convert", "live", "voices", "history", "account"];
 const ENTER = {
@@ -77,19 +77,20 @@ async function enter(remember) {
   }
   if (!opened) openRooms();
   opened = true;
+  const typed = $("gate").contains(document.activeElement);
   $("gate").hidden = true;
   $("rooms").hidden = $("tabs").hidden = false;
   const asked = location.hash.slice(1);
   const room = ROOMS.includes(asked) ? asked : "convert";
   window.history.replaceState(null, "", `#${room}`);
-  show(room);
+  show(room, typed);
 }
 
 function openRooms() {
   convert.open();
   live.open();
   openLibrary(useVoice);
-  clone.open((voiceId) => useVoice(allVoices().find(({ voice_id }) => voice_id === voiceId)));
+  clone.open(useVoice);
   history.open();
   account.open();
 }

@@ -49,8 +49,8 @@ async function toggle(voice) {
   }
 }
 
-const describe = ({ labels, category }) =>
-  [category === "premade" ? null : category, labels.gender, labels.age, labels.accent, labels.description].filter(Boolean).join(", ").replaceAll("_", " ");
+const describe = ({ labels, category, description }) =>
+  [category === "premade" ? null : category, labels.gender, labels.age, labels.accent, labels.description ?? description].filter(Boolean).join(", ").replaceAll("_", " ");
 
 function summary(shown) {
   if (!voices.length) return "This key may see no voices.";
