@@ -248,6 +248,7 @@ def test_the_doctor_looks_and_a_bad_setting_is_named(data):
     assert healthy.returncode == 0, healthy.stdout
     assert "all 28 formats" in healthy.stdout
     assert "no limit of credits" in healthy.stdout
+    assert "Azure" not in healthy.stdout  # nothing is computed elsewhere
     bad = menura("doctor", data=data, MENURA_PORT="eighty")
     assert bad.returncode == 2
     assert "port" in bad.stderr
@@ -324,6 +325,7 @@ def test_serve_refuses_a_taken_port_before_it_makes_a_key(tmp_path):
     assert refused.returncode == 1
     assert refused.stderr.startswith(f"Cannot listen on 127.0.0.1:{port}: ")
     assert refused.stderr.count("\n") == 1
+    assert "MENURA_PORT" in refused.stderr
     assert not (tmp_path / "data").exists()
 
 

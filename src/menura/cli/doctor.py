@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 import av
-import onnxruntime
 import typer
 from rich.table import Table
 
@@ -49,8 +48,6 @@ def installed() -> Iterator[Finding]:
         f"all {len(FORMATS)} formats" if not lacking else f"missing: {', '.join(lacking)}",
         not lacking,
     )
-    providers = onnxruntime.get_available_providers()
-    yield Finding("Inference", ", ".join(providers), "CPUExecutionProvider" in providers)
 
 
 def limits(settings: Settings) -> Iterator[Finding]:

@@ -76,7 +76,10 @@ def refuse_taken(host: str, port: int) -> None:
                     tried.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
                 tried.bind(address)
     except OSError as error:
-        complain(f"Cannot listen on {address_in_url(host, port)}: {error.strerror or error}.")
+        complain(
+            f"Cannot listen on {address_in_url(host, port)}: {error.strerror or error}. "
+            "MENURA_HOST and MENURA_PORT choose another address."
+        )
         raise typer.Exit(1) from None
 
 
