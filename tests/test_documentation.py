@@ -1,5 +1,6 @@
 """What the README and the documents say is run, and must be true."""
 
+import json
 import os
 import re
 import shlex
@@ -119,6 +120,28 @@ def test_the_readmes_javascript_works(shared_server, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert seconds_of(tmp_path / "out.mp3") > 2
+
+
+def test_the_live_python_works(shared_server, tmp_path):
+    (code,) = blocks(ROOT / "docs" / "live.md", "python")
+    own = shared_server.url.replace("http", "ws")
+    code = code.replace(DEFAULT_BASE.replace("http", "ws"), own)
+    script = tmp_path / "live.py"
+    script.write_text(
+        f"key = {shared_server.api_key!r}\n"
+        + code.replace("examples/", f"{ROOT.as_posix()}/examples/")
+    )
+    done = subprocess.run(
+        [sys.executable, script],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["type"] for line in done.stdout.splitlines()][-1] == "ended"
+    assert (tmp_path / "heard.pcm").stat().st_size > 2 * 48_000
 
 
 def test_the_documents_curl_lines_work(shared_server, tmp_path):
