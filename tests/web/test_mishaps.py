@@ -471,6 +471,18 @@ def test_what_could_not_be_loaded_is_not_loading_for_ever(page: Page, shared_ser
         expect(page.locator("#usage-facts")).to_contain_text("enterprise")
 
 
+def test_live_ends_with_its_server(page: Page, server):
+    started = server()
+    open_page(page, started)
+    page.get_by_role("tab", name="Live").click()
+    page.locator("#live-start").click()
+    expect(page.locator("#live-start")).to_have_text("Stop")
+    expect(page.locator("#fact-delay")).to_contain_text("ms")
+    started.stop()
+    expect(page.locator("#notice")).to_contain_text("The server was stopped")
+    expect(page.locator("#live-start")).to_have_text("Start talking")
+
+
 def test_a_lost_live_stream_does_not_talk_over_other_messages(page: Page, shared_server):
     page.add_init_script(LINES)
     with Line(shared_server.url) as line:

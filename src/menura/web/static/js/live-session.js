@@ -3,6 +3,7 @@
 import { liveSocket } from "./api.js";
 
 const PATIENCE = 30000;
+const STOPPED = 1012; // with the server went the stream
 
 export class LiveSession extends EventTarget {
   constructor(voiceId, start) {
@@ -30,7 +31,7 @@ export class LiveSession extends EventTarget {
       this.socket.send(JSON.stringify(hello));
     };
     this.socket.onmessage = ({ data }) => (typeof data === "string" ? this.hear(JSON.parse(data)) : this.take(data));
-    this.socket.onclose = () => this.closed();
+    this.socket.onclose = ({ code }) => this.closed(code);
   }
 
   take(data) {
@@ -81,10 +82,11 @@ export class LiveSession extends EventTarget {
     if (this.live) this.socket.send(JSON.stringify({ type: "change", ...detail }));
   }
 
-  async closed() {
+  async closed(code) {
     const wasLive = this.live;
     this.live = false;
     if (this.closing) return this.tell("closed");
+    if (code === STOPPED) return this.tell("error", { detail: { message: "The server was stopped. Start again when it is back." } });
     if (!this.id) return this.tell("error", { detail: { message: "The server closed the connection. Check its log, then start again." } });
     if (wasLive) {
       this.lostAt = performance.now();
