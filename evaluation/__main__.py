@@ -22,6 +22,7 @@ from evaluation.corpus import CORPUS_RATE, Corpus, Samples
 from evaluation.pairs import Pair, corpus_pairs, folder_pairs, write_pairs
 from evaluation.referees import Bench
 from evaluation.scores import judge
+from menura.engine.interface import LATENCY_PROFILES, RECORDING, LatencyProfile
 
 HERE = Path(__file__).resolve().parent
 QUICK = 12
@@ -46,14 +47,14 @@ def _result(converter: converters.Converter, pair: Pair, cache: Path) -> Samples
 
 
 def _judged(
-    names: list[str], folders: list[Path], level: int, baselines: bool
+    names: list[str], folders: list[Path], latency: LatencyProfile, baselines: bool
 ) -> list[converters.Converter]:
     """The baselines, all or those that are named, what else is named, folders of results."""
     engines = [n for n in names if n not in converters.BASELINES]
     first = converters.BASELINES if baselines else [n for n in names if n not in engines]
     return [
         *(converters.converter(n) for n in first),
-        *(converters.converter(n, level) for n in engines),
+        *(converters.converter(n, latency) for n in engines),
         *(converters.from_folder(folder, folder.name) for folder in folders),
     ]
 
@@ -102,6 +103,9 @@ def main(
     ] = False,
     baselines: Annotated[bool, typer.Option(help="Judge the baselines beside.")] = True,
     level: Annotated[int, typer.Option(min=0, max=4, help="Latency level of engines.")] = 3,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="As recordings that are answered whole; no --level.")
+    ] = False,
     nice: Annotated[int, typer.Option(help="Politeness towards other processes.")] = 5,
     name: Annotated[str, typer.Option(help="Ending of the report folder's name.")] = "",
     out: Annotated[Path, typer.Option(help="Where report folders go.")] = HERE / "reports",
@@ -122,7 +126,8 @@ def main(
         write_pairs(chosen, write_list)
         console.print(f"{len(chosen)} pairs in {write_list}")
         return
-    judged = _judged(engine or [], wavs or [], level, baselines)
+    latency = RECORDING if whole else LATENCY_PROFILES[level]
+    judged = _judged(engine or [], wavs or [], latency, baselines)
     if not judged:
         raise typer.BadParameter("nothing to judge: name an --engine or --wavs")
 

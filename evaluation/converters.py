@@ -14,7 +14,14 @@ import numpy as np
 from evaluation import world
 from evaluation.corpus import Samples
 from evaluation.pairs import Pair, read_clip
-from menura.engine.interface import LATENCY_PROFILES, ConversionSettings, Engine, Voice
+from menura.engine.interface import (
+    LATENCY_PROFILES,
+    RECORDING,
+    ConversionSettings,
+    Engine,
+    LatencyProfile,
+    Voice,
+)
 from menura.engine.neural import NeuralEngine
 from menura.engine.registry import engine_for
 from menura.engine.stream import ConversionStream
@@ -51,8 +58,13 @@ def _digest(paths: Iterator[Path] | list[Path]) -> str:
 ALIASES = {"source_filter": "menura_source_filter_v1"}
 
 
-def _streamed(engine: Engine, label: str, level: int, weights: Path | None = None) -> Converter:
-    latency = LATENCY_PROFILES[level]
+LIVE = LATENCY_PROFILES[3]
+"""How an engine streams unless told otherwise: in chunks of 20 ms."""
+
+
+def _streamed(
+    engine: Engine, label: str, latency: LatencyProfile, weights: Path | None = None
+) -> Converter:
     voices: dict[str, Voice] = {}
 
     def convert(pair: Pair) -> Samples:
@@ -66,19 +78,20 @@ def _streamed(engine: Engine, label: str, level: int, weights: Path | None = Non
         ]
         return np.concatenate([*parts, stream.flush()])
 
-    label = label if level == 3 else f"{label}@{level}"
+    if latency is not LIVE:
+        label = f"{label}@{'whole' if latency is RECORDING else latency.level}"
     # Engines share parts, so a change to any of them counts.
     package = Path(inspect.getfile(type(engine))).parent.parent
     kept = f"{label}-{_digest([*package.rglob('*'), *(weights.rglob('*') if weights else [])])}"
     return Converter(label, kept, convert)
 
 
-def _engine(name: str, level: int) -> Converter:
+def _engine(name: str, latency: LatencyProfile) -> Converter:
     if name == "neural" or name.startswith("neural="):
         folder = Path(name.partition("=")[2]) if "=" in name else None
         label = f"neural-{folder.name}" if folder else name
-        return _streamed(NeuralEngine(folder), label, level, folder)
-    return _streamed(engine_for(ALIASES.get(name, name)), name, level)
+        return _streamed(NeuralEngine(folder), label, latency, folder)
+    return _streamed(engine_for(ALIASES.get(name, name)), name, latency)
 
 
 def _other_speech(pair: Pair) -> Samples:
@@ -87,13 +100,13 @@ def _other_speech(pair: Pair) -> Samples:
     return pair.target.reference
 
 
-def _python(spec: str, level: int) -> Converter:
+def _python(spec: str, latency: LatencyProfile) -> Converter:
     module, _, name = spec.partition(":")
     found = getattr(importlib.import_module(module), name, None)
     if found is None:
         raise ImportError(f"{module} has no {name}")
     if isinstance(found, type):
-        return _streamed(found(), name, level)
+        return _streamed(found(), name, latency)
     return Converter(
         spec.replace(":", "."),
         None,
@@ -101,15 +114,15 @@ def _python(spec: str, level: int) -> Converter:
     )
 
 
-def converter(name: str, level: int = 3) -> Converter:
+def converter(name: str, latency: LatencyProfile = LIVE) -> Converter:
     """By name: `source`, `natural`, `world`, `source_filter`, `neural`, `neural=FOLDER` (weights
     exported there), any model id, or `module:name`.
 
     The latter is a class that makes an engine, or a function that is called with source and
     reference (24 kHz) and gives the result; its results are not kept.
 
-    level: 0 to 4, the latency level at which an engine streams. Raises ImportError,
-    FileNotFoundError or ModelNotFound for a name that nothing answers to.
+    latency: how an engine streams. Raises ImportError, FileNotFoundError or ModelNotFound for a
+    name that nothing answers to.
     """
     if name == "source":
         return Converter(name, None, lambda pair: pair.source)
@@ -120,7 +133,7 @@ def converter(name: str, level: int = 3) -> Converter:
         return Converter(
             name, signature, lambda pair: world.convert(pair.source, pair.target.reference)
         )
-    return _python(name, level) if ":" in name else _engine(name, level)
+    return _python(name, latency) if ":" in name else _engine(name, latency)
 
 
 def from_folder(folder: Path, name: str) -> Converter:

@@ -25,6 +25,7 @@ from evaluation.prosody import pitch_track, speech_level
 from evaluation.recogniser import error_rate
 from evaluation.referees import Bench
 from evaluation.words import words_in
+from menura.engine.interface import LATENCY_PROFILES
 
 SECONDS = 6.0
 SNR_DB = 10.0
@@ -134,7 +135,7 @@ def main(
     torch.set_num_threads(1)
     os.nice(5)
     chosen = corpus_pairs(Corpus(corpus))[:pairs]
-    judged = converter(engine, level)
+    judged = converter(engine, LATENCY_PROFILES[level])
     lines = [f"# {engine} and noise", "", *noise_table(judged, chosen[0]), ""]
     lines += noisy_speech(judged, Bench(cache), chosen)
     text = "\n".join(lines) + "\n"

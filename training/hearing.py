@@ -31,7 +31,7 @@ from evaluation.resemblance import resemblyzer_vector, similarity
 from numpy.typing import NDArray
 from rich.progress import track
 
-from menura.engine.interface import SAMPLE_RATE
+from menura.engine.interface import LATENCY_PROFILES, SAMPLE_RATE
 from menura.engine.neural import mapping
 from training.ear import lost
 from training.lessons import directions_of
@@ -130,7 +130,8 @@ def main() -> None:
     if arguments.kept is not None:
         mapping.KEPT = mapping.PATIENT_KEPT = (arguments.kept, arguments.kept)
     directions = directions_of(arguments.pack)
-    teacher, engine = Teacher(arguments.model), converter(arguments.engine, arguments.level)
+    teacher = Teacher(arguments.model)
+    engine = converter(arguments.engine, LATENCY_PROFILES[arguments.level])
     missed, errors, phones, likeness, natural = [], [], [], [], []
     for pair in track(held_out_pairs(arguments.pack), "hearing"):
         result = engine.convert(pair)

@@ -26,7 +26,7 @@ from torch import nn
 
 from menura.engine.interface import LATENCY_PROFILES, SAMPLE_RATE
 from menura.engine.source_filter import settling
-from menura.engine.source_filter.analysis import SETTLING, SourceFilterAnalysis
+from menura.engine.source_filter.analysis import SourceFilterAnalysis
 from menura.engine.source_filter.features import SourceFilterFeatures
 from menura.engine.source_filter.settling import INPUTS, PRIOR_PITCH, TICK, Evidence
 from menura.engine.source_filter.spectrum import STEP
@@ -113,8 +113,8 @@ def _track(corpus: Corpus, clip: Clip, cache: Path) -> Array:
 
 def described_by(count: int, level: int) -> NDArray[np.int64]:
     """Return for each of so many instants the last one that is heard before it is described."""
-    block = LATENCY_PROFILES[level].chunk // STEP
-    last = (np.arange(count) // block + SETTLING[level] + 1) * block - 1
+    block, wait = LATENCY_PROFILES[level].chunk // STEP, LATENCY_PROFILES[level].settling // STEP
+    last = (np.arange(count) // block + 1) * block + wait - 1
     return np.minimum(last, count - 1)
 
 
@@ -257,7 +257,7 @@ def batch(heard: list[Stream]) -> Batch:
 def loss(model: Expecting, b: Batch, index: int, level: int) -> torch.Tensor:
     """Correlation lost, and semitones off the median, as heard at one latency level."""
     inputs = b.inputs.clone()
-    inputs[:, :, 0] = SETTLING[level] * LATENCY_PROFILES[level].chunk / STEP / 128
+    inputs[:, :, 0] = LATENCY_PROFILES[level].settling / STEP / 128
     medians = model(inputs, b.means)
     medians = torch.cat([medians, torch.full_like(medians[:, :1], PRIOR_PITCH)], dim=1)
     at = torch.where(b.ticks[index] < 0, medians.shape[1] - 1, b.ticks[index])

@@ -19,7 +19,7 @@ from menura.audio.formats import (
     find_format,
 )
 from menura.conversion.request import MAX_SEED, ConversionRequest, SourcePlan
-from menura.engine.interface import LATENCY_PROFILES, Engine, LatencyProfile
+from menura.engine.interface import LATENCY_PROFILES, RECORDING, Engine, LatencyProfile
 from menura.engine.registry import canonical, engine_for
 from menura.errors import MenuraError
 from menura.history import NewItem
@@ -46,13 +46,16 @@ class Query:
         )
         output_format = find_format(name)
         assert output_format is not None
-        latency = query.get("optimize_streaming_latency", "0")
+        level = integer(
+            ("query", "optimize_streaming_latency"),
+            query.get("optimize_streaming_latency", "0"),
+            0,
+            4,
+        )
         return cls(
             output_format=output_format,
             enable_logging=query_boolean(query, "enable_logging", True),
-            latency=LATENCY_PROFILES[
-                integer(("query", "optimize_streaming_latency"), latency, 0, 4)
-            ],
+            latency=LATENCY_PROFILES[level] if streaming or level else RECORDING,
             duplex=query_boolean(query, "duplex", False),
         )
 

@@ -22,7 +22,7 @@ from rich.progress import (
 from menura.audio.formats import FORMATS, OutputFormat, find_format
 from menura.cli.options import DataOption, complain, complaints, run, say, settings_from, visible
 from menura.conversion.request import MAX_SEED, ConversionRequest, DurationLimits, SourcePlan
-from menura.engine.interface import LATENCY_PROFILES
+from menura.engine.interface import RECORDING
 from menura.engine.registry import engine_for
 from menura.services import open_services
 from menura.settings import Settings
@@ -98,7 +98,7 @@ async def _convert(
         voice = await services.voices.find(account.account_id, wanted)
         engine = engine_for(model)
         request = ConversionRequest(
-            source=SourcePlan(engine=engine, denoise=denoise, latency=LATENCY_PROFILES[0]),
+            source=SourcePlan(engine=engine, denoise=denoise, latency=RECORDING),
             voice=await services.voices.profile(voice.own_id, engine),
             output_format=target,
             settings=asked.over(voice.effective_settings).decided(),

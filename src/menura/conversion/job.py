@@ -182,8 +182,7 @@ class Job:
                     data = target.push(features)
                 elif work.exhausted:
                     ended = True
-                    data = target.push(work.last_features())
-                    data += target.finish(work.total, work.duration)
+                    data = target.finish(work.total, work.duration)
                 else:
                     continue
             self._rendered = target.seconds
@@ -229,6 +228,7 @@ class _Work:
         self._features: deque[Features] = deque()
         self._waiting_samples = 0
         self._waiting_frames = 0
+        self._flushed = False
 
     def follow(self, plan: SourcePlan) -> None:
         """Go on with a plan, from the start if it is another one. Raises a kept failure."""
@@ -249,7 +249,7 @@ class _Work:
     @property
     def exhausted(self) -> bool:
         """Whether all samples have been analysed and their features given out."""
-        return self._at_end and not self._samples and not self._features
+        return self._flushed and not self._features
 
     @property
     def total(self) -> int:
@@ -310,11 +310,10 @@ class _Work:
             self._analyse()
         elif not self._at_end:
             self._read()
+        elif not self._flushed:
+            self._flushed = True
+            self._keep(self._analysis.flush())
         return None
-
-    def last_features(self) -> Features:
-        """Return what the analysis held back."""
-        return self._analysis.flush()
 
     @property
     def _at_end(self) -> bool:
@@ -352,10 +351,12 @@ class _Work:
             pieces.append(self._samples.popleft())
             size += pieces[-1].size
         self._waiting_samples -= size
-        features = self._analysis.push(np.concatenate(pieces))
-        if features.frames:
-            self._waiting_frames += features.frames
-            self._features.append(features)
+        self._keep(self._analysis.push(np.concatenate(pieces)))
+
+    def _keep(self, features: Features) -> None:
+        """Keep features until they are rendered, a piece at a time."""
+        self._waiting_frames += features.frames
+        self._features.extend(features.split(PIECE // HOP))
 
     def _count(self) -> bool:
         """Count one more block of the source aside; True at its end."""

@@ -37,6 +37,12 @@ class PlainFeatures:
         """Number of 10 ms frames, the last of which may be a part of one."""
         return -(-self.samples.size // HOP)
 
+    def split(self, frames: int) -> list["PlainFeatures"]:
+        """Return the same in stretches of so many frames at most, in time; of none comes none."""
+        size = frames * HOP
+        starts = range(0, self.samples.size, size)
+        return [PlainFeatures(self.samples[start : start + size]) for start in starts]
+
 
 class _Analysis:
     delay = HOP - 1

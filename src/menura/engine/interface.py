@@ -38,21 +38,29 @@ class LatencyProfile:
 
     chunk: samples gathered before work is done, at 24 kHz.
     look_ahead: samples of future an engine may wait for before it commits to a frame.
+    settling: samples for which a frame waits besides, so that more is known of its speaker. A
+    multiple of `chunk`.
     """
 
     level: int
     chunk: int
     look_ahead: int
+    settling: int = 0
 
 
 LATENCY_PROFILES: tuple[LatencyProfile, ...] = (
-    LatencyProfile(0, chunk=3840, look_ahead=7680),
-    LatencyProfile(1, chunk=1920, look_ahead=1440),
-    LatencyProfile(2, chunk=960, look_ahead=960),
+    LatencyProfile(0, chunk=3840, look_ahead=7680, settling=15360),
+    LatencyProfile(1, chunk=1920, look_ahead=1440, settling=7680),
+    LatencyProfile(2, chunk=960, look_ahead=960, settling=1920),
     LatencyProfile(3, chunk=480, look_ahead=720),
     LatencyProfile(4, chunk=480, look_ahead=720),
 )
-"""Levels 0 to 4: 160, 80, 40, 20, 20 ms chunks; 320, 60, 40, 30, 30 ms look-ahead."""
+"""Levels 0 to 4: 160, 80, 40, 20, 20 ms chunks; 320, 60, 40, 30, 30 ms look-ahead; 640, 320, 80, 0,
+0 ms settling."""
+
+RECORDING = LatencyProfile(0, chunk=3840, look_ahead=7680, settling=384_000)
+"""Level 0 where nobody waits for the first sound: frames wait for 16 s, so that a speaker is known
+before the first word is said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +108,10 @@ class Features(Protocol):
     @property
     def frames(self) -> int:
         """Number of 10 ms frames, the last of which may be a part of one."""
+        ...
+
+    def split(self, frames: int) -> "Sequence[Features]":
+        """Return the same in stretches of so many frames at most, in time; of none comes none."""
         ...
 
 

@@ -7,7 +7,7 @@ from menura.audio.encode import open_encoder
 from menura.audio.formats import FORMATS
 from menura.audio.resample import Resampler
 from menura.engine.interface import (
-    LATENCY_PROFILES,
+    RECORDING,
     SAMPLE_RATE,
     ConversionSettings,
     Engine,
@@ -27,9 +27,8 @@ def make_preview(engine: Engine, voice: Voice, gender: str | None, permit: Permi
     """
     with permit():
         source = _example(gender)
-    latency = LATENCY_PROFILES[0]
-    analysis = engine.analysis(latency)
-    rendering = engine.rendering(voice, ConversionSettings(), 0, latency)
+    analysis = engine.analysis(RECORDING)
+    rendering = engine.rendering(voice, ConversionSettings(), 0, RECORDING)
     resampler = Resampler(SAMPLE_RATE, PREVIEW_FORMAT.sample_rate)
     encoder = open_encoder(PREVIEW_FORMAT)
     encoded = []

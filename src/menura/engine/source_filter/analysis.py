@@ -8,7 +8,7 @@ from menura.engine.interface import EMPTY, LatencyProfile, Samples
 from menura.engine.source_filter import envelope as spectral
 from menura.engine.source_filter import periodicity as periodic
 from menura.engine.source_filter import pitch
-from menura.engine.source_filter.features import SourceFilterFeatures
+from menura.engine.source_filter.features import HalfArray, SourceFilterFeatures
 from menura.engine.source_filter.settling import Settling
 from menura.engine.source_filter.spectrum import STEP, Array
 from menura.engine.source_filter.statistics import SpeakerStatistics
@@ -16,10 +16,8 @@ from menura.engine.source_filter.statistics import SpeakerStatistics
 _REACH = max(spectral.REACH, periodic.REACH)
 """Samples to either side of an instant that its envelope and periodic shares need."""
 
-SETTLING = (4, 4, 2, 0, 0)
-"""Blocks per latency level for which features wait, so that the statistics that go with them have
-heard what follows: 640, 320, 80, 0 and 0 ms. At level 0 each further block is one more to analyse
-before a recording's first byte leaves, and lets the melody of the first words glide less."""
+_FORETOLD = 15_360
+"""Samples of settling up to which the source's median is foretold. Who hears more may count."""
 
 
 def cleaned(samples: Samples) -> Array:
@@ -40,15 +38,16 @@ class SourceFilterAnalysis:
     def __init__(self, latency: LatencyProfile, lent: int = 0) -> None:
         self._chunk = latency.chunk
         self._look_ahead = latency.look_ahead
-        self._settling = SETTLING[latency.level] - lent
-        self._held_back = latency.look_ahead + self._settling * latency.chunk
+        self._settling = latency.settling // latency.chunk - lent
         self._instants = latency.chunk // STEP
         self._tracker = pitch.PitchTracker(
             self._instants, (latency.look_ahead - pitch.REACH) // STEP
         )
         self._statistics = SpeakerStatistics()
-        self._expected = Settling(SETTLING[latency.level] * self._instants)
-        self._waiting: deque[tuple[Array, Array, Array, Array]] = deque()
+        self._expected = (
+            Settling(latency.settling // STEP) if latency.settling <= _FORETOLD else None
+        )
+        self._waiting: deque[tuple[Array, Array, Array, HalfArray]] = deque()
         self._pending = EMPTY
         self._history = np.zeros(latency.look_ahead + 2 * _REACH, dtype=np.float32)
         self._total = 0
@@ -58,7 +57,7 @@ class SourceFilterAnalysis:
     @property
     def delay(self) -> int:
         """Samples of input held back at most before their features are given out."""
-        return self._chunk + self._held_back
+        return (1 + self._settling) * self._chunk + self._look_ahead
 
     def push(self, samples: Samples) -> SourceFilterFeatures:
         """Take samples in and return the features that have become final (possibly no frames)."""
@@ -68,10 +67,12 @@ class SourceFilterAnalysis:
     def flush(self) -> SourceFilterFeatures:
         """End the input and return the remaining features. The object is spent afterwards."""
         wanted = -(-self._total // STEP)
-        missing = wanted * STEP + self._held_back - self._blocks * self._chunk
+        missing = wanted * STEP + self._look_ahead - self._blocks * self._chunk
         blocks = max(0, -(-missing // self._chunk))
         padding = blocks * self._chunk - len(self._pending)
-        rest = self._advance(np.zeros(max(0, padding), dtype=np.float32))
+        parts = [self._advance(np.zeros(max(0, padding), dtype=np.float32))]
+        parts += [self._settled() for _ in range(len(self._waiting))]
+        rest = SourceFilterFeatures.joined(parts)
         return rest[: len(rest.f0) - (self._given - wanted)]
 
     def _advance(self, samples: Samples) -> SourceFilterFeatures:
@@ -95,28 +96,30 @@ class SourceFilterAnalysis:
         share, f0 = periodic.periodicities(self._history, centres, tracked)
         source = self._history[first : first + self._chunk].reshape(self._instants, STEP).copy()
         self._statistics.push(f0, share, shape)
-        self._expected.push(f0)
-        self._waiting.append((source, f0, share, shape))
+        if self._expected is not None:
+            self._expected.push(f0)
+        self._waiting.append((source, f0, share, shape.astype(np.float16)))
         if len(self._waiting) <= self._settling:
             return SourceFilterFeatures.joined([])
-        features = self._described(*self._waiting.popleft())
-        before_start = max(0, self._held_back - (self._blocks - 1) * self._chunk) // STEP
-        self._given += max(0, self._instants - before_start)
-        return features[before_start:]
+        return self._settled()
 
-    def _described(
-        self, source: Array, f0: Array, share: Array, shape: Array
-    ) -> SourceFilterFeatures:
-        """Join a block with what is known of the speaker by now."""
+    def _settled(self) -> SourceFilterFeatures:
+        """Join the block that has waited longest with what is known of the speaker by now."""
+        first = (self._blocks - len(self._waiting)) * self._chunk - self._look_ahead
+        before_start = max(0, -first) // STEP
+        source, f0, share, shape = self._waiting.popleft()
         known, rows = self._statistics, self._instants
-        usual = np.array([self._expected.median, known.steady_spread], dtype=np.float32)
-        return SourceFilterFeatures(
+        median = float(known.pitch[0]) if self._expected is None else self._expected.median
+        usual = np.array([median, known.steady_spread], dtype=np.float32)
+        self._given += max(0, rows - before_start)
+        features = SourceFilterFeatures(
             source,
             f0,
             share,
-            shape.astype(np.float16),
+            shape,
             usual[None].repeat(rows, axis=0),
             np.full(rows, known.tract, dtype=np.float32),
             known.breath[None].repeat(rows, axis=0),
             known.timbre.astype(np.float16)[None].repeat(rows, axis=0),
         )
+        return features[before_start:]

@@ -57,6 +57,10 @@ class SourceFilterFeatures:
         """Number of 10 ms frames, the last of which may be a part of one."""
         return -(-len(self.f0) // 2)
 
+    def split(self, frames: int) -> list[Self]:
+        """Return the same in stretches of so many frames at most, in time; of none comes none."""
+        return [self[row : row + 2 * frames] for row in range(0, len(self.f0), 2 * frames)]
+
     def __getitem__(self, rows: slice) -> Self:
         return type(self)(*(getattr(self, field.name)[rows] for field in fields(self)))
 
