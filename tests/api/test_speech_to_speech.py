@@ -102,16 +102,31 @@ def test_all_four_paths_convert(
     assert idle(shared_server)
 
 
-def test_the_same_seed_gives_the_same_bytes_on_every_path(
-    shared_server: RunningServer, speech: bytes
+@pytest.mark.parametrize("suffix", ["", "/stream"])
+def test_the_same_seed_gives_the_same_bytes(
+    shared_server: RunningServer, speech: bytes, suffix: str
 ) -> None:
     replies = [
-        post(shared_server, path, speech, seed=seed).content
-        for path in (CONVERT, STREAM, f"/v1/voice-changer/{VOICE}")
+        post(shared_server, f"/v1/{prefix}/{VOICE}{suffix}", speech, seed=seed).content
+        for prefix in ("speech-to-speech", "voice-changer")
         for seed in ("0", "0", "8")
     ]
     assert len(set(replies)) == 2
     assert replies[0] != replies[2]
+
+
+def test_only_at_level_0_a_whole_answer_knows_the_speaker_before_the_first_word(
+    shared_server: RunningServer, speech: bytes
+) -> None:
+    def replies(level: int) -> set[bytes]:
+        query = f"?optimize_streaming_latency={level}"
+        return {
+            post(shared_server, path + query, speech, seed="0").content
+            for path in (CONVERT, STREAM)
+        }
+
+    assert len(replies(0)) == 2
+    assert len(replies(1)) == len(replies(3)) == 1
 
 
 @pytest.mark.parametrize("known", FORMATS, ids=lambda known: known.name)

@@ -143,7 +143,7 @@ def _document(streaming: bool) -> dict[str, Any]:
                 f"{_milliseconds(profile.look_ahead)} ms look-ahead"
                 for profile in LATENCY_PROFILES
             )
-            + ".",
+            + ("." if streaming else ". Level 0 hears 16 s before it converts anything."),
         ),
     ]
     if streaming:

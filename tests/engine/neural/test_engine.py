@@ -17,6 +17,7 @@ from tests.sounds import speech
 import menura.engine.neural
 from menura.engine.interface import (
     LATENCY_PROFILES,
+    RECORDING,
     ConversionSettings,
     LatencyProfile,
     UnusableReferenceError,
@@ -97,7 +98,7 @@ def test_the_committed_checkpoints_are_those_that_ship() -> None:
     assert facts["version"] == digest.hexdigest()[:12]
 
 
-@pytest.mark.parametrize("profile", [LIVE, PATIENT])
+@pytest.mark.parametrize("profile", [LIVE, PATIENT, RECORDING])
 @settings(max_examples=4, deadline=None)
 @given(
     sizes=st.lists(st.integers(1, 9_000), min_size=1, max_size=6),
@@ -122,7 +123,7 @@ def test_any_chunking_gives_the_same_output(
     assert np.array_equal(pieces, whole)
 
 
-@pytest.mark.parametrize("profile", LATENCY_PROFILES[:4])
+@pytest.mark.parametrize("profile", [*LATENCY_PROFILES[:4], RECORDING])
 def test_every_level_keeps_length_and_time(
     engine: NeuralEngine, voice: NeuralVoice, source: np.ndarray, profile: LatencyProfile
 ) -> None:

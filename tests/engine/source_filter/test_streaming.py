@@ -6,13 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.engine.converting import converted
 
-from menura.engine.interface import LATENCY_PROFILES, ConversionSettings, Samples
+from menura.engine.interface import LATENCY_PROFILES, RECORDING, ConversionSettings, Samples
 from menura.engine.source_filter import SourceFilterEngine
 from menura.engine.source_filter.features import SourceFilterFeatures
 from menura.engine.source_filter.voice import SourceFilterVoice
 from menura.engine.stream import ConversionStream
 
-LEVELS = pytest.mark.parametrize("latency", LATENCY_PROFILES[:4], ids=lambda p: f"level{p.level}")
+LEVELS = pytest.mark.parametrize(
+    "latency",
+    [*LATENCY_PROFILES[:4], RECORDING],
+    ids=[*(f"level{level}" for level in range(4)), "recording"],
+)
 
 
 def _pieces(samples: Samples, seed: int, longest: int) -> list[Samples]:
@@ -74,6 +78,42 @@ def test_no_more_is_held_back_than_the_delay_says(latency, engine, man, woman_vo
         known += analysis.push(piece).frames * 240
         assert pushed - given_out <= stream.delay
         assert pushed - known <= analysis.delay
+
+
+def test_a_recording_is_held_back_for_16_seconds_and_no_longer(engine, man, woman_voice):
+    stream = ConversionStream(engine, woman_voice, ConversionSettings(), RECORDING)
+    pushed = given_out = 0
+    for piece in np.split(
+        np.tile(man, 18 * 24_000 // len(man) + 1), range(24_000, 18 * 24_000, 24_000)
+    ):
+        pushed += len(piece)
+        given_out += len(stream.push(piece))
+        assert pushed - given_out <= stream.delay <= 17 * 24_000
+    assert given_out > 0
+
+
+def test_the_first_word_of_a_recording_is_said_by_a_speaker_who_is_known(engine, man):
+    def medians(latency):
+        analysis = engine.analysis(latency)
+        features = SourceFilterFeatures.joined([analysis.push(man), analysis.flush()])
+        return features.pitch[:, 0], np.median(np.log2(features.f0[features.f0 > 0]))
+
+    known, usual = medians(RECORDING)
+    assert np.ptp(known) == 0
+    assert 12 * abs(known[0] - usual) < 0.5
+    learned, _ = medians(LATENCY_PROFILES[0])
+    assert np.ptp(learned) > 0
+
+
+def test_stretches_of_features_are_as_short_as_asked_and_all_there(engine, man):
+    analysis = engine.analysis(RECORDING)
+    analysis.push(man[:24_001])
+    features = analysis.flush()
+    parts = features.split(16)
+    assert {part.frames for part in parts[:-1]} == {16}
+    assert 0 < parts[-1].frames <= 16
+    np.testing.assert_array_equal(SourceFilterFeatures.joined(parts).samples, features.samples)
+    assert features[:0].split(16) == []
 
 
 def test_level_3_converts_within_62_ms_with_room_for_computing(engine, woman_voice):

@@ -71,7 +71,10 @@ class SourceFilterAnalysis:
         blocks = max(0, -(-missing // self._chunk))
         padding = blocks * self._chunk - len(self._pending)
         parts = [self._advance(np.zeros(max(0, padding), dtype=np.float32))]
-        parts += [self._settled() for _ in range(len(self._waiting))]
+        for _ in range(len(self._waiting)):
+            # Of the median, the silence that follows tells more.
+            self._hear(np.zeros(self._instants, np.float32))
+            parts.append(self._settled())
         rest = SourceFilterFeatures.joined(parts)
         return rest[: len(rest.f0) - (self._given - wanted)]
 
@@ -96,12 +99,15 @@ class SourceFilterAnalysis:
         share, f0 = periodic.periodicities(self._history, centres, tracked)
         source = self._history[first : first + self._chunk].reshape(self._instants, STEP).copy()
         self._statistics.push(f0, share, shape)
-        if self._expected is not None:
-            self._expected.push(f0)
+        self._hear(f0)
         self._waiting.append((source, f0, share, shape.astype(np.float16)))
         if len(self._waiting) <= self._settling:
             return SourceFilterFeatures.joined([])
         return self._settled()
+
+    def _hear(self, f0: Array) -> None:
+        if self._expected is not None:
+            self._expected.push(f0)
 
     def _settled(self) -> SourceFilterFeatures:
         """Join the block that has waited longest with what is known of the speaker by now."""
