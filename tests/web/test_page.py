@@ -10,6 +10,9 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 from tests.sounds import speech, wav
 
+from menura.engine.interface import LATENCY_PROFILES
+from menura.engine.registry import engine_for
+
 from .conftest import PATIENCE, SPEECH
 from .steps import LISTEN, choose, convert, open_page, until
 
@@ -72,6 +75,15 @@ def test_a_melody_is_kept(page: Page, shared_server):
     convert(page)
     (latest,) = shared_server.client.get("/v1/history?page_size=1").json()["history"]
     assert latest["settings"]["transpose"] == 12
+    made = shared_server.client.get(f"/v1/history/{latest['history_item_id']}/audio").content
+    tracks = []
+    for sound in (speech(SPEECH.stem), np.frombuffer(made, "<i2") / np.float32(32_768)):
+        analysis = engine_for().analysis(LATENCY_PROFILES[0])
+        tracks.append(np.concatenate([analysis.push(sound).f0, analysis.flush().f0]))
+    source_f0, result_f0 = (track[: min(map(len, tracks))] for track in tracks)
+    both = (source_f0 > 0) & (result_f0 > 0)
+    apart = 12 * np.log2(result_f0[both] / source_f0[both])
+    assert np.median(apart) == pytest.approx(12, abs=0.5)
 
 
 def test_a_person_talks_live_and_is_heard_in_another_voice(page: Page, shared_server):
