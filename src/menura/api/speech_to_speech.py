@@ -20,7 +20,9 @@ from menura.api.voice_change import VoiceChange
 from menura.audio.decode import FILE_FORMATS
 from menura.audio.formats import DEFAULT_FORMAT, FORMATS, STREAM_FORMATS, OutputFormat
 from menura.conversion.request import MAX_SEED
-from menura.engine.interface import LATENCY_PROFILES, SAMPLE_RATE
+from menura.engine.interface import LATENCY_PROFILES, RECORDING, SAMPLE_RATE
+
+_SETTLING = RECORDING.settling // SAMPLE_RATE
 
 router = APIRouter(prefix="/v1", tags=["speech-to-speech"])
 
@@ -143,7 +145,7 @@ def _document(streaming: bool) -> dict[str, Any]:
                 f"{_milliseconds(profile.look_ahead)} ms look-ahead"
                 for profile in LATENCY_PROFILES
             )
-            + ("." if streaming else ". Level 0 hears 16 s before it converts anything."),
+            + ("." if streaming else f". Level 0 hears {_SETTLING} s before it converts anything."),
         ),
     ]
     if streaming:

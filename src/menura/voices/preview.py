@@ -1,5 +1,7 @@
 """A short example spoken in a voice, made by converting a clip that comes with Menura."""
 
+from itertools import chain
+
 import numpy as np
 
 from menura.audio.decode import open_decoder
@@ -7,10 +9,12 @@ from menura.audio.encode import open_encoder
 from menura.audio.formats import FORMATS
 from menura.audio.resample import Resampler
 from menura.engine.interface import (
+    HOP,
     RECORDING,
     SAMPLE_RATE,
     ConversionSettings,
     Engine,
+    Features,
     Samples,
     Voice,
 )
@@ -18,6 +22,9 @@ from menura.voices.premade import example_clip
 from menura.voices.references import Permit
 
 PREVIEW_FORMAT = next(known for known in FORMATS if known.name == "mp3_44100_64")
+
+_SECOND = SAMPLE_RATE // HOP
+"""Frames rendered with one permit."""
 
 
 def make_preview(engine: Engine, voice: Voice, gender: str | None, permit: Permit) -> bytes:
@@ -32,12 +39,16 @@ def make_preview(engine: Engine, voice: Voice, gender: str | None, permit: Permi
     resampler = Resampler(SAMPLE_RATE, PREVIEW_FORMAT.sample_rate)
     encoder = open_encoder(PREVIEW_FORMAT)
     encoded = []
+    known: list[Features] = []
     for start in range(0, source.size, SAMPLE_RATE):
         with permit():
-            features = analysis.push(source[start : start + SAMPLE_RATE])
+            known.append(analysis.push(source[start : start + SAMPLE_RATE]))
+    with permit():
+        known.append(analysis.flush())
+    for features in chain.from_iterable(part.split(_SECOND) for part in known):
+        with permit():
             encoded.append(encoder.push(resampler.push(rendering.push(features))))
     with permit():
-        encoded.append(encoder.push(resampler.push(rendering.push(analysis.flush()))))
         encoded.append(encoder.push(resampler.push(rendering.flush(source.size))))
         encoded.append(encoder.push(resampler.flush()))
         encoded.append(encoder.finish())
