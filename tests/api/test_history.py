@@ -199,6 +199,10 @@ def test_head_tells_what_get_would_send(shared_server: RunningServer) -> None:
     answer = shared_server.client.head(f"/v1/history/{item_id}/audio")
     assert (answer.status_code, answer.content) == (200, b"")
     assert answer.headers["content-length"] == "10"
+    of_a_part = shared_server.client.head(
+        f"/v1/history/{item_id}/audio", headers={"range": "bytes=2-3"}
+    )
+    assert (of_a_part.status_code, of_a_part.headers["content-length"]) == (200, "10")
     assert shared_server.client.head("/v1/history/nothing").status_code == 404
     with shared_server.anonymous() as client:
         assert client.head("/health").status_code == 200

@@ -819,6 +819,22 @@ def test_a_key_file_that_cannot_be_used_is_said_in_one_line(tmp_path, held):
         assert "Traceback" not in told
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's full device")
+def test_an_answer_that_cannot_be_written_is_said_in_one_line(data):
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        refused = subprocess.run(
+            [sys.executable, "-m", "menura.cli", "voices", "list"],
+            env={**os.environ, "MENURA_DATA": str(data)},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert refused.returncode == 1
+    assert refused.stderr == "The answer cannot be written: No space left on device.\n"
+
+
 @pytest.mark.parametrize("broken", ["not a database", None])
 def test_the_doctor_tells_what_is_wrong(tmp_path, broken):
     folder = tmp_path / "data"

@@ -17,9 +17,11 @@ class HeadAsGet:
         async def without_body(message: Message) -> None:
             await send({**message, "body": b""} if "body" in message else message)
 
-        # A copy, since the server reads from its own that no body is to be sent.
-        asked = {**scope, "method": "GET"}
+        # A copy, since the server reads from its own that no body is to be sent. Of GET alone can a
+        # part be asked for.
+        headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
+        asked = {**scope, "method": "GET", "headers": headers}
         try:
             await self._app(asked, receive, without_body)
         finally:
-            scope.update({key: asked[key] for key in asked.keys() - {"method"}})
+            scope.update({key: asked[key] for key in asked.keys() - {"method", "headers"}})

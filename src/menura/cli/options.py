@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import signal
+import sys
 from collections.abc import Coroutine
 from contextlib import suppress
 from pathlib import Path
@@ -19,8 +20,25 @@ from menura.errors import MenuraError
 from menura.services import CannotOpenError
 from menura.settings import Settings, UnreadableSettingsError
 
+
+class _Answers(Console):
+    """What a command answers, on standard output.
+
+    Where that cannot be written, as on a full disk, the command ends with a plain sentence.
+    """
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        try:
+            super().print(*objects, **options)
+        except OSError as error:
+            # What is left in the buffer would be tried, and complained of, once more at the end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            complain(f"The answer cannot be written: {error.strerror}.")
+            raise typer.Exit(1) from None
+
+
 # A name between colons is no picture.
-console = Console(emoji=False)
+console = _Answers(emoji=False)
 if not console.is_terminal and "COLUMNS" not in os.environ:
     # Rich takes a pipe for a terminal of 80 columns, but who reads it wants whole lines.
     console.width = 1000

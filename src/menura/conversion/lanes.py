@@ -10,6 +10,7 @@ Only the engine's stages run elsewhere. Bytes are decoded and encoded here.
 
 import logging
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
@@ -29,6 +30,9 @@ from menura.engine.registry import model_of
 from menura.engine.stream import ConversionStream
 
 log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 60.0
+"""After a process could not be started, until another one is tried: what was short may be free."""
 
 _stages = count()
 
@@ -72,6 +76,7 @@ class Lanes:
         """Those that run or start now, this process first."""
         self._most = 0 if processes == 1 else processes
         self._starts = ThreadPoolExecutor(processes, "process start")
+        self._next_start = 0.0
         self._guard = threading.Lock()
 
     def prepare(self) -> None:
@@ -108,7 +113,9 @@ class Lanes:
 
     def _keep_one_idle(self) -> None:
         others = self.all[1:]
-        if len(others) < self._most and all(lane.streams for lane in others):
+        if len(others) >= self._most or time.monotonic() < self._next_start:
+            return
+        if all(lane.streams for lane in others):
             self.all.append(Lane(Cores(1), self._starts.submit(self._start)))
 
     def _start(self) -> EngineProcess:
@@ -117,7 +124,7 @@ class Lanes:
         except OSError as error:
             log.warning("A further process cannot be started: %s", error)
             with self._guard:
-                self._most -= 1
+                self._next_start = time.monotonic() + RETRY_SECONDS
             raise
 
     def leave(self, lane: Lane, stages: Sequence[int]) -> None:
