@@ -2,10 +2,12 @@
 
 import asyncio
 import hashlib
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import event, update
 from tests.accounts.house import add_account
 from tests.sounds import speech, wav
 from tests.storage.full import no_file_beyond
@@ -24,6 +26,7 @@ from menura.errors import (
     VoiceLimitReached,
     VoiceNotFound,
 )
+from menura.storage.database import SQLITE_FILE
 from menura.storage.tables import VoiceRow
 from menura.voices import rows
 from menura.voices.card import Card
@@ -338,3 +341,22 @@ def test_a_full_disk_is_not_taken_for_a_sample_too_many(tmp_path: Path) -> None:
         await house.voices.delete_sample(house.account_id, made.voice_id, first.sample_id)
 
     inside(tmp_path, act, objects_url="memory:///")
+
+
+def test_a_voice_that_another_process_deletes_at_once_was_made_all_the_same(tmp_path: Path) -> None:
+    # Who is told of a failure makes it again.
+    def delete_all(*_: object) -> None:
+        with closing(sqlite3.connect(tmp_path / SQLITE_FILE)) as other, other:
+            other.execute("PRAGMA foreign_keys=ON")
+            other.execute("DELETE FROM voices")
+
+    async def act(house: House) -> None:
+        engine = house.services.database._engine.sync_engine
+        # When the transaction that made it has ended.
+        event.listen(engine, "checkin", delete_all)
+        made = await house.voices.create(house.maker, Card(" Mine "), [house.upload()])
+        event.remove(engine, "checkin", delete_all)
+        assert (made.name, len(made.samples or ())) == ("Mine", 1)
+        assert (await house.voices.all(house.account_id))[0].is_premade
+
+    inside(tmp_path, act)

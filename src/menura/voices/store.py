@@ -224,8 +224,12 @@ class VoiceStore:
                 await session.flush()
                 session.add(rows.model_row(voice_id, engine, model))
                 session.add_all(rows.sample_rows(voice_id, added, measured.heard, first=0))
+                await session.flush()
+                # Read here: once the voice is made, nothing may fail, or a client makes it again.
+                row = await rows.own(session, maker.account_id, voice_id)
+                samples = await rows.samples(session, VoiceRow.voice_id == voice_id)
             unowned.hand_over()
-        return await self.get(maker.account_id, voice_id)
+        return rows.clone(row, samples[voice_id])
 
     async def edit(
         self,
