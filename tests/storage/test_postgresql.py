@@ -7,16 +7,20 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 from tests.accounts.house import house
 from tests.storage.postgresql import PROGRAMS, PostgreSQL, running
+from tests.voices.house import House, inside
 
 from menura.accounts.credits import Charge
 from menura.accounts.keys import Keys, key_row
 from menura.errors import NotFound, Unavailable
+from menura.history import History, HistoryQuery
 from menura.settings import Settings
 from menura.storage.database import Database, database_url
-from menura.storage.tables import Account
+from menura.storage.objects import Objects
+from menura.storage.sweep import known_keys
+from menura.storage.tables import Account, StoredObject, VoiceModelRow
 
 pytest.importorskip("asyncpg")
 
@@ -140,3 +144,63 @@ def test_a_charge_waits_for_no_lease(postgresql: PostgreSQL, tmp_path: Path) -> 
                     await opened.accounts.credits.charge(charge)
 
     asyncio.run(work())
+
+
+@installed
+def test_an_id_that_it_could_not_keep_is_nobodys(postgresql: PostgreSQL, tmp_path: Path) -> None:
+    # Of all characters that come in an address it refuses one, which SQLite takes.
+    nul = "\x00"
+
+    async def work() -> None:
+        async with house(tmp_path, database_url=postgresql.url) as opened:
+            account_id = (await opened.accounts.local_account()).account_id
+            objects = Objects(tmp_path / "incoming", folder=tmp_path / "objects")
+            history = History(opened.database, objects, opened.accounts.credits)
+            for query in (HistoryQuery(model_id=nul), HistoryQuery(voice_ids=[nul])):
+                assert not (await history.list(account_id, query)).items
+            keys = opened.accounts.keys
+            for asked in (
+                keys.list_of(account_id, nul),
+                keys.update(account_id, None, nul, {"disabled": True}),
+                keys.revoke(account_id, nul),
+                keys.create(account_id, "name", service_account_id=nul),
+            ):
+                with pytest.raises(NotFound):
+                    await asked
+
+    asyncio.run(work())
+
+
+@installed
+def test_what_has_run_does_not_fail_because_its_place_cannot_be_given_back(tmp_path: Path) -> None:
+    # A voice that was made, or an answer that was sent, would else be asked for once more.
+    async def work(server: PostgreSQL) -> None:
+        async with house(tmp_path, database_url=server.url) as opened:
+            caller = await opened.caller()
+            async with opened.accounts.leases.acquire(caller):
+                server.control("stop", "-m", "immediate")
+            assert opened.accounts.leases.load(caller)[0] == 0
+        server.start()
+
+    with running() as server:
+        asyncio.run(work(server))
+
+
+@installed
+def test_a_preview_that_is_stored_while_its_voice_is_deleted_goes_with_it(tmp_path: Path) -> None:
+    async def act(house: House) -> None:
+        voice_id = await house.clone()
+        database = house.services.database
+        async with database.writing() as session:
+            model = (await session.scalars(select(VoiceModelRow).with_for_update())).one()
+            session.add(StoredObject(key="previews/aa/a", size=1, sha256=""))
+            await session.flush()
+            model.preview_key = "previews/aa/a"
+            deleting = asyncio.create_task(house.voices.delete(house.account_id, voice_id))
+            # Until it waits for this.
+            await asyncio.wait({deleting}, timeout=0.5)
+        await deleting
+        assert await known_keys(database) == set()
+
+    with running() as server:
+        inside(tmp_path, act, database_url=server.url)

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from menura.accounts.principal import IDLE_PERMISSIONS, PERMISSIONS, Principal
 from menura.errors import InvalidApiKey, InvalidParameters, NotFound, Unavailable
-from menura.ids import new_id
+from menura.ids import is_acceptable, new_id
 from menura.settings import Settings
 from menura.storage.database import Database
 from menura.storage.tables import Account, ApiKey, ServiceAccount, SingleUseToken
@@ -213,13 +213,17 @@ class Keys:
     async def _service_account(
         self, session: AsyncSession, account_id: str, service_account_id: str
     ) -> None:
-        row = await session.get(ServiceAccount, service_account_id)
+        row = None
+        if is_acceptable(service_account_id):
+            row = await session.get(ServiceAccount, service_account_id)
         if row is None or row.account_id != account_id:
             raise NotFound(f"There is no service account {service_account_id[:64]!r}.")
 
     async def _key(self, session: AsyncSession, account_id: str, key_id: str) -> ApiKey:
-        # Locked, since another process may be about to delete it.
-        key = await session.get(ApiKey, key_id, with_for_update=True)
+        key = None
+        if is_acceptable(key_id):
+            # Locked, since another process may be about to delete it.
+            key = await session.get(ApiKey, key_id, with_for_update=True)
         if key is None or key.account_id != account_id:
             raise _unknown(key_id)
         return key
@@ -298,4 +302,9 @@ def _allowed(client_host: str | None, networks: Sequence[str]) -> bool:
         address = ipaddress.ip_address(client_host or "")
     except ValueError:
         return False
-    return any(address in ipaddress.ip_network(network, strict=False) for network in networks)
+    spellings = [address]
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        # So a proxy that listens for both kinds on one socket writes an IPv4 address.
+        spellings.append(address.ipv4_mapped)
+    allowed = [ipaddress.ip_network(network, strict=False) for network in networks]
+    return any(spelling in network for spelling in spellings for network in allowed)

@@ -241,8 +241,12 @@ class Leases:
     async def _release(self, principal: Principal, lease: Lease) -> None:
         self._held.discard(lease.lease_id)
         try:
-            async with self._database.writing() as session:
-                await session.execute(delete(LeaseRow).where(LeaseRow.lease_id == lease.lease_id))
+            # What ran is done, and must not be called a failure: clients would have it done again.
+            # Where the database is away, or full, the row expires.
+            with contextlib.suppress(Unavailable):
+                async with self._database.writing() as session:
+                    mine = LeaseRow.lease_id == lease.lease_id
+                    await session.execute(delete(LeaseRow).where(mine))
         finally:
             self._count(principal, -1)
             async with self._freed:

@@ -238,9 +238,10 @@ def _selection(account_id: str, query: HistoryQuery) -> Select[HistoryItem]:
         after = query.start_after
         selected = selected.where(column < after if newest_first else column > after)
     if query.voice_ids is not None:
-        selected = selected.where(HistoryItem.voice_id.in_(query.voice_ids))
+        selected = selected.where(HistoryItem.voice_id.in_(filter(is_storable, query.voice_ids)))
     if query.model_id is not None:
-        selected = selected.where(HistoryItem.model_id.in_(ids_of(query.model_id)))
+        models = filter(is_storable, ids_of(query.model_id))
+        selected = selected.where(HistoryItem.model_id.in_(models))
     if query.before is not None:
         selected = selected.where(HistoryItem.created_at < _storable(query.before))
     if query.after is not None:

@@ -109,7 +109,9 @@ async def model(session: AsyncSession, voice_id: str, engine: Engine) -> VoiceMo
 
 async def drop_models(session: AsyncSession, voice_id: str, engine: str | None = None) -> list[str]:
     """Delete a voice's measurements, or one engine's, and return the keys of their objects."""
-    found = await session.scalars(select(VoiceModelRow).where(VoiceModelRow.voice_id == voice_id))
+    of_voice = select(VoiceModelRow).where(VoiceModelRow.voice_id == voice_id)
+    # Locked, since a preview may be about to get its row: nobody would ever remove it.
+    found = await session.scalars(of_voice.with_for_update())
     keys = []
     for row in found.all():
         if engine is None or row.engine == engine:
