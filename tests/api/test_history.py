@@ -17,6 +17,7 @@ from menura.accounts import Charge, Principal
 from menura.api.ranges import StoredAudio
 from menura.history import NewItem
 
+from ..storage.full import no_file_beyond
 from .wire import Wire
 
 
@@ -281,6 +282,25 @@ def test_downloading_what_does_not_exist(shared_server: RunningServer) -> None:
     answer = shared_server.client.post("/v1/history/download", json=body)
     assert answer.status_code == 404
     assert answer.json()["detail"]["code"] == "history_item_not_found"
+
+
+def test_what_cannot_be_read_is_refused_and_not_cut_off(shared_server: RunningServer) -> None:
+    kept, lost = put(shared_server), put(shared_server)
+    account_id = caller(shared_server).account_id
+    row = shared_server.run(shared_server.services.history.get(account_id, lost))
+    shared_server.run(shared_server.services.objects.delete(row.object_key))
+    answer = shared_server.client.post(
+        "/v1/history/download", json={"history_item_ids": [lost, kept]}
+    )
+    assert answer.status_code == 404, answer.text
+    # As WAV it is written to the disk first.
+    long = put(shared_server, bytes(200_000))
+    with no_file_beyond(100_000):
+        answer = shared_server.client.post(
+            "/v1/history/download", json={"history_item_ids": [long], "output_format": "wav"}
+        )
+    assert answer.status_code == 503, answer.text
+    assert "room" in answer.json()["detail"]["message"]
 
 
 def test_what_a_vanished_client_has_not_taken_is_let_go_of_at_once(

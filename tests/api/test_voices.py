@@ -501,6 +501,18 @@ def test_consent_is_kept_and_a_sample_is_no_page(shared_server: RunningServer) -
     client.delete(f"/v1/voices/{kept.voice_id}")
 
 
+def test_a_sample_that_was_deleted_meanwhile_is_not_cut_off(
+    shared_server: RunningServer, clone: str
+) -> None:
+    (sample,) = shared_server.client.get(f"/v1/voices/{clone}").json()["samples"]
+    path = f"/v1/voices/{clone}/samples/{sample['sample_id']}/audio"
+    assert shared_server.client.get(path).content == RECORDING
+    for stored in (shared_server.settings.data / "objects" / "samples").rglob("*"):
+        if stored.is_file():
+            stored.unlink()
+    assert shared_server.client.get(path).status_code == 404
+
+
 def test_an_upload_that_breaks_off_leaves_nothing(shared_server: RunningServer) -> None:
     before = shared_server.client.get("/v1/voices").json()
     incoming = shared_server.settings.data / "incoming"

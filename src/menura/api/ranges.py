@@ -11,7 +11,8 @@ from starlette.types import Receive, Scope, Send
 from menura.api.auth import services_of
 from menura.api.errors import error_response
 from menura.api.stall import PatientSend
-from menura.errors import RangeNotSatisfiable
+from menura.errors import NotFound, RangeNotSatisfiable
+from menura.storage.objects import ObjectMissing
 
 Opener = Callable[[int, int], AsyncIterator[bytes]]
 """Given the first byte and the one after the last, yields what lies between."""
@@ -26,8 +27,20 @@ class StoredAudio(StreamingResponse):
         stall = services_of(scope).settings.answer_stall_timeout
         # What a client that vanished has not taken is let go of now, not when it is collected.
         assert isinstance(self.body_iterator, AsyncGenerator)
-        async with aclosing(self.body_iterator):
-            await super().__call__(scope, receive, PatientSend(send, stall))
+        async with aclosing(self.body_iterator) as pieces:
+            # Before the head, after which nothing can be refused any more.
+            try:
+                first = await anext(pieces, b"")
+            except ObjectMissing:
+                raise NotFound("The audio has been deleted meanwhile.") from None
+            async with aclosing(_joined(first, pieces)) as self.body_iterator:
+                await super().__call__(scope, receive, PatientSend(send, stall))
+
+
+async def _joined(first: bytes, rest: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+    yield first
+    async for piece in rest:
+        yield piece
 
 
 def ranged(request: Request, size: int, media_type: str, opener: Opener) -> Response:

@@ -11,24 +11,27 @@ from menura.audio.g711 import alaw_decode, ulaw_decode
 from menura.audio.level import to_int16
 from menura.audio.wav_header import wav_header
 from menura.storage.objects import CHUNK
+from menura.storage.room import room_needed
 
 
 def to_wav(source: Path, made_as: OutputFormat) -> IO[bytes]:
     """Return an unnamed file at its start that holds the audio as 16-bit WAV. Blocks.
 
     source: audio of the format `made_as`; the rate stays. Memory is constant.
-    Raises OSError, and InvalidAudio when the file is damaged.
+    Raises OSError, Unavailable when the disk is full, and InvalidAudio when the file is damaged.
     """
-    target: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  handed to the caller
+    with room_needed():
+        target: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  handed to the caller
     try:
-        target.write(wav_header(made_as.sample_rate, 0))
-        count = 0
-        for samples in _pieces(source, made_as):
-            count += len(samples) // 2
-            target.write(samples)
-        target.seek(0)
-        target.write(wav_header(made_as.sample_rate, count))
-        target.seek(0)
+        with room_needed():
+            target.write(wav_header(made_as.sample_rate, 0))
+            count = 0
+            for samples in _pieces(source, made_as):
+                count += len(samples) // 2
+                target.write(samples)
+            target.seek(0)
+            target.write(wav_header(made_as.sample_rate, count))
+            target.seek(0)
     except BaseException:
         target.close()
         raise
