@@ -229,6 +229,13 @@ class Settings(BaseSettings):
     def _of_home(cls, given: Path | None) -> Path | None:
         return given and of_home(given)
 
+    @field_validator("region")
+    @classmethod
+    def _fit_for_a_header(cls, given: str) -> str:
+        if not given.strip().isprintable():
+            raise ValueError("it must be one line of visible characters")
+        return given.strip()
+
     @field_validator("base_url")
     @classmethod
     def _an_address(cls, given: str | None) -> str | None:

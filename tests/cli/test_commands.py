@@ -606,6 +606,17 @@ def test_a_backup_that_finds_no_room_is_told_and_leaves_nothing(data, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def test_a_clone_that_finds_no_room_is_told_and_leaves_nothing(data, tmp_path):
+    assert menura("keys", "create", "one", data=data).returncode == 0
+    (tmp_path / "long.wav").write_bytes(bytes(1_000_000))
+    with no_file_beyond(500_000):
+        files = SPEECH, tmp_path / "long.wav"
+        told = menura("voices", "add", "Mine", *files, "--consent", data=data)
+    assert told.returncode == 1
+    assert "There is no room left" in told.stderr
+    assert list((data / "incoming").iterdir()) == []
+
+
 @pytest.mark.parametrize("in_file", [True, False])
 def test_a_store_elsewhere_is_not_backed_up(data, tmp_path, in_file):
     # Its copy, once served, would delete from the store what was made after it.
@@ -750,6 +761,7 @@ def test_the_settings_file_may_begin_with_a_mark(data, tmp_path):
         ("", {"MENURA_SSL_CERTFILE": "/nowhere/at/all"}, "ssl_certfile names '/nowhere/at/all'"),
         ("", {"MENURA_TIERS": "x"}, '"tiers"'),
         ("host = ''", {}, "host = ''"),
+        ('region = "a\\nb"', {}, "region = 'a\\nb'"),
         ("", {"MENURA_BASE_URL": "nonsense"}, "base_url = 'nonsense'"),
         ("[tiers.free]\nformats_denied = ['pcm48000']", {}, "no output format 'pcm48000'"),
         ("", {"MENURA_MAX_SECONDS": "inf"}, "max_seconds = "),

@@ -1,6 +1,7 @@
 """`menura voices`: list, add, remove and show voices."""
 
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -117,12 +118,14 @@ def add(
         async with open_services(settings_from(data=data)) as services:
             account = await services.accounts.local_account()
             tier = services.settings.tiers[account.tier or services.settings.default_tier]
-            return await services.voices.create(
-                Maker(account.account_id, None, tier.voices),
-                Card(name, description, labels, CONSENT),
-                [_received(services, path) for path in files],
-                remove_background_noise=denoise,
-            )
+            # Where there is no room for all, the first ones would lie there until a server starts.
+            with ExitStack() as received:
+                return await services.voices.create(
+                    Maker(account.account_id, None, tier.voices),
+                    Card(name, description, labels, CONSENT),
+                    [_received(services, path, received) for path in files],
+                    remove_background_noise=denoise,
+                )
 
     made = run(work())
     say(f"{made.name}: {made.voice_id}")
@@ -157,8 +160,9 @@ def _label(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _received(services: Services, path: Path) -> Upload:
+def _received(services: Services, path: Path, received: ExitStack) -> Upload:
     writer = services.voices.receive()
+    received.callback(writer.abandon)
     with path.open("rb") as file:
         shutil.copyfileobj(file, writer)
     return Upload(path.name, writer)
