@@ -204,3 +204,16 @@ def test_a_preview_that_is_stored_while_its_voice_is_deleted_goes_with_it(tmp_pa
 
     with running() as server:
         inside(tmp_path, act, database_url=server.url)
+
+
+@installed
+def test_a_stream_of_months_is_charged(postgresql: PostgreSQL, tmp_path: Path) -> None:
+    # Its milliseconds are more than an integer holds there.
+    async def work() -> None:
+        async with house(tmp_path, database_url=postgresql.url) as opened:
+            caller = await opened.caller()
+            charge = Charge(caller, "months", 7, 1.0, "speech_to_speech", duration=90 * 86_400_000)
+            await opened.accounts.credits.charge(charge)
+            assert await opened.accounts.credits.used(caller.key_id) == 7
+
+    asyncio.run(work())

@@ -47,6 +47,11 @@ AHEAD = credits_for(5.0)
 those are fewer. So it writes to the database seldom, and who began first may finish."""
 
 
+LONGEST_DURATION = 2**31 - 1
+"""Milliseconds, 24 days, that the statistics keep of a request: PostgreSQL's column holds no more,
+and a live stream may go on for longer."""
+
+
 Product = Literal["speech_to_speech", "audio_isolation"]
 """What a request can be for, as the usage statistics call it."""
 
@@ -148,7 +153,9 @@ class Credits:
                     voice_id=charge.voice_id,
                     voice_name=charge.voice_name,
                     first_byte=charge.first_byte,
-                    duration=charge.duration,
+                    duration=None
+                    if charge.duration is None
+                    else min(charge.duration, LONGEST_DURATION),
                 )
             )
             await session.flush()
