@@ -655,6 +655,29 @@ def test_a_key_with_few_permissions_opens_the_page(page: Page, shared_server):
     expect(page.locator("#key-list")).to_contain_text("workspace_read")
 
 
+def test_a_voice_that_was_made_is_told_so_where_the_list_cannot_be_read(page: Page, shared_server):
+    key = limited_key(shared_server, "create_instant_voice_clone")
+    page.goto(f"{shared_server.url}/#key={key}")
+    page.get_by_role("tab", name="Voices").click()
+    page.set_input_files("#clone-files", SPEECH)
+    page.locator("#clone-consent").check()
+    page.locator("#clone-name").fill("Unlisted")
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Make the voice").click()
+    # Else it would be made again.
+    expect(page.locator("#clone-status")).to_have_text("The voice is ready.")
+    expect(page.locator("#clone-name")).to_have_value("")
+    expect(page.locator("#notice")).to_contain_text("voices_read")
+    made = [
+        voice["voice_id"]
+        for voice in shared_server.client.get("/v1/voices").json()["voices"]
+        if voice["name"] == "Unlisted"
+    ]
+    for voice_id in made:
+        shared_server.client.delete(f"/v1/voices/{voice_id}")
+    assert len(made) == 1
+
+
 def test_a_bad_key_is_explained_and_does_not_replace_a_good_one(page: Page, shared_server):
     open_page(page, shared_server)
     page.goto("about:blank")

@@ -29,7 +29,7 @@ export function open(onMade) {
       if (seconds < ENOUGH && !confirm(`The recordings last ${seconds.toFixed(1)} seconds; ${ENOUGH} to 60 seconds give a better likeness. Make the voice anyway?`)) return;
       $("clone-status").textContent = "Measuring the voice …";
       const made = await (await call("/v1/voices/add", { method: "POST", body })).json();
-      await loadVoices();
+      const unlisted = await loadVoices().then(() => null, (error) => error); // It is made all the same.
       $("clone-status").textContent = "The voice is ready.";
       status("The voice is ready");
       $("clone-form").reset();
@@ -37,7 +37,8 @@ export function open(onMade) {
       $("clone-level").textContent = "";
       const voice = allVoices().find(({ voice_id }) => voice_id === made.voice_id);
       onMade(voice);
-      if (voice?.recording_quality_reason) notice(`The voice is ready. ${voice.recording_quality_reason}`);
+      if (unlisted) notice(unlisted);
+      else if (voice?.recording_quality_reason) notice(`The voice is ready. ${voice.recording_quality_reason}`);
     } catch (error) {
       $("clone-status").textContent = "";
       throw error;
