@@ -573,7 +573,8 @@ def test_a_backup_of_a_running_server_can_be_served(server, tmp_path):
     copy = tmp_path / "copy"
     told = menura("backup", copy, data=running.settings.data)
     assert told.returncode == 0, told.stderr
-    assert stat.S_IMODE(copy.stat().st_mode) == 0o700
+    for private in (copy, copy / "objects", copy / "incoming"):
+        assert stat.S_IMODE(private.stat().st_mode) == 0o700
     assert menura("backup", copy, data=running.settings.data).returncode == 1
     running.client.delete(f"/v1/history/{item}")
     running.stop()

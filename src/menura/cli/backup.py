@@ -61,6 +61,8 @@ async def _copy(settings: Settings, folder: Path) -> int:
     async with open_services(settings) as services:
         aside = await asyncio.to_thread(_folder_beside, folder)
         try:
+            # First of all: its folders are their owner's alone, wherever they are moved to.
+            copied = Objects(aside / "incoming", folder=aside / "objects")
             with Progress(
                 console=complaints, transient=True, disable=not complaints.is_terminal
             ) as progress:
@@ -70,7 +72,7 @@ async def _copy(settings: Settings, folder: Path) -> int:
                 await asyncio.to_thread(_database, settings.data, aside)
                 count = await _objects(services, aside, progress)
             owner = (await services.accounts.local_account()).account_id
-            await Objects(aside / "incoming", folder=aside / "objects").claim(owner)
+            await copied.claim(owner)
             for name in (KEY_FILE, "menura.toml"):
                 if (settings.data / name).is_file():
                     await asyncio.to_thread(shutil.copy2, settings.data / name, aside / name)
