@@ -173,6 +173,19 @@ def test_a_row_cannot_refer_to_an_object_that_is_not_registered(tmp_path: Path) 
         asyncio.run(work())
 
 
+def test_an_object_goes_without_a_look_at_every_row(tmp_path: Path) -> None:
+    async def work() -> list[str]:
+        async with opened(tmp_path / "menura.db") as database, database.reading() as session:
+            plan = await session.execute(
+                text("EXPLAIN QUERY PLAN DELETE FROM objects WHERE key = 'k'")
+            )
+            return [row.detail for row in plan]
+
+    steps = asyncio.run(work())
+    assert sum("_key=?" in step for step in steps) == 4, steps
+    assert not any(step.startswith("SCAN") for step in steps), steps
+
+
 def test_many_writers_at_once_all_succeed(tmp_path: Path) -> None:
     async def work() -> int:
         async with opened(tmp_path / "a.db") as one, opened(tmp_path / "a.db") as other:

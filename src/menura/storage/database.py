@@ -28,7 +28,7 @@ from menura.settings import Settings
 from menura.storage.room import no_room
 from menura.storage.text import folded
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest revision in `migrations/versions`; a database that has it is used as it is."""
 
 SQLITE_FILE = "menura.db"

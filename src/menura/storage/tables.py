@@ -131,7 +131,11 @@ class LeaseRow(Base):
 
 
 class StoredObject(Base):
-    """An object that belongs to a row. Objects in the store without one are orphans."""
+    """An object that belongs to a row. Objects in the store without one are orphans.
+
+    Each column that refers to it has an index: before an object goes, the database looks whether a
+    row refers to it still.
+    """
 
     __tablename__ = "objects"
 
@@ -160,7 +164,7 @@ class HistoryItem(Base):
     content_type: Mapped[str] = mapped_column(String(64))
     output_format: Mapped[str] = mapped_column(String(32))
     settings: Mapped[dict[str, Any] | None]
-    object_key: Mapped[str] = mapped_column(ForeignKey("objects.key"))
+    object_key: Mapped[str] = mapped_column(ForeignKey("objects.key"), index=True)
 
 
 class VoiceRow(Base):
@@ -200,7 +204,7 @@ class VoiceSampleRow(Base):
     mime_type: Mapped[str] = mapped_column(String(64))
     duration: Mapped[float | None]
     remove_background_noise: Mapped[bool] = mapped_column(default=False)
-    object_key: Mapped[str] = mapped_column(ForeignKey("objects.key"))
+    object_key: Mapped[str] = mapped_column(ForeignKey("objects.key"), index=True)
 
 
 class VoiceModelRow(Base):
@@ -216,8 +220,8 @@ class VoiceModelRow(Base):
     )
     engine: Mapped[str] = mapped_column(String(64), primary_key=True)
     engine_version: Mapped[str] = mapped_column(String(64))
-    object_key: Mapped[str] = mapped_column(ForeignKey("objects.key"))
-    preview_key: Mapped[str | None] = mapped_column(ForeignKey("objects.key"))
+    object_key: Mapped[str] = mapped_column(ForeignKey("objects.key"), index=True)
+    preview_key: Mapped[str | None] = mapped_column(ForeignKey("objects.key"), index=True)
 
 
 class VoiceSettingsRow(Base):
