@@ -193,10 +193,6 @@ def test_what_the_output_is_stays_what_it_is(data, tmp_path):
     )
     assert printed.stdout == real.read_bytes()
 
-    folder = converted(tmp_path, "--format", "wav_44100")
-    assert folder.returncode == 2
-    assert "is a folder" in " ".join(folder.stderr.split())
-
 
 def test_voices_are_added_shown_and_removed(data):
     refused = menura("voices", "add", "Mine", SPEECH, "--no-consent", data=data)

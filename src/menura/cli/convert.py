@@ -1,14 +1,12 @@
-"""`menura convert`: change the voice of a file without a server."""
+"""`menura convert`: change the voice of files without a server."""
 
 import asyncio
 import os
 import secrets
-import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated
 
 import typer
 from rich.progress import (
@@ -19,135 +17,108 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from menura.audio.formats import FORMATS, OutputFormat, find_format
 from menura.cli.options import DataOption, complain, complaints, run, say, settings_from, visible
+from menura.cli.results import STANDARD_OUTPUT, Planned, planned, written
 from menura.conversion.request import MAX_SEED, ConversionRequest, DurationLimits, SourcePlan
 from menura.engine.interface import RECORDING
 from menura.engine.registry import engine_for
+from menura.errors import MenuraError
 from menura.services import open_services
 from menura.settings import Settings
 from menura.voices.settings import VoiceSettings, voice_settings
 
-BY_ENDING = {
-    ".mp3": "mp3_44100_128",
-    ".wav": "wav_44100",
-    ".ogg": "opus_48000_96",
-    ".opus": "opus_48000_96",
-    ".pcm": "pcm_24000",
-    ".raw": "pcm_24000",
-    ".ulaw": "ulaw_8000",
-    ".alaw": "alaw_8000",
-}
-"""Format of an output file when none is named."""
-
-
-def output_format(name: str | None, output: Path) -> OutputFormat:
-    """Return the format asked for, or the one its ending means. Raises typer.BadParameter."""
-    chosen = name or BY_ENDING.get(output.suffix.lower())
-    if chosen is None:
-        endings = ", ".join(BY_ENDING)
-        raise typer.BadParameter(
-            f"{output.name} ends in none of {endings}; name a format with --format."
-        )
-    found = find_format(chosen)
-    if found is None:
-        names = ", ".join(known.name for known in FORMATS)
-        raise typer.BadParameter(f"There is no format {chosen!r}; there are {names}.")
-    return found
-
-
-@contextmanager
-def written(output: Path) -> Iterator[BinaryIO]:
-    """Lend a file whose bytes replace those at `output` once the block has ended without an error.
-
-    `-` is the standard output. Links are followed; what is no regular file is written to directly.
-    """
-    if output == Path("-"):
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    place = output.resolve()
-    if place.exists() and not place.is_file():
-        with place.open("wb") as writer:
-            yield writer
-        return
-    aside = place.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        with aside.open("xb") as writer:
-            yield writer
-        if place.exists():
-            shutil.copymode(place, aside)
-        os.replace(aside, place)
-    finally:
-        aside.unlink(missing_ok=True)
-
 
 async def _convert(
     settings: Settings,
-    source: Path,
-    output: Path,
+    plan: Sequence[Planned],
     wanted: str,
-    target: OutputFormat,
     model: str,
     asked: VoiceSettings,
-    seed: int,
+    seed: int | None,
     denoise: bool,
-) -> float:
+) -> list[float | BaseException]:
+    """Return the seconds made of each recording, or why there are none."""
     async with open_services(settings) as services:
         account = await services.accounts.local_account()
         voice = await services.voices.find(account.account_id, wanted)
         engine = engine_for(model)
-        request = ConversionRequest(
-            source=SourcePlan(engine=engine, denoise=denoise, latency=RECORDING),
-            voice=await services.voices.profile(voice.own_id, engine),
-            output_format=target,
-            settings=asked.over(voice.effective_settings).decided(),
-            seed=seed,
-        )
-        with (
-            Progress(
-                TextColumn("{task.description}", markup=False),
-                BarColumn(),
-                TaskProgressColumn(),
-                TimeRemainingColumn(),
-                console=complaints,
-                transient=True,
-                disable=not complaints.is_terminal,
-            ) as progress,
-            written(output) as writer,
-            # Closed before the output takes its place, which may be the same.
-            source.open("rb") as reader,
-        ):
-            task = progress.add_task(visible(f"{source.name} → {voice.name}"), total=None)
-            work = asyncio.create_task(
-                asyncio.to_thread(
-                    services.conversion.convert_file,
-                    reader,
-                    writer,
-                    request,
-                    limits=DurationLimits(settings.min_seconds, 0),
-                    progress=lambda done, total: progress.update(task, completed=done, total=total),
+        profile = await services.voices.profile(voice.own_id, engine)
+        decided = asked.over(voice.effective_settings).decided()
+        places = asyncio.Semaphore(min(settings.processes or settings.cores, settings.max_streams))
+        started: list[asyncio.Task[float]] = []
+        with Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeRemainingColumn(),
+            console=complaints,
+            transient=True,
+            disable=not complaints.is_terminal,
+        ) as progress:
+            whole = progress.add_task(f"{len(plan)} recordings", total=len(plan))
+            progress.update(whole, visible=len(plan) > 1)
+
+            def convert_one(each: Planned) -> float:
+                request = ConversionRequest(
+                    source=SourcePlan(engine=engine, denoise=denoise, latency=RECORDING),
+                    voice=profile,
+                    output_format=each.target,
+                    settings=decided,
+                    seed=secrets.randbelow(MAX_SEED + 1) if seed is None else seed,
                 )
-            )
+                task = progress.add_task(visible(f"{each.source.name} → {voice.name}"), total=None)
+                try:
+                    with (
+                        written(each.output) as writer,
+                        # Closed before the output takes its place, which may be the same.
+                        each.source.open("rb") as reader,
+                    ):
+                        return services.conversion.convert_file(
+                            reader,
+                            writer,
+                            request,
+                            limits=DurationLimits(settings.min_seconds, 0),
+                            progress=lambda done, total: progress.update(
+                                task, completed=done, total=total
+                            ),
+                        ).seconds
+                finally:
+                    progress.remove_task(task)
+                    progress.advance(whole)
+
+            async def in_turn(each: Planned) -> float:
+                async with places:
+                    started.append(asyncio.create_task(asyncio.to_thread(convert_one, each)))
+                    return await asyncio.shield(started[-1])
+
             try:
-                produced = await asyncio.shield(work)
+                return await asyncio.gather(*map(in_turn, plan), return_exceptions=True)
             except asyncio.CancelledError:
-                # Its thread must have ended before the files are closed.
+                # Threads must have ended before the command does: they tidy up after themselves.
                 await asyncio.to_thread(services.conversion.close)
-                await asyncio.gather(work, return_exceptions=True)
+                await asyncio.gather(*started, return_exceptions=True)
                 raise
-        return produced.seconds
 
 
 def convert(
-    source: Annotated[
-        Path,
-        typer.Argument(exists=True, dir_okay=False, help="The recording: any audio or video file."),
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            exists=True,
+            dir_okay=False,
+            metavar="SOURCE...",
+            help="The recordings: any audio or video files.",
+        ),
     ],
     voice: Annotated[str, typer.Option(help="Name or id of the voice.")],
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", help="File for the result; - is the standard output."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="File for the result, - for the standard output, or a folder for results with the "
+            "recordings' names.",
+        ),
     ],
     output_format_name: Annotated[
         str | None,
@@ -188,20 +159,25 @@ def convert(
     denoise: Annotated[
         bool, typer.Option(help="Remove background noise before the conversion.")
     ] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite", help="In a folder, make anew what is there; else it is left as it is."
+        ),
+    ] = False,
     data: DataOption = None,
 ) -> None:
-    """Change the voice of a recording, without a server."""
-    settings = settings_from(data=data)
-    target = output_format(output_format_name, output)
-    if os.path.isdir(output):  # false where a folder is closed to us
-        raise typer.BadParameter(f"{output} is a folder; name a file in it.")
-    if output == Path("-"):
-        if sys.stdout.isatty():
-            raise typer.BadParameter("The standard output is a terminal; send it somewhere.")
-    elif not os.path.isdir(output.parent):
-        raise typer.BadParameter(f"There is no folder {str(output.parent)!r}.")
+    """Change the voice of recordings, without a server.
 
-    async def work() -> float:
+    Of several, as many are converted at a time as there are cores. A run that was stopped goes on
+    where it was when it is started again.
+    """
+    settings = settings_from(data=data)
+    in_folder = len(sources) > 1 or os.path.isdir(output)
+    plan = planned(sources, output, output_format_name)
+    wanted = [each for each in plan if overwrite or not in_folder or not each.output.exists()]
+
+    async def work() -> list[float | BaseException]:
         asked = voice_settings(
             {
                 "similarity_boost": similarity,
@@ -212,20 +188,17 @@ def convert(
                 "transpose": transpose,
             }
         )
-        return await _convert(
-            settings,
-            source,
-            output,
-            voice,
-            target,
-            model or settings.default_model,
-            asked,
-            secrets.randbelow(MAX_SEED + 1) if seed is None else seed,
-            denoise,
+        made = await _convert(
+            settings, wanted, voice, model or settings.default_model, asked, seed, denoise
         )
+        if not in_folder and isinstance(made[0], BaseException):
+            raise made[0]
+        return made
 
     try:
-        seconds = run(work())
+        if in_folder:
+            output.mkdir(exist_ok=True)
+        made = run(work())
     except BrokenPipeError:
         # Who reads has had enough; what is left must not be tried again at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -233,7 +206,26 @@ def convert(
     except OSError as error:
         complain(str(error))
         raise typer.Exit(1) from None
-    if output == Path("-"):
+    if output == STANDARD_OUTPUT:
+        (seconds,) = made
         complaints.print(f"{seconds:.2f} s")
-    else:
-        say(f"{output}: {seconds:.2f} s")
+        return
+    _tell(wanted, made, len(plan) - len(wanted))
+
+
+def _tell(plan: Sequence[Planned], made: Sequence[float | BaseException], left: int) -> None:
+    """Say what became of each recording, and end with 1 if anything went wrong."""
+    wrong = False
+    for each, result in zip(plan, made, strict=True):
+        if isinstance(result, (MenuraError, OSError)):
+            wrong = True
+            reason = result.message if isinstance(result, MenuraError) else str(result)
+            complain(f"{each.source}: {reason}")
+        elif isinstance(result, BaseException):
+            raise result
+        else:
+            say(f"{each.output}: {result:.2f} s")
+    if left:
+        say(f"{left} there already and left as they are; --overwrite makes them anew.")
+    if wrong:
+        raise typer.Exit(1)
