@@ -52,6 +52,7 @@ def test_whatever_the_folder_is_called_all_is_in_it(tmp_path: Path, name: str) -
         {"database_url": "postgresql://me:S3/CRET@db:no_port/menura"},
         {"database_url": "postgresql://me:S3?CRET@db:no_port/menura?ssl=S3CRET"},
         {"database_url": "me:S3CRET@db/menura"},
+        {"database_url": "mysql://me:S3CRET@db/menura"},
         {"objects_url": "http://me:S3CRET@127.0.0.1:1/store?sig=S3CRET"},
     ],
 )
@@ -73,12 +74,14 @@ def test_only_the_owner_enters_whatever_the_folder_was_like(tmp_path: Path) -> N
     data = tmp_path / "data"
     data.mkdir(mode=0o755)
     key = data / "api_key"
-    key.write_text("sk_" + 48 * "a")
+    secret = "sk_" + 48 * "a"
+    key.write_text(secret + "\n", encoding="utf-8-sig")
     key.chmod(0o644)
 
     async def work() -> None:
-        async with open_services(Settings(data=data)):
-            pass
+        async with open_services(Settings(data=data)) as services:
+            assert services.first_key == secret
+            assert await services.accounts.key_file_works()
 
     before = os.umask(0)
     try:

@@ -816,7 +816,7 @@ def test_what_cannot_be_opened_is_said_in_one_line(tmp_path, environment, named)
         assert "hidden" not in told
 
 
-@pytest.mark.parametrize("held", [None, "sk_x".encode("utf-16")])
+@pytest.mark.parametrize("held", [None, "sk_x".encode("utf-16"), b"my own secret"])
 def test_a_key_file_that_cannot_be_used_is_said_in_one_line(tmp_path, held):
     file = tmp_path / "api_key"
     file.mkdir() if held is None else file.write_bytes(held)
@@ -826,6 +826,8 @@ def test_a_key_file_that_cannot_be_used_is_said_in_one_line(tmp_path, held):
         told = " ".join((refused.stdout + refused.stderr).split())
         assert f"The data folder '{tmp_path}' cannot be opened: " in told
         assert "Traceback" not in told
+        assert "secret" not in told
+    assert held is None or file.read_bytes() == held
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's full device")

@@ -72,7 +72,7 @@ class Accounts:
     async def key_file_works(self) -> bool:
         """Return whether the data folder's key file holds a key that still admits its holder."""
         try:
-            secret = (self._settings.data / KEY_FILE).read_text(encoding="utf-8").strip()
+            secret = _held_in(self._settings.data / KEY_FILE)
             await self.keys.authenticate(secret)
         except (OSError, UnicodeDecodeError, MenuraError):
             return False
@@ -106,15 +106,28 @@ class Accounts:
         return secret
 
 
+def _held_in(path: Path) -> str:
+    """Return what a key file holds, which editors of Windows begin with a mark."""
+    return path.read_text(encoding="utf-8-sig").strip()
+
+
 def _stored_key(path: Path) -> str:
-    """Return the key in the file, which is written when it holds none."""
+    """Return the key in the file, which is written when it is empty or missing.
+
+    Raises ValueError when it holds something else, which may be somebody's own.
+    """
     if path.is_file():
-        found = path.read_text(encoding="utf-8").strip()
+        found = _held_in(path)
         if found.startswith(PREFIX):
             # Whoever brought it may have left it readable by all, or mounted it as it is to stay.
             with suppress(OSError):
                 path.chmod(0o600)
             return found
+        if found:
+            raise ValueError(
+                f"{path.name} holds no key, which would begin with {PREFIX}: mend it, or remove it "
+                "and get a new one."
+            )
         path.unlink()
     secret = new_secret()
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -64,12 +64,18 @@ class NewerSchemaError(ValueError):
 
 
 def database_url(settings: Settings) -> URL:
-    """Return the SQLAlchemy URL of the settings: theirs, or SQLite in the data folder."""
+    """Return the SQLAlchemy URL of the settings: theirs, or SQLite in the data folder.
+
+    Raises ValueError for a kind of database that is not supported.
+    """
     if settings.database_url is None:
         # Not by way of a text, in which a folder's ? and % would mean something.
         return URL.create("sqlite+aiosqlite", database=str(settings.data / SQLITE_FILE))
     url = make_url(settings.database_url)
     drivers = {"sqlite": "sqlite+aiosqlite", "postgresql": _POSTGRESQL, "postgres": _POSTGRESQL}
+    kind = url.drivername.partition("+")[0]
+    if kind not in drivers:
+        raise ValueError(f"{kind} is not supported, only SQLite and PostgreSQL are")
     return url.set(drivername=drivers.get(url.drivername, url.drivername))
 
 
