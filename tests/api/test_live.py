@@ -680,6 +680,29 @@ def test_a_broken_opus_packet_is_an_audio_error(shared_server):
         assert client.until("error")["detail"]["code"] == "invalid_audio"
 
 
+def test_a_stream_that_is_cut_off_keeps_its_seat_until_its_thread_is_over(server):
+    started = server(processes=2)
+    with Client(started) as first, Client(started) as second:
+        first.tell(type="start")
+        first.until("started")
+        second.tell(type="start", input={"encoding": "opus"}, **FILE_PACE)
+        second.until("started")
+        here, there, idle = started.services.conversion.lanes.all
+        there.cores.acquire()
+        # 20 ms of silence, which have to wait for a core.
+        second.socket.send(b"\xf8\xff\xfe")
+        second.socket.send(b"\xff" * 2000)
+        with pytest.raises(TimeoutError):
+            second.until("error", timeout=0.5)
+        assert there.streams == 1
+        there.cores.release()
+        assert second.until("error")["detail"]["code"] == "invalid_audio"
+        assert second.until_closed() == 1008
+        first.tell(type="end")
+        first.until("ended")
+    assert [here.streams, there.streams, idle.streams] == [0, 0, 0]
+
+
 def test_a_single_use_token_opens_one_stream(shared_server):
     made = shared_server.client.post("/v1/single-use-token/speech_to_speech_live").json()
     query = f"?single_use_token={made['token']}"

@@ -193,6 +193,6 @@ class LiveService:
                 log.warning("The key of a live stream could not be looked at.")
             except MenuraError as error:
                 session.fail(error)
-                return
+                await asyncio.wait({session.computed})
             except Exception:
                 log.exception("The key of a live stream could not be looked at.")

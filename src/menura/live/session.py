@@ -43,6 +43,7 @@ class LiveSession:
 
     item: what the history and the statistics tell about it.
     received: input bytes taken so far. held: set when input waits for what its worker is allowed.
+    computed: done when the worker's thread is over, which touches recording and seat until then.
     ended: done with what the session came to, or failed.
     unkept: its recording could not be written whole, so that there will be no history item.
     given_up: its client has heard all or has gone, so that nobody can resume it.
@@ -68,6 +69,7 @@ class LiveSession:
         self.asked = request.asked
         self.received = 0
         self.given_up = False
+        self._failure: BaseException | None = None
         self._loop = asyncio.get_running_loop()
         self.computed: asyncio.Future[None] = self._loop.create_future()
         self.ended: asyncio.Future[Totals] = self._loop.create_future()
@@ -103,7 +105,7 @@ class LiveSession:
 
     def fail(self, error: BaseException) -> None:
         """End the stream at once, for that reason."""
-        self._finish(error)
+        self._failure = self._failure or error
         self.worker.stop()
 
     @property
@@ -227,11 +229,11 @@ class LiveSession:
         self._wake()
 
     def _finish(self, failure: BaseException | None) -> None:
-        if not self.computed.done():
-            if failure is None:
-                self.computed.set_result(None)
-            else:
-                self.computed.set_exception(failure)
+        failure = self._failure or failure
+        if failure is None:
+            self.computed.set_result(None)
+        else:
+            self.computed.set_exception(failure)
         self._wake()
 
     def _wake(self) -> None:
