@@ -6,6 +6,7 @@ import contextlib
 import gc
 import json
 import re
+import sqlite3
 import struct
 import threading
 import time
@@ -1079,6 +1080,23 @@ def test_who_never_comes_back_gives_the_place_up(server, monkeypatch):
         time.sleep(0.01)
     assert leases.running(account_id) == 0
     assert not live._sessions
+
+
+def test_who_leaves_while_the_database_is_away_is_forgotten_all_the_same(server, monkeypatch):
+    monkeypatch.setattr("menura.storage.database.BUSY_TIMEOUT", 0.2)
+    running = server()
+    live = running.services.live
+    path = running.settings.data / "menura.db"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        with Client(running) as client:
+            client.tell(type="start")
+            client.until("started")
+            other.execute("BEGIN IMMEDIATE")
+        deadline = time.monotonic() + 60
+        while (live._sessions or live._tasks) and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert not live._sessions
+    assert not live._tasks
 
 
 def test_a_server_that_stops_keeps_and_charges_what_was_said(server, tmp_path):

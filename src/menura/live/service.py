@@ -104,17 +104,22 @@ class LiveService:
         self, session: LiveSession, lease: Lease, holding: AsyncExitStack
     ) -> None:
         started = time.monotonic()
-        async with holding:
-            await self._watch(session, lease)
-            try:
-                totals = await self._settle(session, lease, started)
-            except Exception as error:
-                log.exception("A live stream could not be stored.")
-                session.ended.set_exception(error)
-                session.ended.exception()
-            else:
-                session.ended.set_result(totals)
-        self._forget_if_over(session)
+        try:
+            async with holding:
+                await self._watch(session, lease)
+                try:
+                    totals = await self._settle(session, lease, started)
+                except Exception as error:
+                    log.exception("A live stream could not be stored.")
+                    session.ended.set_exception(error)
+                    session.ended.exception()
+                else:
+                    session.ended.set_result(totals)
+        except Unavailable:
+            # A lease that nobody could give back expires.
+            log.warning("The place of a live stream could not be freed at once.")
+        finally:
+            self._forget_if_over(session)
 
     def _forget_if_over(self, session: LiveSession) -> None:
         if session.given_up and session.ended.done():
