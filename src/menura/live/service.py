@@ -115,9 +115,6 @@ class LiveService:
                     session.ended.exception()
                 else:
                     session.ended.set_result(totals)
-        except Unavailable:
-            # A lease that nobody could give back expires.
-            log.warning("The place of a live stream could not be freed at once.")
         finally:
             self._forget_if_over(session)
 
