@@ -116,16 +116,24 @@ class Lanes:
         if len(others) >= self._most or time.monotonic() < self._next_start:
             return
         if all(lane.streams for lane in others):
-            self.all.append(Lane(Cores(1), self._starts.submit(self._start)))
+            try:
+                started = self._starts.submit(self._start)
+            except RuntimeError as error:  # no thread to be had
+                self._put_off(error)
+            else:
+                self.all.append(Lane(Cores(1), started))
 
     def _start(self) -> EngineProcess:
         try:
             return EngineProcess()
         except OSError as error:
-            log.warning("A further process cannot be started: %s", error)
             with self._guard:
-                self._next_start = time.monotonic() + RETRY_SECONDS
+                self._put_off(error)
             raise
+
+    def _put_off(self, error: Exception) -> None:
+        log.warning("A further process cannot be started: %s", error)
+        self._next_start = time.monotonic() + RETRY_SECONDS
 
     def leave(self, lane: Lane, stages: Sequence[int]) -> None:
         """Free a stream's place, and its stages."""
