@@ -1,6 +1,5 @@
 """The command line as a newcomer types it, in processes of its own."""
 
-import asyncio
 import json
 import os
 import re
@@ -12,186 +11,16 @@ import stat
 import subprocess
 import sys
 import time
-import wave
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
 
 import httpx
-import numpy as np
 import pytest
-
-from menura.services import open_services
-from menura.settings import Settings
-from menura.voices.settings import VoiceSettings
 
 from ..sounds import seconds_of, tone, wav
 from ..storage.full import no_file_beyond
-
-ROOT = Path(__file__).parents[2]
-SPEECH = ROOT / "tests" / "speech" / "male_librispeech_1235.flac"
-
-
-def menura(*arguments, data, program=("-m", "menura.cli"), **options):
-    environment = {**os.environ, "MENURA_DATA": str(data), "COLUMNS": "200", **options}
-    environment = {name: value for name, value in environment.items() if value is not None}
-    return subprocess.run(
-        [sys.executable, *program, *map(str, arguments)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        cwd=ROOT,
-    )
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return tmp_path_factory.mktemp("command") / "data"
-
-
-@pytest.mark.parametrize(("ending", "slack"), [("mp3", 0.06), ("wav", 1e-4), ("ogg", 0.02)])
-def test_a_file_is_converted_without_a_server(data, tmp_path, ending, slack):
-    target = tmp_path / f"out.{ending}"
-    done = menura("convert", SPEECH, "--voice", "Avocet", "-o", target, data=data)
-    assert done.returncode == 0, done.stderr
-    assert seconds_of(target) == pytest.approx(seconds_of(SPEECH), abs=slack)
-
-
-def test_the_same_seed_gives_the_same_file_and_flags_change_it(data, tmp_path):
-    files = {}
-    for name, flags in {
-        "one": ["--seed", "0"],
-        "two": ["--seed", "0"],
-        "other": ["--seed", "6"],
-        "faithful": ["--seed", "0", "--similarity", "0.1"],
-    }.items():
-        target = tmp_path / f"{name}.wav"
-        done = menura("convert", SPEECH, "--voice", "Avocet", "-o", target, *flags, data=data)
-        assert done.returncode == 0, done.stderr
-        files[name] = target.read_bytes()
-    assert files["one"] == files["two"]
-    assert files["one"] != files["other"]
-    assert files["one"] != files["faithful"]
-
-
-def test_what_cannot_be_done_is_said_in_a_sentence_and_keeps_the_old_file(data, tmp_path):
-    target = tmp_path / "out.mp3"
-    target.write_bytes(b"precious")
-    nobody = menura("convert", SPEECH, "--voice", "Nobody", "-o", target, data=data)
-    assert nobody.returncode == 1
-    assert "There is no voice 'Nobody'" in nobody.stderr
-    text = menura("convert", ROOT / "README.md", "--voice", "Avocet", "-o", target, data=data)
-    assert text.returncode == 1
-    assert "text" in text.stderr
-    ending = menura("convert", SPEECH, "--voice", "Avocet", "-o", tmp_path / "out.xyz", data=data)
-    assert ending.returncode == 2
-    assert "--format" in ending.stderr
-    assert target.read_bytes() == b"precious"
-    assert list(tmp_path.iterdir()) == [target]
-    for failed in (nobody, text, ending):
-        assert "Traceback" not in failed.stderr
-
-
-def test_an_interrupted_conversion_stops_and_keeps_the_old_file(data, tmp_path):
-    long, target = tmp_path / "long.wav", tmp_path / "out.mp3"
-    target.write_bytes(b"precious")
-    with wave.open(str(long), "wb") as file:
-        file.setparams((1, 2, 16_000, 0, "NONE", ""))
-        noise = np.random.default_rng(1).integers(-3_000, 3_000, 16_000 * 1_200)
-        file.writeframes(noise.astype("<i2").tobytes())
-    command = [sys.executable, "-m", "menura.cli", "convert", str(long), "--voice", "Wren"]
-    # A script's background jobs hear no interrupts, and none under nohup hears that the terminal
-    # goes; these tests may be one.
-    hearing, deaf = (
-        f"import os, signal, sys; signal.signal(signal.SIGINT, signal.{how}); "
-        "signal.signal(signal.SIGHUP, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
-        for how in ("SIG_DFL", "SIG_IGN")
-    )
-    for sent, how in ((signal.SIGINT, hearing), (signal.SIGTERM, deaf), (signal.SIGHUP, hearing)):
-        process = subprocess.Popen(
-            [sys.executable, "-c", how, *command, "-o", target],
-            env={**os.environ, "MENURA_DATA": str(data)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        while not list(tmp_path.glob(".*.part")):
-            assert process.poll() is None
-            time.sleep(0.02)
-        time.sleep(0.5)
-        process.send_signal(sent)
-        _, told = process.communicate(timeout=60)
-        assert process.returncode == 128 + sent
-        assert "Stopped." in told
-        assert "Traceback" not in told
-        assert target.read_bytes() == b"precious"
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["long.wav", "out.mp3"]
-
-
-WINDOWS = """
-import os, sys
-def rule(event, arguments):
-    if event in ("os.rename", "os.remove"):
-        named = [place for place in arguments[:2] if isinstance(place, (str, os.PathLike))]
-        places = [os.path.realpath(place) for place in named]
-        for number in os.listdir("/proc/self/fd"):
-            if os.path.realpath(f"/proc/self/fd/{number}") in places:
-                raise PermissionError(13, "a file that is open", *places[-1:])
-sys.addaudithook(rule)
-from menura.cli.main import app
-app()
-"""
-"""Windows moves and removes no file that is open."""
-
-
-@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="asks which files are open")
-def test_a_recording_may_be_replaced_by_its_conversion_on_windows_too(data, tmp_path):
-    recording = tmp_path / "own.wav"
-    first = menura("convert", SPEECH, "--voice", "Wren", "-o", recording, data=data)
-    assert first.returncode == 0, first.stderr
-    before = recording.read_bytes()
-    words = ("convert", recording, "--voice", "Avocet", "-o", recording)
-    replaced = menura(*words, data=data, program=("-c", WINDOWS))
-    assert replaced.returncode == 0, replaced.stderr
-    assert seconds_of(recording) == pytest.approx(seconds_of(SPEECH), abs=1e-3)
-    assert recording.read_bytes() != before
-    assert list(tmp_path.iterdir()) == [recording]
-
-
-def test_what_the_output_is_stays_what_it_is(data, tmp_path):
-    def converted(output, *flags):
-        words = ("convert", SPEECH, "--voice", "Wren", "--seed", 1, "-o", output, *flags)
-        return menura(*words, data=data)
-
-    real, link, part = (tmp_path / name for name in ("real.wav", "link.wav", "real.wav.part"))
-    real.write_bytes(b"old")
-    real.chmod(0o600)
-    link.symlink_to(real)
-    part.write_bytes(b"somebody's own")
-    assert converted(link).returncode == 0
-    assert link.is_symlink()
-    assert stat.S_IMODE(real.stat().st_mode) == 0o600
-    assert seconds_of(real) > 2
-    assert part.read_bytes() == b"somebody's own"
-
-    pipe = tmp_path / "pipe.wav"
-    os.mkfifo(pipe)
-    read = tmp_path / "read"
-    with read.open("wb") as copy, subprocess.Popen(["cat", pipe], stdout=copy):
-        assert converted(pipe).returncode == 0
-    assert read.read_bytes() == real.read_bytes()
-    assert pipe.is_fifo()
-
-    words = ("convert", SPEECH, "--voice", "Wren", "--seed", 1, "-o", "-", "--format", "wav_44100")
-    printed = subprocess.run(
-        [sys.executable, "-m", "menura.cli", *map(str, words)],
-        env={**os.environ, "MENURA_DATA": str(data)},
-        capture_output=True,
-        check=True,
-        cwd=tmp_path,
-    )
-    assert printed.stdout == real.read_bytes()
+from .command import ROOT, SPEECH, menura
 
 
 def test_voices_are_added_shown_and_removed(data):
@@ -858,45 +687,6 @@ def test_the_doctor_tells_what_is_wrong(tmp_path, broken):
     assert report.returncode == 1
     assert "bad" in report.stdout
     assert "Traceback" not in report.stderr
-
-
-def test_every_flag_of_a_conversion_is_heard(data, tmp_path):
-    def converted(*flags):
-        target = tmp_path / "out.wav"
-        words = ("convert", SPEECH, "--voice", "Wren", "--seed", 5, "-o", target)
-        done = menura(*words, *flags, data=data)
-        assert done.returncode == 0, done.stderr
-        return target.read_bytes()
-
-    plain = converted()
-    for flags in (
-        ["--similarity", 0.1],
-        ["--stability", 1],
-        ["--style", 1],
-        ["--transpose", -5],
-        ["--no-boost"],
-        ["--denoise"],
-        ["--model", "menura_source_filter_v1"],
-    ):
-        assert converted(*flags) != plain, flags
-    slow = (len(converted("--speed", 0.8)) - 44) / (len(plain) - 44)
-    assert slow == pytest.approx(1 / 0.8, rel=1e-3)
-
-
-def test_a_voices_own_settings_hold_without_a_server(data, tmp_path):
-    async def store(settings):
-        async with open_services(Settings(data=data)) as services:
-            account = (await services.accounts.local_account()).account_id
-            voice = await services.voices.find(account, "Wren")
-            await services.voices.edit_settings(account, voice.voice_id, settings)
-
-    asyncio.run(store(VoiceSettings(speed=0.8)))
-    target = tmp_path / "out.wav"
-    try:
-        assert menura("convert", SPEECH, "--voice", "Wren", "-o", target, data=data).returncode == 0
-    finally:
-        asyncio.run(store(VoiceSettings(speed=1.0)))
-    assert seconds_of(target) == pytest.approx(seconds_of(SPEECH) / 0.8, rel=1e-3)
 
 
 def test_a_key_has_the_limits_that_it_was_made_with(tmp_path):
