@@ -6,7 +6,7 @@ import json
 import math
 from pathlib import Path
 
-from evaluation.scores import MEASURES, Figures, Measure, summary
+from evaluation.scores import MEASURES, Figures, Measure, Spread, intervals, summary
 
 NOTHING = "\N{EN DASH}"
 ONLY_TARGET = {
@@ -16,23 +16,27 @@ ONLY_TARGET = {
 """What makes sense of the target's natural speech, which says other words than the source."""
 
 
-def _cell(measure: Measure, figures: Figures, name: str) -> str:
+def _cell(measure: Measure, figures: Figures, spread: Spread, name: str) -> str:
     value = figures.get(measure.key, math.nan)
     if math.isnan(value) or (name == "natural" and measure.key not in ONLY_TARGET):
         return NOTHING
-    return f"{value:.{measure.digits}f}"
+    told = f"{value:.{measure.digits}f}"
+    low, high = spread.get(measure.key, (value, value))
+    if low == high:
+        return told
+    return f"{told} ({low:.{measure.digits}f} to {high:.{measure.digits}f})"
 
 
-def table(columns: dict[str, Figures], counts: dict[str, int]) -> list[str]:
+def table(columns: dict[str, list[Figures]]) -> list[str]:
     """Measures down, converters across, first bar and goal at the right."""
-    names = list(columns)
-    heads = [f"{n} ({counts[n]})" for n in names]
+    heads = [f"{name} ({len(found)})" for name, found in columns.items()]
+    told = [(summary(found), intervals(found), name) for name, found in columns.items()]
     lines = [
         "| median over pairs | " + " | ".join(heads) + " | first bar | goal |",
-        "|---" * (len(names) + 3) + "|",
+        "|---" * (len(heads) + 3) + "|",
     ]
     for measure in MEASURES:
-        cells = [_cell(measure, columns[name], name) for name in names]
+        cells = [_cell(measure, *each) for each in told]
         if any(cell != NOTHING for cell in cells):
             text = " | ".join(
                 [measure.heading, *cells, measure.bar or NOTHING, measure.goal or NOTHING]
@@ -65,11 +69,11 @@ def write(folder: Path, title: str, rows: list[dict[str, object]], notes: list[s
         by_converter: dict[str, list[Figures]] = {}
         for row in inside:
             by_converter.setdefault(str(row["converter"]), []).append(row["figures"])  # type: ignore[arg-type]
-        columns = {converter: summary(found) for converter, found in by_converter.items()}
-        counts = {converter: len(found) for converter, found in by_converter.items()}
-        lines += [f"## {name}", "", *table(columns, counts), ""]
+        lines += [f"## {name}", "", *table(by_converter), ""]
     lines += [
-        "Shares, clicks and joint traces are means; lag is the median of the amount.",
+        "Shares, clicks and joint traces are means; lag is the median of the amount. In brackets:",
+        "where 95 % of draws of as many pairs lie (bootstrap). Pairs share people, so that is a",
+        "little too narrow.",
         "Nobody listened.",
         "",
         *notes,

@@ -28,7 +28,11 @@ from evaluation.resemblance import similarity
 CHUNK = 480
 """Joints are looked for at multiples of 20 ms, the smallest chunk of a stream."""
 
+FEWEST, DRAWS, DRAW_SEED = 8, 1_000, 20
+"""Results of which an interval is told, and how it is drawn."""
+
 Figures = dict[str, float]
+Spread = dict[str, tuple[float, float]]
 
 
 def _amount(values: npt.NDArray[np.float64]) -> np.float64:
@@ -124,4 +128,20 @@ def summary(rows: Iterable[Figures]) -> Figures:
         values = values[np.isfinite(values)]
         if len(values):
             result[measure.key] = float(measure.over(values))
+    return result
+
+
+def intervals(rows: Iterable[Figures]) -> Spread:
+    """Between which values 19 of 20 draws of as many results, each with replacement, would lie, of
+    every measure that has a bar (bootstrap, Efron 1979; seeded)."""
+    table = list(rows)
+    result: Spread = {}
+    for measure in MEASURES:
+        values = np.array([row.get(measure.key, np.nan) for row in table], dtype=np.float64)
+        values = values[np.isfinite(values)]
+        if measure.bar and len(values) >= FEWEST:
+            rng = np.random.default_rng(DRAW_SEED)
+            draws = rng.choice(values, (DRAWS, len(values)))
+            low, high = np.quantile([measure.over(draw) for draw in draws], [0.025, 0.975])
+            result[measure.key] = float(low), float(high)
     return result
