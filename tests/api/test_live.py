@@ -5,7 +5,9 @@ import base64
 import contextlib
 import gc
 import json
+import os
 import re
+import signal
 import sqlite3
 import struct
 import threading
@@ -389,6 +391,28 @@ def test_talkers_at_once_have_a_process_each_before_they_speak(server):
             client.until("ended")
     assert len(first.audio) == len(data)
     assert first.audio == second.audio
+
+
+def test_a_stream_that_ends_by_our_own_failure_costs_nothing(server):
+    started = server(processes=2)
+    data = s16(speech(seconds=1.5))
+    with Client(started) as first, Client(started) as second:
+        for client in (first, second):
+            client.tell(type="start", **FILE_PACE)
+            client.until("started")
+        _, there, _ = started.services.conversion.lanes.all
+        second.socket.send(data)
+        while len(second.audio) < len(data) // 2:
+            second.audio += second.socket.recv(timeout=60)
+        os.kill(there.process.pid, signal.SIGKILL)
+        second.socket.send(data)
+        assert second.until("error")["detail"]["code"] == "service_unavailable"
+        assert second.until_closed() == 1008
+        first.socket.send(data)
+        first.tell(type="end")
+        first.until("ended")
+    spent = started.client.get("/v1/user/subscription").json()["character_count"]
+    assert spent == first.events[-1]["character_cost"] > 0
 
 
 def test_audio_after_the_end_is_neither_converted_nor_charged(shared_server):

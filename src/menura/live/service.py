@@ -124,10 +124,13 @@ class LiveService:
 
     async def _settle(self, session: LiveSession, lease: Lease, started: float) -> Totals:
         failure = session.computed.exception()
-        if failure is not None and not isinstance(failure, MenuraError):
+        ours = failure is not None and getattr(failure, "http", 500) >= 500
+        if ours and not isinstance(failure, MenuraError):
             log.error("A live stream failed.", exc_info=failure)
         stats = session.worker.stats()
-        cost = await self._cost(session, lease, stats.seconds_out) if stats.seconds_out else 0
+        # A failure of the server costs nothing.
+        paid_for = 0.0 if ours else stats.seconds_out
+        cost = await self._cost(session, lease, paid_for) if paid_for else 0
         history_item_id = None
         if cost:
             charge = Charge(
