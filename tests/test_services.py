@@ -3,6 +3,7 @@
 import asyncio
 import os
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -246,6 +247,28 @@ def test_a_tier_is_added_or_changed_beside_the_built_in_ones(
     assert settings.tiers["free"].credits == 7
     assert settings.tiers["free"].concurrency == DEFAULT_TIERS["free"].concurrency
     assert settings.tiers["enterprise"] == DEFAULT_TIERS["enterprise"]
+
+
+def test_a_shared_store_is_swept_of_what_is_old_while_the_server_runs(tmp_path: Path) -> None:
+    shared = {
+        "database_url": f"sqlite:///{tmp_path / 'shared.db'}",
+        "objects_url": f"file://{tmp_path / 'store'}",
+    }
+
+    async def work() -> None:
+        async with open_services(Settings(data=tmp_path / "one", **shared)) as services:
+            old, young = new_key("history"), new_key("history")
+            for key in (old, young):
+                await services.objects.put(key, b"no row")
+        (place,) = (tmp_path / "store").rglob(old.rpartition("/")[2])
+        then = time.time() - 7_200
+        os.utime(place, (then, then))
+        async with open_services(Settings(data=tmp_path / "one", **shared), sweeping=True) as again:
+            while place.exists():  # noqa: ASYNC110  the sweep tells nobody
+                await asyncio.sleep(0.01)
+            assert await again.objects.size(young) == 6
+
+    asyncio.run(asyncio.wait_for(work(), 60))
 
 
 def test_a_start_beside_a_machine_on_the_same_store_takes_nothing_from_it(tmp_path: Path) -> None:

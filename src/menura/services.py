@@ -5,7 +5,7 @@ import os
 import re
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from menura.settings import Settings
 from menura.storage.database import SQLITE_FILE, Database, database_url
 from menura.storage.objects import Objects
 from menura.storage.sole_process import SoleProcess
-from menura.storage.sweep import settle_owner, sweep
+from menura.storage.sweep import clear_unfinished, settle_owner, sweep, sweep_meanwhile
 from menura.voices.profiles import Profiles
 from menura.voices.store import VoiceStore
 
@@ -94,7 +94,12 @@ async def open_services(settings: Settings, *, sweeping: bool = False) -> AsyncI
             if sweeping:
                 # Where a folder is the store, unfinished files lie beside it, and not in ours.
                 ours = not (settings.objects_url or "").startswith("file:")
-                await sweep(database, objects, alone=alone, alone_in_folder=folder.alone and ours)
+                clear_unfinished(objects, alone_in_folder=folder.alone and ours)
+                if alone:
+                    await sweep(database, objects, alone=True)
+                else:
+                    sweeping_on = asyncio.create_task(sweep_meanwhile(database, objects))
+                    stack.push_async_callback(_given_up, sweeping_on)
         kept_in = "data folder" if settings.database_url is None else "database"
         with _named(kept_in, settings.database_url, settings.data):
             first_key = await accounts.open(alone=alone)
@@ -123,6 +128,12 @@ async def open_services(settings: Settings, *, sweeping: bool = False) -> AsyncI
             live=live,
             first_key=first_key,
         )
+
+
+async def _given_up(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 @contextmanager

@@ -10,11 +10,16 @@ import pytest
 
 from menura.storage.database import Database
 from menura.storage.objects import Objects, new_key
-from menura.storage.sweep import Swept, sweep
+from menura.storage.sweep import Swept, clear_unfinished, sweep
 from menura.storage.tables import StoredObject
 
 OWNED, ORPHAN = new_key("history"), new_key("history")
 FOREIGN = ("invoices/2026.pdf", "history/2026/november", "owner")
+
+
+async def swept(database: Database, objects: Objects, *, alone: bool) -> Swept:
+    clear_unfinished(objects, alone_in_folder=alone)
+    return await sweep(database, objects, alone=alone)
 
 
 async def prepared(folder: Path, work: Callable[[Database, Objects], Awaitable[Swept]]) -> Swept:
@@ -38,11 +43,11 @@ async def prepared(folder: Path, work: Callable[[Database, Objects], Awaitable[S
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_alone_everything_without_a_row_goes(tmp_path: Path) -> None:
     async def work(database: Database, objects: Objects) -> Swept:
-        swept = await sweep(database, objects, alone=True, alone_in_folder=True)
+        done = await swept(database, objects, alone=True)
         assert {found.key async for found in objects.list()} == {OWNED, *FOREIGN}
-        return swept
+        return done
 
-    assert asyncio.run(prepared(tmp_path, work)) == Swept(1, 1, ())
+    assert asyncio.run(prepared(tmp_path, work)) == Swept(1, ())
     assert list((tmp_path / "incoming").iterdir()) == []
 
 
@@ -50,9 +55,9 @@ def test_alone_everything_without_a_row_goes(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_beside_another_process_the_young_are_spared(tmp_path: Path) -> None:
     async def work(database: Database, objects: Objects) -> Swept:
-        return await sweep(database, objects, alone=False, alone_in_folder=False)
+        return await swept(database, objects, alone=False)
 
-    assert asyncio.run(prepared(tmp_path, work)) == Swept(0, 0, ())
+    assert asyncio.run(prepared(tmp_path, work)) == Swept(0, ())
     assert len(list((tmp_path / "incoming").iterdir())) == 1
 
 
@@ -61,7 +66,7 @@ def test_beside_another_process_the_young_are_spared(tmp_path: Path) -> None:
 def test_a_row_whose_object_is_gone_is_told(tmp_path: Path) -> None:
     async def work(database: Database, objects: Objects) -> Swept:
         await objects.delete(OWNED)
-        return await sweep(database, objects, alone=True, alone_in_folder=True)
+        return await swept(database, objects, alone=True)
 
     assert asyncio.run(prepared(tmp_path, work)).missing == (OWNED,)
 
@@ -81,10 +86,10 @@ def test_beside_another_process_the_old_go(tmp_path: Path) -> None:
             path.touch()
             then = (datetime.now(UTC) - age).timestamp()
             os.utime(path, (then, then))
-        swept = await sweep(database, objects, alone=False, alone_in_folder=False)
+        done = await swept(database, objects, alone=False)
         assert [found.key async for found in objects.own()] == [young]
         await database.close()
-        return swept
+        return done
 
-    assert asyncio.run(work()) == Swept(1, 1, ())
+    assert asyncio.run(work()) == Swept(1, ())
     assert list((tmp_path / "incoming").iterdir()) == []

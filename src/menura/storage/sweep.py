@@ -55,9 +55,9 @@ async def settle_owner(database: Database, objects: Objects, owner: str | None) 
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What was removed, and which rows have lost their object (always none, by design)."""
+    """How many orphans were removed, and which rows have lost their object (always none, by
+    design)."""
 
-    unfinished: int
     orphans: int
     missing: tuple[str, ...]
 
@@ -68,17 +68,22 @@ async def missing(database: Database, objects: Objects) -> tuple[str, ...]:
     return tuple(sorted(known - {found.key async for found in objects.own()}))
 
 
-async def sweep(
-    database: Database, objects: Objects, *, alone: bool, alone_in_folder: bool
-) -> Swept:
-    """Remove unfinished files and objects without a row.
+def clear_unfinished(objects: Objects, *, alone_in_folder: bool) -> None:
+    """Remove files that were being written when their process died.
 
-    alone: no other process uses the store, so nothing young needs sparing. alone_in_folder: none
-    writes unfinished files where this one does, whoever uses the store.
+    alone_in_folder: no other process writes there, nor does this one yet.
+    """
+    spared = -1 if alone_in_folder else QUIET.total_seconds()
+    if count := objects.clear_incoming(time.time() - spared):
+        log.warning("Removed %d unfinished files.", count)
+
+
+async def sweep(database: Database, objects: Objects, *, alone: bool) -> Swept:
+    """Remove objects without a row.
+
+    alone: no other process uses the store, nor does this one yet, so nothing young needs sparing.
     """
     newest = datetime.now(UTC) if alone else datetime.now(UTC) - GRACE
-    spared = -1 if alone_in_folder else QUIET.total_seconds()
-    unfinished = objects.clear_incoming(time.time() - spared)
     # Objects first, rows second: an object gets its row after it was stored, so that one with a
     # row by now can have been listed without, but not the other way round.
     listed = {found.key: found.modified async for found in objects.own()}
@@ -88,8 +93,20 @@ async def sweep(
     ]
     await objects.discard(orphans)
     gone = tuple(sorted(known - listed.keys())) if alone else ()
-    if unfinished or orphans:
-        log.warning("Removed %d unfinished files and %d orphans.", unfinished, len(orphans))
+    if orphans:
+        log.warning("Removed %d orphans.", len(orphans))
     for key in gone:
         log.error("The object %s is gone from the store although a row refers to it.", key)
-    return Swept(unfinished, len(orphans), gone)
+    return Swept(len(orphans), gone)
+
+
+async def sweep_meanwhile(database: Database, objects: Objects) -> None:
+    """Remove old objects without a row while others are made and read.
+
+    A store elsewhere can hold millions, which take minutes to list. What goes wrong is logged: the
+    next start tries again.
+    """
+    try:
+        await sweep(database, objects, alone=False)
+    except Exception:
+        log.exception("The store could not be looked through for orphans.")
