@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.sounds import speech
 
 from menura.engine.neural import bands, mel
 from menura.engine.neural.controls import controls_of, hold
@@ -51,6 +52,35 @@ class TestMel:
         first, second = state.push(heard[:cut]), state.push(heard[cut:])
         assert np.array_equal(whole, np.concatenate((first[0], second[0])))
         assert np.array_equal(levels, np.concatenate((first[1], second[1])))
+
+    @pytest.mark.parametrize("noise", [0.0, 3e-4, 3e-3], ids=["silence", "-70 dBFS", "-50 dBFS"])
+    @pytest.mark.parametrize("spoken_before", [True, False])
+    def test_speech_after_a_long_pause_is_measured_by_speech(
+        self, noise: float, spoken_before: bool
+    ) -> None:
+        said = speech("male_librispeech_1235", seconds=5.0)
+        pause = noise * np.random.default_rng(3).standard_normal(40 * RATE).astype(np.float32)
+        before = np.concatenate((said, pause)) if spoken_before else pause
+        spoken = mel.log_mel(mel.power(said, 500))
+        prior = np.asarray((spoken - mel.level_of(spoken)[:, None]).mean(axis=0))
+        stream = mel.RunningMean(prior)
+        stream.push(mel.log_mel(mel.power(before, len(before) // mel.HOP)))
+        shape, relative = stream.push(spoken)
+        wanted, level = mel.RunningMean(prior).push(spoken)
+        assert np.abs(shape[100:] - wanted[100:]).mean() < 0.3
+        assert np.abs(relative[100:] - level[100:]).mean() < 0.3
+
+    def test_a_click_is_no_speech_that_outdoes_what_was_heard(self) -> None:
+        said = speech("male_librispeech_1235", seconds=5.0)
+        clicked = 0.02 * said
+        clicked[len(said) // 2] = 1.0
+        prior = np.full(mel.MELS, -4.0, np.float32)
+        plain, with_click = (
+            mel.RunningMean(prior).push(mel.log_mel(mel.power(each, 500)))[1]
+            for each in (0.02 * said, clicked)
+        )
+        later = slice(300, 500)
+        assert np.abs(plain[later] - with_click[later]).mean() < 1.0
 
 
 class TestBands:

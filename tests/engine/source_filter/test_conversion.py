@@ -196,6 +196,18 @@ def test_speed_stretches_time_and_keeps_pitch(speed, engine, man, man_voice):
     assert abs(12 * (_median(_features(engine, out)) - _median(plain))) < 0.5
 
 
+@pytest.mark.parametrize("hiss", [0.0, 1e-3], ids=["silence", "room noise"])
+def test_a_long_pause_is_not_taken_for_speech(hiss, engine, man):
+    """Once somebody speaks again: until then nothing tells a room from a whisper."""
+    noise = np.random.default_rng(4).standard_normal(30 * SAMPLE_RATE).astype(np.float32)
+    said = man[24_000:]
+    spoken, after_pause = (
+        _features(engine, np.concatenate([before, said])).timbre[-1, 1].astype(np.float32)
+        for before in (man, np.concatenate([man, np.float32(hiss) * noise]))
+    )
+    assert np.sqrt(np.mean((spoken - after_pause) ** 2)) < 0.7
+
+
 def test_hours_leave_no_drift(engine, man, woman_voice):
     """What a stream knows and holds is bounded, however long it has been going."""
     latency = LATENCY_PROFILES[0]

@@ -32,6 +32,12 @@ PRIOR_FRAMES = 60.0
 MEMORY_FRAMES = 500.0
 """The running mean starts as if so many frames of average speech were heard, and forgets after so
 many."""
+OUTDONE_FRAMES = 5
+"""Frames in a row so far over the mean level that it cannot be speech's: 50 ms, longer than a
+click."""
+MISHEARD_FRAMES = 50.0
+"""Frames that may turn out to have been no speech and be kept: more outweigh the speech for
+seconds."""
 
 
 @lru_cache(maxsize=128)
@@ -95,6 +101,9 @@ def speech_frames(mel: Array) -> NDArray[np.bool_]:
 class SpeechLevel:
     """The mean level of one stream's speech so far, in nepers of power.
 
+    While nobody speaks for long, the peak falls until a room's noise, or silence itself, counts as
+    speech. What then is said outdoes it, and what was heard before is forgotten.
+
     peak, mean: what is assumed before anything is heard.
     """
 
@@ -103,13 +112,18 @@ class SpeechLevel:
         """The running peak, near which a frame counts as speech."""
         self.mean = mean
         self.heard = 0.0
-        """Frames of speech that the mean is of."""
+        """Frames of speech that the mean is of; 1 anew when those before were none."""
+        self._outdone = 0
 
     def hear(self, level: float) -> bool:
         """Take in a frame's level and return whether it is speech."""
         self.peak = max(self.peak - PEAK_DECAY, level)
+        outdone = self.heard >= MISHEARD_FRAMES and level > self.mean + SPEECH_RANGE
+        self._outdone = self._outdone + 1 if outdone else 0
         if level <= self.peak - SPEECH_RANGE:
             return False
+        if self._outdone >= OUTDONE_FRAMES:
+            self.heard = self._outdone = 0
         self.heard = min(self.heard + 1.0, MEMORY_FRAMES)
         self.mean += (level - self.mean) / self.heard
         return True
@@ -122,7 +136,8 @@ class RunningMean:
     """
 
     def __init__(self, prior: Array) -> None:
-        self._mean = prior.astype(np.float64)
+        self._prior = prior.astype(np.float64)
+        self._mean = self._prior
         self._speech = SpeechLevel(PEAK_START, 0.0)
 
     def push(self, mel: Array) -> tuple[Array, Array]:
@@ -132,8 +147,10 @@ class RunningMean:
         shape, relative = np.empty_like(mel), np.empty(len(mel), np.float32)
         for index, level in enumerate(levels):
             if self._speech.hear(level):
+                if self._speech.heard == 1.0:
+                    self._mean = self._prior
                 rate = 1.0 / (self._speech.heard + PRIOR_FRAMES)
-                self._mean += rate * (mel[index] - level - self._mean)
+                self._mean = self._mean + rate * (mel[index] - level - self._mean)
             reference = self._speech.mean if self._speech.heard else self._speech.peak
             shape[index] = mel[index] - reference - self._mean
             relative[index] = level - reference

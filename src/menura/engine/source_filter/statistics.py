@@ -34,6 +34,10 @@ _TIMBRE_WEIGHT = 60.0
 """Instants that the average speaker counts for in the long-term spectra: 0.3 s of speech."""
 _PEAK_DECAY = 0.002
 """Decay of the peak level in nepers per instant: 1.7 dB a second."""
+_FAINT = 7.0
+"""Nepers of power under the peak at which a sound without voice no longer counts as speech."""
+_MISHEARD = 300.0
+"""Unvoiced instants that may turn out to be too faint for speech and be kept: 1.5 s."""
 _EVERY = 4
 """Every so many firmly voiced instants are compared with the average speaker's."""
 _LOW_BANDS, _FIRM = 3, 0.75
@@ -58,18 +62,24 @@ def spectral_level(envelope: Array) -> Array:
 
 
 class SpeakerStatistics:
-    """Running statistics of one stream."""
+    """Running statistics of one stream.
+
+    While nobody speaks for long, the peak falls until a room's noise, or silence itself, counts as
+    unvoiced speech. When somebody does speak, it is forgotten.
+    """
 
     def __init__(self) -> None:
         prior = np.exp(-0.5 * ((_PITCH_GRID - PRIOR_PITCH) / 0.5) ** 2)
         model = tract.average()
         self._histogram = PRIOR_WEIGHT * prior / prior.sum()
-        self._sums = _TIMBRE_WEIGHT * model["timbre"].astype(np.float64)
+        self._usual = _TIMBRE_WEIGHT * model["timbre"].astype(np.float64)
+        self._sums = self._usual.copy()
         self._weights = np.full(2, _TIMBRE_WEIGHT)
         self._breath = _TIMBRE_WEIGHT * model["breath"].astype(np.float64)
         self._likelihoods = np.zeros(len(tract.WARPS))
         self._firm = 0.0
         self._peak = -20.0
+        self._unvoiced = self._unvoiced_level = 0.0
         self.pitch = np.array([PRIOR_PITCH, PRIOR_SPREAD], dtype=np.float32)
         """Median and spread of log2 F0."""
         self.tract = 1.0
@@ -97,11 +107,14 @@ class SpeakerStatistics:
         level = spectral_level(envelope)
         self._peak = max(self._peak - _PEAK_DECAY * len(level), float(level.max()))
         voiced = (f0 > 0) & (level > self._peak - 5.0)
-        unvoiced = (f0 == 0) & (level > self._peak - 7.0)
+        unvoiced = (f0 == 0) & (level > self._peak - _FAINT)
         if not (voiced.any() or unvoiced.any()):
             return
+        if voiced.any():
+            self._forget_what_was_faint()
         self._forget(0, int(voiced.sum()))
         self._forget(1, int(unvoiced.sum()))
+        self._unvoiced_level += float(level[unvoiced].sum())
         bands = envelope @ BANK - level[:, None]
         self._sums[0] += bands[voiced].sum(axis=0)
         self._sums[1] += bands[unvoiced].sum(axis=0)
@@ -122,6 +135,16 @@ class SpeakerStatistics:
             self._histogram *= keep
             self._likelihoods *= keep
             self._firm *= keep
+        else:
+            self._unvoiced = self._unvoiced * keep + heard
+            self._unvoiced_level *= keep
+
+    def _forget_what_was_faint(self) -> None:
+        """Forget unvoiced speech whose mean level is too low for any beside the voice of now."""
+        faint = self._unvoiced_level < self._unvoiced * (self._peak - _FAINT)
+        if faint and self._unvoiced > _MISHEARD:
+            self._sums[1], self._weights[1] = self._usual[1], _TIMBRE_WEIGHT
+            self._unvoiced = self._unvoiced_level = 0.0
 
     def _hear_pitch(self, logs: NDArray[np.float64]) -> None:
         cells = np.clip(np.rint((logs - _PITCH_GRID[0]) * 48), 0, len(_PITCH_GRID) - 1)
