@@ -26,7 +26,7 @@ from evaluation.referees import Bench
 from evaluation.resemblance import similarity
 
 CHUNK = 480
-"""Joints are looked for at multiples of 20 ms, the smallest chunk of a stream."""
+"""Joints are looked for every 20 ms, the smallest chunk of a stream."""
 
 FEWEST, DRAWS, DRAW_SEED = 8, 1_000, 20
 """Results of which an interval is told, and how it is drawn."""
