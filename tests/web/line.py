@@ -21,6 +21,7 @@ class Line:
         self._there = parts.hostname or "", parts.port or 80
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._ends: list[socket.socket] = []
+        self._deaf: set[socket.socket] = set()
         self._dead = False
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}{path}"
         threading.Thread(target=self._accept, daemon=True).start()
@@ -35,6 +36,7 @@ class Line:
         trace: TracebackType | None,
     ) -> None:
         self._listener.close()
+        self._ends += self._deaf
         self.die()
 
     def cut(self) -> None:
@@ -44,6 +46,11 @@ class Line:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
             end.close()
+
+    def vanish(self) -> None:
+        """Swallow what comes over every connection that there is, and tell neither side."""
+        self._deaf.update(self._ends)
+        self._ends = []
 
     def die(self) -> None:
         """Break every connection, and every new one until it is mended."""
@@ -67,12 +74,13 @@ class Line:
                     self.cut()
                     continue
                 for pair in ((here, there, self._path), (there, here, b"")):
-                    threading.Thread(target=_hand_on, args=pair, daemon=True).start()
+                    threading.Thread(target=self._hand_on, args=pair, daemon=True).start()
 
-
-def _hand_on(giver: socket.socket, taker: socket.socket, path: bytes) -> None:
-    with suppress(OSError):
-        while data := giver.recv(PIECE):
-            taker.sendall(data.replace(b" " + path + b"/", b" /", 1) if path else data)
-    with suppress(OSError):
-        taker.shutdown(socket.SHUT_WR)
+    def _hand_on(self, giver: socket.socket, taker: socket.socket, path: bytes) -> None:
+        with suppress(OSError):
+            while data := giver.recv(PIECE):
+                if giver in self._deaf:
+                    continue
+                taker.sendall(data.replace(b" " + path + b"/", b" /", 1) if path else data)
+        with suppress(OSError):
+            taker.shutdown(socket.SHUT_WR)

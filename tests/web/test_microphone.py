@@ -89,6 +89,81 @@ def test_live_and_the_guided_recording_end_with_their_microphone(page: Page, sha
     expect(page.locator("#clone-level")).to_contain_text("It is not used")
 
 
+# Hears what every context plays, as a listener would.
+LOUDSPEAKERS = """
+window.taps = [];
+const connect = AudioNode.prototype.connect;
+AudioNode.prototype.connect = function (to, ...rest) {
+  if (to instanceof AudioDestinationNode) {
+    const tap = new AnalyserNode(to.context);
+    window.taps.push(tap);
+    connect.call(this, tap);
+  }
+  return connect.call(this, to, ...rest);
+};
+window.loudest = () => Math.max(...window.taps.map((tap) => {
+  const samples = new Float32Array(tap.fftSize);
+  tap.getFloatTimeDomainData(samples);
+  return samples.reduce((most, sample) => Math.max(most, Math.abs(sample)), 0);
+}));
+"""
+
+
+def test_who_is_muted_is_not_heard_past_the_converter(page: Page, shared_server):
+    page.add_init_script(LOUDSPEAKERS)
+    open_page(page, shared_server)
+    page.get_by_role("tab", name="Live").click()
+    page.locator("#live-start").click()
+    expect(page.locator("#fact-rtf")).not_to_have_text("\u2013")
+    page.locator("#live-bypass").click()
+    until(page, "window.loudest() > 0.05")
+    page.locator("#live-mute").click()
+    page.wait_for_timeout(1500)  # what was said before is still on its way
+    heard = []
+    for _ in range(30):
+        heard.append(page.evaluate("window.loudest()"))
+        page.wait_for_timeout(50)
+    assert max(heard) < 0.001
+    page.locator("#live-mute").click()
+    until(page, "window.loudest() > 0.05")
+    page.locator("#live-start").click()
+
+
+CONTEXTS = """
+window.contexts = [];
+window.AudioContext = class extends AudioContext {
+  constructor(...options) {
+    super(...options);
+    window.contexts.push(this);
+  }
+};
+"""
+
+# Chromium's fake devices cannot be pulled.
+UNPLUG_OUTPUTS = """
+const list = navigator.mediaDevices.enumerateDevices.bind(navigator.mediaDevices);
+navigator.mediaDevices.enumerateDevices = async () =>
+  (await list()).filter(({ kind }) => kind !== "audiooutput");
+navigator.mediaDevices.dispatchEvent(new Event("devicechange"));
+"""
+
+
+def test_an_output_that_is_unplugged_is_left_for_the_one_that_is_shown(page: Page, shared_server):
+    page.add_init_script(CONTEXTS)
+    open_page(page, shared_server)
+    page.get_by_role("tab", name="Live").click()
+    page.locator("#live-start").click()
+    expect(page.locator("#fact-rtf")).not_to_have_text("\u2013")
+    outputs = "window.contexts.map(({ sinkId }) => sinkId)"
+    page.locator("#speaker").select_option(index=1)
+    chosen = page.locator("#speaker").input_value()
+    until(page, f"{outputs}.includes('{chosen}')")
+    page.evaluate(UNPLUG_OUTPUTS)
+    expect(page.locator("#speaker")).to_have_value("")
+    until(page, f"!{outputs}.includes('{chosen}')")
+    page.locator("#live-start").click()
+
+
 @pytest.mark.parametrize(
     ("room", "button"),
     [("Convert", "#record"), ("Live", "#live-start"), ("Voices", "#clone-record")],

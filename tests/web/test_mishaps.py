@@ -2,6 +2,7 @@
 
 import wave
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, Route, expect
@@ -31,6 +32,13 @@ const plain = AudioContext.prototype.createMediaStreamSource;
 AudioContext.prototype.createMediaStreamSource = function (stream) {
   if (this.sampleRate === 24000) throw new DOMException("another rate", "NotSupportedError");
   return plain.call(this, stream);
+};
+"""
+
+# As on a machine that plays at 96 kHz.
+HIGH_RATE = """
+window.AudioContext = class extends AudioContext {
+  constructor(options) { super({ sampleRate: 96000, ...options }); }
 };
 """
 
@@ -81,6 +89,118 @@ def test_a_voice_chosen_while_the_line_is_down_is_heard_after_it(page: Page, sha
         assert changed == chosen.get_attribute("data-voice")
         page.locator("#live-start").click()
         expect(page.locator("#live-start")).to_have_text("Start talking")
+
+
+def test_a_line_that_vanishes_without_a_word_is_noticed(page: Page, shared_server):
+    page.add_init_script(LINES)
+    with Line(shared_server.url) as line:
+        open_page(page, replace(shared_server, url=line.url))
+        page.get_by_role("tab", name="Live").click()
+        page.locator("#live-start").click()
+        until(page, "window.events.some(({ type }) => type === 'stats')")
+        line.vanish()
+        expect(page.locator("#notice")).to_contain_text("The connection dropped")
+        until(page, "window.events.some(({ type }) => type === 'resumed')")
+        expect(page.locator("#notice")).to_be_hidden()
+        # What was said meanwhile has come with the resumption.
+        page.evaluate("window.events.length = 0")
+        until(page, "window.events.some(({ type }) => type === 'stats')")
+        assert page.evaluate("window.events.find(({ type }) => type === 'stats').seconds_in") > 7
+        page.locator("#live-start").click()
+
+
+def hold(page: Page, address: str) -> list[Route]:
+    """Keep every request to it from being answered, and return those that were made."""
+    held: list[Route] = []
+
+    def keep(route: Route) -> None:
+        held.append(route)
+
+    page.route(address, keep)
+    return held
+
+
+def let_go(page: Page, held: list[Route]) -> None:
+    """Wait for a request that is held, and have it answered."""
+    while not held:
+        page.wait_for_timeout(50)
+    held.pop().continue_()
+
+
+def test_a_voice_chosen_while_live_begins_is_the_one_that_is_heard(page: Page, shared_server):
+    page.add_init_script(LINES)
+    open_page(page, shared_server)
+    page.get_by_role("tab", name="Live").click()
+    held = hold(page, "**/single-use-token/**")
+    page.locator("#live-start").click()
+    while not held:
+        page.wait_for_timeout(50)
+    chosen = page.locator("[data-picker=live] .choose").nth(4)
+    chosen.click()
+    let_go(page, held)
+    until(page, "window.events.some(({ type }) => type === 'changed')")
+    changed = page.evaluate("window.events.findLast(({ type }) => type === 'changed').voice_id")
+    assert changed == chosen.get_attribute("data-voice")
+    page.locator("#live-start").click()
+
+
+def test_live_is_stopped_while_it_begins(page: Page, shared_server):
+    page.add_init_script(LINES + SLOW_MICROPHONE)
+    open_page(page, shared_server)
+    page.get_by_role("tab", name="Live").click()
+    held = hold(page, "**/single-use-token/**")
+    start = page.locator("#live-start")
+    start.click()
+    expect(start).to_have_text("Stop")
+    start.click()
+    expect(start).to_have_text("Start talking")
+    assert page.evaluate("window.tracks.map((track) => track.readyState)") == ["ended"]
+    let_go(page, held)
+    page.wait_for_timeout(500)
+    assert page.evaluate("window.sockets.length") == 0
+    expect(page.locator("#notice")).to_be_hidden()
+    start.click()
+    let_go(page, held)
+    until(page, "window.events.some(({ type }) => type === 'started')")
+    start.click()
+
+
+def test_a_voice_deleted_while_it_is_heard_live_gives_way_to_the_one_shown(page: Page, server):
+    started = server()
+    started.client.post(
+        "/v1/voices/add", data={"name": "Not long"}, files={"files": SPEECH.read_bytes()}
+    ).raise_for_status()
+    page.add_init_script(LINES)
+    open_page(page, started)
+    page.get_by_role("tab", name="Live").click()
+    page.locator("[data-picker=live] .choose", has_text="Not long").click()
+    page.locator("#live-start").click()
+    until(page, "window.events.some(({ type }) => type === 'started')")
+    page.get_by_role("tab", name="Voices").click()
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Delete Not long").click()
+    until(page, "window.events.some(({ type }) => type === 'changed')")
+    page.get_by_role("tab", name="Live").click()
+    shown = page.locator("[data-picker=live] .choose[aria-pressed=true]")
+    changed = page.evaluate("window.events.findLast(({ type }) => type === 'changed').voice_id")
+    assert changed == shown.get_attribute("data-voice")
+    page.locator("#live-start").click()
+
+
+def test_what_is_said_before_live_has_begun_does_not_delay_what_follows(page: Page, shared_server):
+    page.add_init_script(LINES)
+    open_page(page, shared_server)
+    page.get_by_role("tab", name="Live").click()
+    held = hold(page, "**/single-use-token/**")
+    page.locator("#live-start").click()
+    while not held:
+        page.wait_for_timeout(50)
+    page.wait_for_timeout(2000)
+    let_go(page, held)
+    until(page, "window.events.some(({ type }) => type === 'stats')")
+    first = page.evaluate("window.events.find(({ type }) => type === 'stats')")
+    assert first["seconds_in"] < 2
+    page.locator("#live-start").click()
 
 
 def test_an_end_while_the_line_is_down_reaches_the_server(page: Page, server):
@@ -217,7 +337,42 @@ def test_the_delay_of_a_hiccup_does_not_stay(page: Page, shared_server):
     assert found["highest"] < 0.101
 
 
-@pytest.mark.parametrize("habit", ["", OWN_RATE], ids=["any-rate", "own-rate"])
+# Of 96 kHz every other sample is taken: a tone that remains, and one that would fold down to 8 kHz.
+THINNED = """
+async (hertz) => {
+  const audio = new OfflineAudioContext(1, 96000, 96000);
+  await audio.audioWorklet.addModule("static/worklets/capture.js");
+  const tone = new OscillatorNode(audio, { frequency: hertz });
+  const node = new AudioWorkletNode(audio, "capture", {
+    numberOfOutputs: 0, processorOptions: { block: 480, every: 2 },
+  });
+  const peaks = [];
+  let count = 0;
+  node.port.onmessage = ({ data }) => {
+    count += data.samples.length;
+    peaks.push(data.peak);
+  };
+  tone.connect(node);
+  tone.start();
+  await audio.startRendering();
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  return { count, least: Math.min(...peaks.slice(2)), most: Math.max(...peaks.slice(2)) };
+}
+"""
+
+
+def test_a_microphone_of_a_high_rate_is_thinned_without_folding(page: Page, shared_server):
+    page.goto(shared_server.url)
+    for hertz, low, high in ((440, 0.99, 1.01), (10_000, 0.97, 1.01), (40_000, 0, 0.001)):
+        found = page.evaluate(THINNED, hertz)
+        assert found["count"] == pytest.approx(48_000, abs=480)
+        assert found["least"] >= low
+        assert found["most"] <= high
+
+
+@pytest.mark.parametrize(
+    "habit", ["", OWN_RATE, HIGH_RATE + OWN_RATE], ids=["any-rate", "own-rate", "own-high-rate"]
+)
 def test_live_is_open_to_the_lowest_tier(page: Page, server, habit):
     page.add_init_script(LISTEN + habit)
     open_page(page, server(default_tier="free"))
@@ -533,7 +688,7 @@ def test_a_new_key_is_copied(page: Page, server):
     assert copied == page.locator("#key-made code").inner_text()
 
 
-def drop(page: Page, x: float, y: float, copies: int = 1) -> None:
+def drop(page: Page, x: float, y: float, copies: int = 1, file: Path = SPEECH) -> None:
     session = page.context.new_cdp_session(page)
     for kind in ("dragEnter", "dragOver", "drop"):
         session.send(
@@ -542,7 +697,7 @@ def drop(page: Page, x: float, y: float, copies: int = 1) -> None:
                 "type": kind,
                 "x": x,
                 "y": y,
-                "data": {"items": [], "files": [str(SPEECH)] * copies, "dragOperationsMask": 1},
+                "data": {"items": [], "files": [str(file)] * copies, "dragOperationsMask": 1},
             },
         )
 
@@ -578,17 +733,10 @@ def test_the_player_starts_anew_with_a_new_result(page: Page, shared_server):
     convert(page)
     page.locator("#play").click()
     page.locator("#hear-source").click()
-    asked: list[Route] = []
-
-    def hold(route: Route) -> None:
-        asked.append(route)
-
-    page.route("**/stream?*", hold)
+    held = hold(page, "**/stream?*")
     page.locator("#convert").click()
     expect(page.locator("#player")).to_be_hidden()
-    while not asked:
-        page.wait_for_timeout(50)
-    asked[0].continue_()
+    let_go(page, held)
     expect(page.locator("#player")).to_be_visible()
     expect(page.locator("#hear-result")).to_have_attribute("aria-pressed", "true")
     expect(page.locator("#hear-source")).to_have_attribute("aria-pressed", "false")

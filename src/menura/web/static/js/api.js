@@ -108,10 +108,10 @@ export function unlessGone(error) {
 export const getJson = async (path, options) => reading((await call(path, options)).json());
 export const getBlob = async (path, options) => reading((await call(path, options)).blob());
 
-export async function liveSocket(voiceId) {
-  const { token } = await getJson("/v1/single-use-token/speech_to_speech_live", { method: "POST" });
+export async function liveAddress(voiceId, signal) {
+  const { token } = await getJson("/v1/single-use-token/speech_to_speech_live", { method: "POST", signal });
   const url = here(`/v1/speech-to-speech/${voiceId}/live`);
   url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
   url.searchParams.set("single_use_token", token);
-  return new WebSocket(url);
+  return url;
 }

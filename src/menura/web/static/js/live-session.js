@@ -1,8 +1,11 @@
 // One live stream over the socket, as docs/live.md describes it; resumes after a dropped connection.
 
-import { liveSocket } from "./api.js";
+import { liveAddress } from "./api.js";
 
 const PATIENCE = 30000;
+const SILENCE = 6; // seconds without a word from the server, which says something every second
+const KEPT = 45; // seconds of input: a connection may be lost unnoticed, then waited for, then be slow to open
+const HASTE = 3000; // for the token: each request over a connection that the network has lost costs as much
 const STOPPED = 1012; // with the server went the stream
 
 export class LiveSession extends EventTarget {
@@ -17,21 +20,43 @@ export class LiveSession extends EventTarget {
     this.live = false;
     this.ending = false; // the speaker has ended it
     this.closing = false; // the server has
+    this.abandoned = []; // sockets that nothing came over any more, which the server may still hold on to
   }
 
   tell(name, detail) {
     this.dispatchEvent(new CustomEvent(name, { detail }));
   }
 
-  async open() {
-    this.socket = await liveSocket(this.voiceId);
-    this.socket.binaryType = "arraybuffer";
-    this.socket.onopen = () => {
-      const hello = this.id ? { type: "resume", session_id: this.id, received: this.receivedBytes } : { type: "start", ...this.start };
-      this.socket.send(JSON.stringify(hello));
+  async open(signal) {
+    const address = await liveAddress(this.voiceId, signal);
+    if (this.closing) return;
+    const socket = new WebSocket(address);
+    this.socket = socket;
+    const current = (work) => (event) => {
+      if (socket === this.socket) work(event);
     };
-    this.socket.onmessage = ({ data }) => (typeof data === "string" ? this.hear(JSON.parse(data)) : this.take(data));
-    this.socket.onclose = ({ code }) => this.closed(code);
+    socket.binaryType = "arraybuffer";
+    socket.onopen = current(() => {
+      const hello = this.id ? { type: "resume", session_id: this.id, received: this.receivedBytes } : { type: "start", ...this.start };
+      socket.send(JSON.stringify(hello));
+    });
+    socket.onmessage = current(({ data }) => {
+      this.silent = 0;
+      if (typeof data === "string") this.hear(JSON.parse(data));
+      else this.take(data);
+    });
+    socket.onclose = current(({ code }) => this.closed(code));
+    this.silent = 0;
+    this.watching = setInterval(() => this.watch(), 1000);
+  }
+
+  // A network that vanishes tells nobody, and a browser would wait for it for minutes. Counted in turns of the clock, so
+  // that a page which was held up itself reads first what has come. The socket is not closed, which would be a goodbye.
+  watch() {
+    this.silent += 1;
+    if (!this.id || this.silent <= SILENCE) return;
+    this.abandoned.push(this.socket);
+    this.closed();
   }
 
   take(data) {
@@ -62,7 +87,7 @@ export class LiveSession extends EventTarget {
   push(bytes) {
     this.sent.push({ at: this.sentBytes, bytes });
     this.sentBytes += bytes.byteLength;
-    const oldest = this.sentBytes - this.start.input.sample_rate * 2 * (PATIENCE / 1000);
+    const oldest = this.sentBytes - this.start.input.sample_rate * 2 * KEPT;
     while (this.sent[0].at + this.sent[0].bytes.byteLength < oldest) this.sent.shift();
     if (this.live && this.socket.readyState === WebSocket.OPEN) this.socket.send(bytes);
   }
@@ -85,21 +110,28 @@ export class LiveSession extends EventTarget {
   async closed(code) {
     const wasLive = this.live;
     this.live = false;
+    this.socket = null;
+    clearInterval(this.watching);
     if (this.closing) return this.tell("closed");
-    if (code === STOPPED) return this.tell("error", { detail: { message: "The server was stopped. Start again when it is back." } });
-    if (!this.id) return this.tell("error", { detail: { message: "The server closed the connection. Check its log, then start again." } });
+    if (code === STOPPED) return this.fail("The server was stopped. Start again when it is back.");
+    if (!this.id) return this.fail("The server closed the connection. Check its log, then start again.");
     if (wasLive) {
       this.lostAt = performance.now();
       this.tell("lost");
     }
-    if (performance.now() - this.lostAt > PATIENCE) return this.tell("error", { detail: { message: "The connection was lost for too long. Start again." } });
+    if (performance.now() - this.lostAt > PATIENCE) return this.fail("The connection was lost for too long. Start again.");
     await new Promise((resolve) => setTimeout(resolve, 500));
     try {
-      await this.open();
+      await this.open(AbortSignal.timeout(HASTE));
     } catch (error) {
-      if (error.status === 401) this.tell("error", { detail: { message: error.message } });
+      if (error.status === 401) this.fail(error.message);
       else this.closed();
     }
+  }
+
+  fail(message) {
+    for (const socket of this.abandoned) socket.close();
+    this.tell("error", { detail: { message } });
   }
 
   // While the connection is lost the end waits for it: without one the server would keep the stream waiting.

@@ -10,6 +10,7 @@ import { colour, drawContours } from "./plots.js";
 import { VoiceChoice, allVoices } from "./voices.js";
 
 const SHOWN = 8; // seconds of pitch on the plot
+const HIGHEST = 48000; // the rate up to which a live stream may come
 const BLOCK = 0.01; // seconds; half a chunk of the server, which waits for whole ones
 let choice;
 let running = null;
@@ -20,11 +21,12 @@ export function open() {
   choice.onChoose = (voice) => running?.session.change({ voice_id: voice.voice_id, voice_settings: choice.settings.values });
   choice.settings.onChange = () => running?.session.change({ voice_settings: choice.settings.values });
   onClick($("live-start"), () => (running ? stop() : start()));
-  $("live-mute").addEventListener("click", () => press($("live-mute"), !pressed($("live-mute"))));
-  $("live-bypass").addEventListener("click", () => {
-    press($("live-bypass"), !pressed($("live-bypass")));
-    running?.bypass(pressed($("live-bypass")));
-  });
+  for (const id of ["live-mute", "live-bypass"]) {
+    $(id).addEventListener("click", () => {
+      press($(id), !pressed($(id)));
+      running?.blend();
+    });
+  }
   $("speaker").addEventListener("change", () => running?.route());
   navigator.mediaDevices?.addEventListener("devicechange", listDevices);
   listDevices();
@@ -41,6 +43,8 @@ async function listDevices() {
     select.replaceChildren(select.options[0], ...devices.filter((device) => device.kind === kind && device.deviceId && device.deviceId !== "default")
       .map((device) => new Option(device.label || `Device ${device.deviceId.slice(0, 4)}`, device.deviceId)));
     select.value = [...select.options].some((option) => option.value === kept) ? kept : "";
+    // An output that was unplugged is not left by itself.
+    if (id === "speaker" && select.value !== kept) running?.route();
   }
   $("speaker").disabled = !("setSinkId" in AudioContext.prototype);
 }
@@ -59,27 +63,25 @@ class Running {
       this.audio = new AudioContext({ latencyHint: "interactive" });
       this.source = this.audio.createMediaStreamSource(this.stream);
     }
-    this.rate = this.audio.sampleRate;
+    const every = Math.ceil(this.audio.sampleRate / HIGHEST);
+    this.rate = this.audio.sampleRate / every;
     this.stream.getAudioTracks()[0].onended = () => {
       notice("The microphone is gone. Plug it in or choose another one, then start again.");
       stop(this);
     };
     await Promise.all([this.audio.resume(), this.speaker.resume(), addWorklet(this.audio, "capture"), addWorklet(this.speaker, "playback")]);
     await this.route();
-    this.capture = new AudioWorkletNode(this.audio, "capture", { numberOfOutputs: 0, processorOptions: { block: Math.round(this.rate * BLOCK) } });
+    this.capture = new AudioWorkletNode(this.audio, "capture", { numberOfOutputs: 0, processorOptions: { block: Math.round(this.rate * BLOCK), every } });
     this.playback = new AudioWorkletNode(this.speaker, "playback", {
       numberOfInputs: 0, outputChannelCount: [1], processorOptions: { prime: RATE * 0.02, limit: RATE * 0.3 },
     });
-    this.direct = this.audio.createGain();
+    this.direct = new GainNode(this.audio, { gain: 0 });
     this.changed = this.speaker.createGain();
-    this.source.connect(this.capture);
     this.source.connect(this.direct).connect(this.audio.destination);
     this.playback.connect(this.changed).connect(this.speaker.destination);
-    this.bypass(pressed($("live-bypass")));
     this.pitches = { source: [], result: [] };
     this.tails = { source: new Float32Array(0), result: new Float32Array(0) };
     this.dropped = 0; // by the server, in ms
-    await this.connect();
   }
 
   async connect() {
@@ -120,9 +122,11 @@ class Running {
     await session.open();
   }
 
-  // Output sample k belongs to input sample k, so the delay is the time between capturing and playing it.
+  // Output sample k belongs to input sample k, so the delay is the time between capturing and playing it. Nothing is
+  // captured before, as all that had gathered by now would be heard late, and what follows behind it.
   follow() {
     let first = null;
+    this.source.connect(this.capture);
     this.capture.port.onmessage = ({ data: { samples, peak, time } }) => {
       first ??= time - samples.length / this.rate;
       const sound = pressed($("live-mute")) ? new Float32Array(samples.length) : samples;
@@ -177,9 +181,11 @@ class Running {
     this.dropped = dropped;
   }
 
-  bypass(on) {
-    this.direct?.gain.setTargetAtTime(on ? 1 : 0, this.audio.currentTime, 0.01);
-    this.changed?.gain.setTargetAtTime(on ? 0 : 1, this.speaker.currentTime, 0.01);
+  // Who is muted is not heard in the own voice either.
+  blend() {
+    const bypassed = pressed($("live-bypass"));
+    this.direct.gain.setTargetAtTime(bypassed && !pressed($("live-mute")) ? 1 : 0, this.audio.currentTime, 0.01);
+    this.changed.gain.setTargetAtTime(bypassed ? 0 : 1, this.speaker.currentTime, 0.01);
   }
 
   async route() {
@@ -203,8 +209,15 @@ async function start() {
   try {
     if (!choice.id) throw new Error("Choose a voice first.");
     await attempt.open();
+    if (attempt.left) return;
+    // Before it is connected, so that what is chosen meanwhile reaches the server as a change.
     running = drawn = attempt;
     show(true);
+    attempt.connect().catch((error) => {
+      if (attempt.left) return;
+      stop(attempt);
+      notice(error);
+    });
   } catch (error) {
     attempt.close();
     notice(error);

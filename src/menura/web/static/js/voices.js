@@ -136,8 +136,11 @@ export class VoiceChoice {
 
   keep() {
     if (voices.some((voice) => voice.voice_id === this.id)) return;
+    const gone = this.voice;
     const voice = voices.find(({ voice_id }) => voice_id === local.get(this.store)) ?? voices[0];
-    if (voice) this.choose(voice, false);
+    if (!voice) return;
+    this.choose(voice, false);
+    if (gone) this.onChoose?.(voice); // What is heard is what is shown.
   }
 
   choose(voice, told = true) {
