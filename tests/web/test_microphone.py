@@ -164,6 +164,37 @@ def test_an_output_that_is_unplugged_is_left_for_the_one_that_is_shown(page: Pag
     page.locator("#live-start").click()
 
 
+NODES = """
+window.nodes = [];
+window.AudioWorkletNode = class extends AudioWorkletNode {
+  constructor(...options) {
+    super(...options);
+    window.nodes.push(new WeakRef(this));
+  }
+};
+"""
+
+
+def test_a_recording_that_is_over_stays_neither_at_work_nor_in_memory(page: Page, shared_server):
+    page.add_init_script(NODES)
+    open_page(page, shared_server)
+    record = page.locator("#record")
+    for _ in range(3):
+        record.click()
+        expect(page.locator("#source-name")).to_contain_text("Recording, ")
+        record.click()
+        expect(record).to_have_text("● Record")
+    collector = page.context.new_cdp_session(page)
+    for _ in range(40):
+        collector.send("HeapProfiler.collectGarbage")
+        page.wait_for_timeout(100)
+        left = page.evaluate("window.nodes.filter((node) => node.deref()).length")
+        if not left:
+            break
+    assert page.evaluate("window.nodes.length") == 3
+    assert left == 0
+
+
 @pytest.mark.parametrize(
     ("room", "button"),
     [("Convert", "#record"), ("Live", "#live-start"), ("Voices", "#clone-record")],

@@ -203,6 +203,67 @@ def test_what_is_said_before_live_has_begun_does_not_delay_what_follows(page: Pa
     page.locator("#live-start").click()
 
 
+def test_an_item_whose_list_is_drawn_anew_is_not_played_out_of_sight(page: Page, shared_server):
+    with SPEECH.open("rb") as file:
+        shared_server.client.post(
+            "/v1/speech-to-speech/21m00Tcm4TlvDq8ikWAM", files={"audio": file}
+        ).raise_for_status()
+    page.add_init_script(
+        "window.played = 0;"
+        "const play = HTMLMediaElement.prototype.play;"
+        "HTMLMediaElement.prototype.play = function () {"
+        "  window.played += 1; return play.call(this); };"
+    )
+    open_page(page, shared_server)
+    page.get_by_role("tab", name="History").click()
+    item = page.locator("#history-list li[data-id]").first
+    held = hold(page, f"**/v1/history/{item.get_attribute('data-id')}/audio")
+    item.get_by_role("button", name="Play").click()
+    while not held:
+        page.wait_for_timeout(50)
+    with page.expect_response("**/v1/history?*"):
+        page.locator("#history-refresh").click()
+    with page.expect_response("**/audio"):
+        let_go(page, held)
+    page.wait_for_timeout(500)
+    assert page.evaluate("window.played") == 0
+
+
+@pytest.mark.parametrize("kind", ["deleted", "folder"])
+def test_a_file_that_cannot_be_read_is_not_called_an_absent_server(
+    page: Page, shared_server, tmp_path, kind
+):
+    chosen = tmp_path / "mine.flac"
+    if kind == "folder":
+        chosen.mkdir()
+    else:
+        chosen.write_bytes(SPEECH.read_bytes())
+    open_page(page, shared_server)
+    box = page.locator("#drop").bounding_box()
+    drop(page, box["x"] + 20, box["y"] + 20, file=chosen)
+    expect(page.locator("#source-name")).to_contain_text(
+        "mine.flac, 0:0" if kind == "deleted" else "mine.flac (this browser"
+    )
+    if kind == "deleted":
+        chosen.unlink()
+    page.locator("#convert").click()
+    expect(page.locator("#notice")).to_contain_text("mine.flac cannot be read")
+    expect(page.locator("#timing")).to_have_text("")
+
+
+def test_pictures_that_cannot_be_drawn_do_not_keep_the_result_waiting(page: Page, shared_server):
+    page.route("**/analysis-worker.js", lambda route: route.abort())
+    open_page(page, shared_server)
+    page.set_input_files("#file", SPEECH)
+    page.locator("#convert").click()
+    expect(page.locator("#notice")).to_contain_text("The server does not answer")
+    expect(page.locator("#cancel")).to_be_hidden()
+    expect(page.locator("#player")).to_be_visible()
+    page.unroute("**/analysis-worker.js")
+    page.locator("#convert").click()
+    expect(page.locator("#plots canvas")).to_have_count(5)
+
+
 def test_an_end_while_the_line_is_down_reaches_the_server(page: Page, server):
     started = server()
     with Line(started.url) as line:

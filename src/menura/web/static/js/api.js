@@ -84,6 +84,17 @@ async function refusal(response) {
   return new Refused(`${said} ${advice}`.trim(), response.status, code);
 }
 
+// A file that cannot be read fails like a server that is away.
+async function readable(file) {
+  try {
+    const reader = file.stream().getReader();
+    await reader.read();
+    await reader.cancel();
+  } catch {
+    throw new Error(`${file.name} cannot be read: it is a folder, or was changed, moved or deleted since it was chosen. Choose the file again.`);
+  }
+}
+
 export async function call(path, { method = "GET", body, json, signal, headers = {} } = {}) {
   if (/[^\x20-\x7e]/.test(key)) throw new Refused(`An API key has only plain letters, digits and “_”. ${ADVICE.invalid_api_key}`, 401);
   const request = { method, signal, headers: { "xi-api-key": key, ...headers } };
@@ -93,6 +104,7 @@ export async function call(path, { method = "GET", body, json, signal, headers =
   } else if (body !== undefined) {
     request.body = body;
   }
+  if (body instanceof FormData) await Promise.all([...body.values()].filter((part) => part instanceof File).map(readable));
   const response = await reading(fetch(here(path), request));
   if (response.ok) return response;
   const error = await refusal(response);

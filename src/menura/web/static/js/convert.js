@@ -68,6 +68,7 @@ function clear() {
   hush();
   $("player").hidden = true;
   $("plots").hidden = true;
+  $("plots").replaceChildren();
   $("timing").textContent = "";
 }
 

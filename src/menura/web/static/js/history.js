@@ -83,7 +83,9 @@ function row(item) {
   });
   const listen = make("button", { type: "button", "aria-label": `Play ${name}` }, "▶");
   onClick(listen, async () => {
-    const player = make("audio", { controls: true, src: URL.createObjectURL(await sound(item)) });
+    const blob = await sound(item);
+    if (!line.isConnected) return; // The list was drawn anew meanwhile: nobody could stop what sounds.
+    const player = make("audio", { controls: true, src: URL.createObjectURL(blob) });
     const hush = () => player.pause();
     player.addEventListener("play", () => soundAlone(hush));
     listen.remove();

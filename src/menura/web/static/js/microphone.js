@@ -74,7 +74,12 @@ export class Recorder {
 
   stop() {
     this.source?.disconnect();
-    this.stream?.getTracks().forEach((track) => track.stop());
+    this.node?.port.postMessage("over");
+    if (this.node) this.node.port.onmessage = null;
+    for (const track of this.stream?.getTracks() ?? []) {
+      track.stop();
+      track.onended = null;
+    }
     return wav(joined(this.pieces), context().sampleRate);
   }
 }

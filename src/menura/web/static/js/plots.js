@@ -1,21 +1,35 @@
 // Waveforms, spectrograms and F0 contours of source and result, one above the other.
 
 import { BINS, HOP } from "./analysis.js";
+import { unreachable } from "./api.js";
 import { RATE } from "./audio.js";
 import { make } from "./page.js";
 
 const WIDTH = 720;
-const worker = new Worker(new URL("./analysis-worker.js", import.meta.url), { type: "module" });
 const waiting = new Map();
+let worker = null;
 let count = 0;
-worker.onmessage = ({ data }) => {
-  waiting.get(data.id)?.(data);
-  waiting.delete(data.id);
-};
+
+function begin() {
+  worker = new Worker(new URL("./analysis-worker.js", import.meta.url), { type: "module" });
+  worker.onmessage = ({ data }) => {
+    waiting.get(data.id)?.resolve(data);
+    waiting.delete(data.id);
+  };
+  // Its script could not be fetched; the next plot tries again.
+  worker.onerror = () => {
+    worker = null;
+    for (const { reject } of waiting.values()) reject(unreachable());
+    waiting.clear();
+  };
+}
+
+begin();
 
 function analyse(samples) {
-  return new Promise((resolve) => {
-    waiting.set(++count, resolve);
+  if (!worker) begin();
+  return new Promise((resolve, reject) => {
+    waiting.set(++count, { resolve, reject });
     worker.postMessage({ id: count, samples, columns: WIDTH });
   });
 }
