@@ -175,6 +175,32 @@ window.AudioWorkletNode = class extends AudioWorkletNode {
 """
 
 
+def nodes_left(page: Page, expected: int) -> int:
+    """Collect garbage until at most so many worklets are left, and return how many are."""
+    collector = page.context.new_cdp_session(page)
+    for _ in range(40):
+        collector.send("HeapProfiler.collectGarbage")
+        page.wait_for_timeout(100)
+        left = page.evaluate("window.nodes.filter((node) => node.deref()).length")
+        if left <= expected:
+            break
+    return left
+
+
+def test_a_live_stream_that_is_over_stays_neither_at_work_nor_in_memory(page: Page, shared_server):
+    page.add_init_script(NODES)
+    open_page(page, shared_server)
+    page.get_by_role("tab", name="Live").click()
+    for count in (2, 4, 6):
+        page.locator("#live-start").click()
+        until(page, f"window.nodes.length === {count}")
+        page.wait_for_timeout(1000)
+        page.locator("#live-start").click()
+        expect(page.locator("#live-start")).to_have_text("Start talking")
+    # The last one's pitch is still on the plot.
+    assert nodes_left(page, 2) <= 2
+
+
 def test_a_recording_that_is_over_stays_neither_at_work_nor_in_memory(page: Page, shared_server):
     page.add_init_script(NODES)
     open_page(page, shared_server)
@@ -184,15 +210,8 @@ def test_a_recording_that_is_over_stays_neither_at_work_nor_in_memory(page: Page
         expect(page.locator("#source-name")).to_contain_text("Recording, ")
         record.click()
         expect(record).to_have_text("● Record")
-    collector = page.context.new_cdp_session(page)
-    for _ in range(40):
-        collector.send("HeapProfiler.collectGarbage")
-        page.wait_for_timeout(100)
-        left = page.evaluate("window.nodes.filter((node) => node.deref()).length")
-        if not left:
-            break
     assert page.evaluate("window.nodes.length") == 3
-    assert left == 0
+    assert nodes_left(page, 0) == 0
 
 
 @pytest.mark.parametrize(

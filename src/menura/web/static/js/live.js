@@ -4,7 +4,7 @@ import { pitch } from "./analysis.js";
 import { advised } from "./api.js";
 import { RATE, joined, toFloat, toInt16 } from "./audio.js";
 import { LiveSession } from "./live-session.js";
-import { addWorklet, openMicrophone } from "./microphone.js";
+import { addWorklet, endWorklet, openMicrophone, release } from "./microphone.js";
 import { $, notice, onClick, press, pressed, quiet, showLevel, status } from "./page.js";
 import { colour, drawContours } from "./plots.js";
 import { VoiceChoice, allVoices } from "./voices.js";
@@ -199,8 +199,12 @@ class Running {
 
   close() {
     this.source?.disconnect();
-    this.stream?.getTracks().forEach((track) => track.stop());
-    for (const audio of new Set([this.audio, this.speaker])) if (audio && audio.state !== "closed") audio.close();
+    if (this.stream) release(this.stream);
+    for (const node of [this.capture, this.playback]) if (node) endWorklet(node);
+    // A context that closes before its worklets have ended stays in memory.
+    setTimeout(() => {
+      for (const audio of new Set([this.audio, this.speaker])) if (audio && audio.state !== "closed") audio.close();
+    }, 200);
   }
 }
 
@@ -229,7 +233,7 @@ function stop(ending = running) {
   if (ending) ending.left = true;
   ending?.session?.end();
   ending?.stream.getTracks().forEach((track) => track.stop());
-  ending?.capture?.port.close();
+  if (ending?.capture) endWorklet(ending.capture);
   setTimeout(() => ending?.close(), 1500);
   if (ending !== running) return;
   running = null;

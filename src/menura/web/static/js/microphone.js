@@ -23,6 +23,14 @@ export async function openMicrophone(deviceId) {
   }
 }
 
+// A track, also one that has ended, keeps in memory whom it would tell of its end.
+export function release(stream) {
+  for (const track of stream.getTracks()) {
+    track.stop();
+    track.onended = null;
+  }
+}
+
 const loaded = new WeakMap();
 let failures = 0;
 
@@ -39,6 +47,12 @@ export function addWorklet(audio, name) {
     }));
   }
   return modules.get(name);
+}
+
+// A worklet's node works, and stays in memory, until the worklet itself has ended.
+export function endWorklet({ port }) {
+  port.onmessage = null;
+  port.postMessage("over");
 }
 
 // `onLost` is called when the microphone goes away.
@@ -74,12 +88,8 @@ export class Recorder {
 
   stop() {
     this.source?.disconnect();
-    this.node?.port.postMessage("over");
-    if (this.node) this.node.port.onmessage = null;
-    for (const track of this.stream?.getTracks() ?? []) {
-      track.stop();
-      track.onended = null;
-    }
+    if (this.node) endWorklet(this.node);
+    if (this.stream) release(this.stream);
     return wav(joined(this.pieces), context().sampleRate);
   }
 }

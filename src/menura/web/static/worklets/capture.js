@@ -44,7 +44,6 @@ class Capture extends AudioWorkletProcessor {
     this.port.onmessage = () => { this.over = true; };
   }
 
-  // True keeps it at work, and in memory, for as long as its context lives.
   process([input]) {
     if (this.over) return false;
     if (!input[0]) return true;

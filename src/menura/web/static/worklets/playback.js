@@ -19,7 +19,11 @@ class Playback extends AudioWorkletProcessor {
     this.blocks = 0;
     this.least = Infinity;
     this.skip = 0;
-    this.port.onmessage = ({ data }) => this.take(data);
+    this.over = false;
+    this.port.onmessage = ({ data }) => {
+      if (data === "over") this.over = true;
+      else this.take(data);
+    };
   }
 
   take(samples) {
@@ -34,6 +38,7 @@ class Playback extends AudioWorkletProcessor {
   }
 
   process(_, [[output]]) {
+    if (this.over) return false;
     const held = this.write - this.read;
     if (!this.running && held >= this.prime) this.running = true;
     if (this.running) {
