@@ -716,6 +716,10 @@ def test_a_stream_that_is_cut_off_keeps_its_seat_until_its_thread_is_over(server
         there.cores.acquire()
         # 20 ms of silence, which have to wait for a core.
         second.socket.send(b"\xf8\xff\xfe")
+        deadline = time.monotonic() + 60
+        while not there.cores.waiting:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
         second.socket.send(b"\xff" * 2000)
         with pytest.raises(TimeoutError):
             second.until("error", timeout=0.5)
