@@ -276,8 +276,9 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(data, tmp_path):
     short, folder = tmp_path / "short.wav", tmp_path / "out"
     short.write_bytes(wav(tone(1.0, 16_000), 16_000))
     long = [tmp_path / f"long{number}.wav" for number in range(4)]
+    minutes = wav(np.resize(tone(10.0, 16_000), 600 * 16_000), 16_000)
     for path in long:
-        path.write_bytes(wav(tone(600.0, 16_000), 16_000))
+        path.write_bytes(minutes)
     words = ["convert", short, *long, "--voice", "Wren", "-o", folder]
     process = subprocess.Popen(
         [sys.executable, "-m", "menura.cli", *map(str, words)],
