@@ -1,6 +1,8 @@
 """The page when things go wrong: lost lines, double clicks, keys and tiers with limits."""
 
 import wave
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -72,13 +74,20 @@ def revoke_limited_keys(server) -> None:
             server.client.delete(f"{path}/{made['key_id']}").raise_for_status()
 
 
-def test_a_voice_chosen_while_the_line_is_down_is_heard_after_it(page: Page, shared_server):
+@contextmanager
+def talking_over_a_line(page: Page, server, event: str) -> Iterator[Line]:
+    """Lend the line over which the page talks live, once the server has sent such an event."""
     page.add_init_script(LINES)
-    with Line(shared_server.url) as line:
-        open_page(page, replace(shared_server, url=line.url))
+    with Line(server.url) as line:
+        open_page(page, replace(server, url=line.url))
         page.get_by_role("tab", name="Live").click()
         page.locator("#live-start").click()
-        until(page, "window.events.some(({ type }) => type === 'started')")
+        until(page, f"window.events.some(({{ type }}) => type === '{event}')")
+        yield line
+
+
+def test_a_voice_chosen_while_the_line_is_down_is_heard_after_it(page: Page, shared_server):
+    with talking_over_a_line(page, shared_server, "started") as line:
         line.cut()
         until(page, "window.sockets.at(-1).readyState === WebSocket.CLOSED")
         chosen = page.locator("[data-picker=live] .choose").nth(5)
@@ -92,12 +101,7 @@ def test_a_voice_chosen_while_the_line_is_down_is_heard_after_it(page: Page, sha
 
 
 def test_a_line_that_vanishes_without_a_word_is_noticed(page: Page, shared_server):
-    page.add_init_script(LINES)
-    with Line(shared_server.url) as line:
-        open_page(page, replace(shared_server, url=line.url))
-        page.get_by_role("tab", name="Live").click()
-        page.locator("#live-start").click()
-        until(page, "window.events.some(({ type }) => type === 'stats')")
+    with talking_over_a_line(page, shared_server, "stats") as line:
         line.vanish()
         expect(page.locator("#notice")).to_contain_text("The connection dropped")
         until(page, "window.events.some(({ type }) => type === 'resumed')")
@@ -700,12 +704,7 @@ def test_live_ends_with_its_server(page: Page, server):
 
 
 def test_a_lost_live_stream_does_not_talk_over_other_messages(page: Page, shared_server):
-    page.add_init_script(LINES)
-    with Line(shared_server.url) as line:
-        open_page(page, replace(shared_server, url=line.url))
-        page.get_by_role("tab", name="Live").click()
-        page.locator("#live-start").click()
-        until(page, "window.events.some(({ type }) => type === 'stats')")
+    with talking_over_a_line(page, shared_server, "stats") as line:
         line.die()
         expect(page.locator("#notice")).to_contain_text("The connection dropped")
         page.get_by_role("tab", name="Account").click()

@@ -50,7 +50,7 @@ def written(output: Path) -> Iterator[BinaryIO]:
 
     `-` is the standard output. Links are followed; what is no regular file is written to directly.
     """
-    if output == Path("-"):
+    if output == STANDARD_OUTPUT:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
@@ -112,10 +112,9 @@ def _in_folder(sources: Sequence[Path], folder: Path, format_name: str | None) -
     the endings mean one."""
     plan: dict[Path, Planned] = {}
     for source in sources:
-        usual = BY_ENDING.get(source.suffix.lower(), DEFAULT_FORMAT)
-        target = output_format(format_name or usual, source)
-        kept = format_name is None and source.suffix.lower() in BY_ENDING
-        ending = source.suffix if kept else f".{target.extension}"
+        meant = None if format_name else BY_ENDING.get(source.suffix.lower())
+        target = output_format(format_name or meant or DEFAULT_FORMAT, source)
+        ending = source.suffix if meant else f".{target.extension}"
         output = folder / f"{source.stem}{ending}"
         if output in plan:
             raise typer.BadParameter(

@@ -22,8 +22,7 @@ def to_wav(source: Path, made_as: OutputFormat) -> IO[bytes]:
     """
     with room_needed():
         target: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  handed to the caller
-    try:
-        with room_needed():
+        try:
             target.write(wav_header(made_as.sample_rate, 0))
             count = 0
             for samples in _pieces(source, made_as):
@@ -32,9 +31,9 @@ def to_wav(source: Path, made_as: OutputFormat) -> IO[bytes]:
             target.seek(0)
             target.write(wav_header(made_as.sample_rate, count))
             target.seek(0)
-    except BaseException:
-        target.close()
-        raise
+        except BaseException:
+            target.close()
+            raise
     return target
 
 
