@@ -17,7 +17,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, event, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.pool import Pool
-from tests.storage.full import no_more_files
+from tests.storage.full import no_file_beyond, no_more_files
 
 from menura.errors import Unavailable
 from menura.settings import Settings
@@ -255,5 +255,20 @@ def test_too_many_open_files_are_got_over(tmp_path: Path) -> None:
                 with no_more_files(), pytest.raises(Unavailable):
                     await database.ping()
             await database.ping()
+
+    asyncio.run(work())
+
+
+def test_a_quota_that_is_used_up_is_got_over(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with opened(tmp_path / "a.db") as database:
+
+            async def write() -> None:
+                async with database.writing() as session:
+                    session.add(Account(account_id="a", workspace_id="a", name="a", created_at=1))
+
+            with no_file_beyond(1), pytest.raises(Unavailable):
+                await write()
+            await write()
 
     asyncio.run(work())

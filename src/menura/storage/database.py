@@ -55,6 +55,16 @@ _PASSING = ("08", "25006", "28", "40", "53", "57")
 """How the SQLSTATE begins where the same statement may succeed later: the connection is lost, the
 server only reads, does not know us, has had a conflict, is full, or is stopping or starting."""
 
+_PASSING_CODES = (
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_READONLY,
+)
+"""The same of SQLite. What could be opened at the start cannot be while too many other files are
+open; a quota that is used up is told as an error of the disk, and a disk that had errors is often
+mounted anew to be read only."""
+
 
 log = logging.getLogger("menura.storage")
 
@@ -171,9 +181,7 @@ class Database:
             if code == sqlite3.SQLITE_FULL:
                 raise no_room(error.orig) from error
             state = getattr(error.orig, "sqlstate", None) or ""
-            # A file that cannot be opened now could at the start: too many others are open.
-            passing = code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN)
-            passing = passing or state.startswith(_PASSING)
+            passing = code in _PASSING_CODES or state.startswith(_PASSING)
             if not error.connection_invalidated and not passing:
                 raise
             raise _away(error.orig) from error
