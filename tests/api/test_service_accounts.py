@@ -138,6 +138,8 @@ def test_limits_are_set_and_cleared(shared_server: RunningServer, holder: str) -
         ({"character_limit": -1}, 422),
         ({"character_limit": 10**30}, 422),
         ({"allowed_ips": ["home"]}, 400),
+        ({"allowed_ips": ["fe80::1%\0"]}, 400),
+        ({"allowed_ips": ["fe80::1%" + "a" * 1_000]}, 400),
         # Whoever works out a list that comes out empty means no key that is open to all.
         ({"allowed_ips": []}, 422),
         ({"allowed_ips": ["10.0.0.0/8"] * 101}, 422),
@@ -212,14 +214,25 @@ def test_a_limited_key_makes_no_other_stronger(shared_server: RunningServer, hol
         assert client.patch(path, json={"is_enabled": False}).status_code == 200
 
 
-def test_half_a_character_is_no_name(shared_server: RunningServer, holder: str) -> None:
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        (b'{"name": "\\ud800", "permissions": "all"}', "name"),
+        # It would be kept, and no list of keys be readable any more.
+        (b'{"name": "a", "permissions": "all", "allowed_ips": ["::1%\\ud800"]}', "allowed_ips"),
+    ],
+)
+def test_half_a_character_is_no_name_and_no_address(
+    shared_server: RunningServer, holder: str, body: bytes, param: str
+) -> None:
     answer = shared_server.client.post(
         f"/v1/service-accounts/{holder}/api-keys",
-        content=b'{"name": "\\ud800", "permissions": "all"}',
+        content=body,
         headers={"content-type": "application/json"},
     )
     assert answer.status_code == 400
-    assert answer.json()["detail"]["param"] == "name"
+    assert answer.json()["detail"]["param"] == param
+    assert shared_server.client.get("/v1/service-accounts").status_code == 200
 
 
 def test_no_key_makes_a_stronger_one(shared_server: RunningServer, holder: str) -> None:
@@ -232,6 +245,31 @@ def test_no_key_makes_a_stronger_one(shared_server: RunningServer, holder: str) 
             assert answer.json()["detail"]["code"] == "missing_permissions"
         same = client.post(path, json={"name": "same", "permissions": ["workspace_write"]})
         assert same.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "more", [{"is_enabled": True}, {"character_limit": "clear"}, {"allowed_ips": "clear"}]
+)
+@pytest.mark.parametrize("permissions", ["all", ["workspace_write", "user_read"]])
+def test_no_key_brings_back_a_stronger_one(
+    shared_server: RunningServer, holder: str, permissions: Any, more: dict[str, Any]
+) -> None:
+    limits = {"character_limit": 5, "allowed_ips": ["192.0.2.1"]}
+    weak = make(shared_server, holder, permissions=["workspace_write"]).json()["xi-api-key"]
+    strong = make(shared_server, holder, permissions=permissions, **limits).json()
+    path = f"/v1/service-accounts/{holder}/api-keys/{strong['key_id']}"
+    shared_server.client.post(f"{path}/disable")
+    with shared_server.anonymous(headers={"xi-api-key": weak}) as client:
+        refused = client.patch(path, json={"name": "mine", **more})
+        assert refused.status_code == 401
+        assert refused.json()["detail"]["code"] == "missing_permissions"
+        # To take away is another thing.
+        assert client.patch(path, json={"is_enabled": False}).status_code == 200
+    kept = shared_server.client.get(f"/v1/service-accounts/{holder}/api-keys").json()["api-keys"]
+    (found,) = (key for key in kept if key["key_id"] == strong["key_id"])
+    assert found["is_disabled"]
+    assert found["name"] == "key"
+    assert {name: found[name] for name in limits} == limits
 
 
 def test_a_key_is_deleted_under_its_own_holder_alone(

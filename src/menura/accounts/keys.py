@@ -25,6 +25,8 @@ from menura.storage.text import is_storable
 PREFIX = "sk_"
 HINT_LENGTH = len(PREFIX) + 5
 MAX_NAME = 200
+MAX_ADDRESS = 64
+"""Characters of an address or network with its zone, which is the name of a network interface."""
 MOST_CREDITS = 2**53
 """Largest limit of a key: what JSON's readers count exactly."""
 
@@ -170,15 +172,27 @@ class Keys:
             return found.all()
 
     async def update(
-        self, account_id: str, holder: str | None, key_id: str, columns: Mapping[str, Any]
+        self,
+        account_id: str,
+        holder: str | None,
+        key_id: str,
+        columns: Mapping[str, Any],
+        *,
+        strengthener: Principal | None = None,
     ) -> None:
-        """Change columns of a holder's key. Raises NotFound."""
+        """Change columns of a holder's key. Raises NotFound.
+
+        strengthener: whose key must have all permissions of the changed one, where the change lets
+        that do more than it could. Raises MissingPermissions.
+        """
         async with self._database.writing(durable=True) as session:
             key = await self._key(session, account_id, key_id)
             if key.service_account_id != holder:
                 raise _unknown(key_id)
             for column, value in columns.items():
                 setattr(key, column, value)
+            if strengthener is not None:
+                strengthener.require_all(key.permissions)
 
     async def revoke(self, account_id: str, key_id: str) -> None:
         """Delete a key and its tokens; it stops working at once. Raises NotFound."""
@@ -269,6 +283,9 @@ def check_addresses(addresses: Sequence[str] | None) -> None:
     """Raise InvalidParameters for what is neither an address nor a network."""
     for address in addresses or ():
         try:
+            # Behind a % the library takes any text for the zone of an address.
+            if len(address) > MAX_ADDRESS or not address.isascii() or not address.isprintable():
+                raise ValueError
             ipaddress.ip_network(address, strict=False)
         except ValueError:
             raise InvalidParameters(

@@ -1,5 +1,6 @@
 """Who is calling, and what they may do."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from menura.errors import FeatureNotAvailable, MissingPermissions, OutputFormatNotAllowed
@@ -99,6 +100,15 @@ class Principal:
                 f"The API key you used is missing the permission {permission} "
                 "to execute this operation."
             )
+
+    def require_all(self, permissions: Sequence[str] | None) -> None:
+        """Raise MissingPermissions unless the key has what another one may do, null for all."""
+        if permissions is None and self.permissions is not None:
+            raise MissingPermissions(
+                "A key without all permissions cannot make or change one that has all."
+            )
+        for permission in permissions or ():
+            self.require(permission)
 
     def require_zero_retention(self) -> None:
         """Raise FeatureNotAvailable unless the tier may send `enable_logging=false`."""

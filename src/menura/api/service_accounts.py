@@ -260,18 +260,24 @@ async def update_key(
         "concurrency_limit": changes.tts_concurrency_limit,
         "expires_at": changes.expires_at_unix,
     }
-    # Whatever lets a key do more would let a limited one do it by way of another.
-    if (
+    # Whatever lets a key do more would let a limited one do it by way of another, and whoever holds
+    # a key that was disabled or has run out would have it work again.
+    strengthens = (
         changes.is_enabled
         or changes.permissions is not None
         or any(value is not None for value in limits.values())
-    ):
+    )
+    if strengthens:
         _check_unlimited(caller)
     for column, value in limits.items():
         if value is not None:
             columns[column] = None if value == CLEAR else value
     await services_of(request.scope).accounts.keys.update(
-        caller.account_id, _holder(caller, service_account_user_id), key_id, columns
+        caller.account_id,
+        _holder(caller, service_account_user_id),
+        key_id,
+        columns,
+        strengthener=caller if strengthens else None,
     )
     return Done()
 
@@ -313,14 +319,10 @@ def _holder(caller: Principal, service_account_user_id: str) -> str | None:
 
 def _permissions(caller: Principal, wanted: list[str] | str) -> list[str] | None:
     """Return the permissions to store, null for all. Raises MissingPermissions."""
-    if isinstance(wanted, str):
-        if caller.permissions is not None:
-            raise MissingPermissions("A key without all permissions cannot make one that has all.")
-        return None
-    check_permissions(wanted)
-    for permission in wanted:
-        caller.require(permission)
-    return wanted
+    permissions = None if isinstance(wanted, str) else wanted
+    check_permissions(permissions)
+    caller.require_all(permissions)
+    return permissions
 
 
 def _check_unlimited(caller: Principal) -> None:
