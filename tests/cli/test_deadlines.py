@@ -1,13 +1,15 @@
 """Who owes the server something for too long loses the connection, with a key or without."""
 
+import asyncio
 import json
 import socket
 import time
 
+import h11
 import pytest
 from websockets.sync.client import connect
 
-from menura.cli.deadlines import PunctualHTTP
+from menura.cli.deadlines import TURN_EVENTS, PunctualHTTP
 
 from ..api.wire import BOUNDARY, CONVERT, STREAM, VOICE, form
 from ..conftest import start_server
@@ -123,6 +125,19 @@ def test_nor_is_the_rest_of_an_upload_that_was_refused(less_hasty, dial):
     assert b"HTTP/1.1" not in heard(plain)
 
 
+@pytest.mark.parametrize("before", [0, 200, 20_000])
+def test_what_is_no_http_ends_an_upload_that_was_refused(shared_server, dial, caplog, before):
+    plain = dial(shared_server)
+    plain.sendall(
+        f"POST {CONVERT} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    )
+    assert plain.recv(65_536).startswith(b"HTTP/1.1 401")
+    plain.sendall(b"1\r\na\r\n" * before + b"no chunk\r\n")
+    assert b"HTTP/1.1" not in heard(plain)
+    # Without a key nobody fills the log with tracebacks.
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 def test_an_upload_takes_its_time(less_hasty, dial):
     plain = dial(less_hasty)
     body = b'{"name": "slow"}'
@@ -135,6 +150,48 @@ def test_an_upload_takes_its_time(less_hasty, dial):
         time.sleep(1.5 * LessHasty.head_seconds / len(body))
         plain.sendall(body[place : place + 1])
     assert plain.recv(65_536).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(("key", "status"), [("", b"401"), ("xi-api-key: {}\r\n", b"200")])
+def test_an_upload_in_crumbs_keeps_nobody_waiting(shared_server, monkeypatch, dial, key, status):
+    taken = most = 0
+    next_event = h11.Connection.next_event
+
+    def counted(self):
+        nonlocal taken, most
+        taken += 1
+        most = max(most, taken)
+        return next_event(self)
+
+    async def give_way():
+        nonlocal taken
+        while True:
+            taken = 0
+            await asyncio.sleep(0)
+
+    async def begin():
+        return asyncio.create_task(give_way())
+
+    async def end():
+        others.cancel()
+
+    monkeypatch.setattr(h11.Connection, "next_event", counted)
+    others = shared_server.run(begin())
+    plain = dial(shared_server)
+    head = (
+        f"POST /v1/service-accounts HTTP/1.1\r\nHost: x\r\n{key.format(shared_server.api_key)}"
+        "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    body = '{"name": "crumbs"' + " " * 20_000 + "}"
+    crumbs = "".join(f"1\r\n{crumb}\r\n" for crumb in body)
+    after = "0\r\n\r\nGET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    plain.sendall((head + crumbs + after).encode())
+    first, *second = heard(plain).split(b"HTTP/1.1 ")[1:]
+    shared_server.run(end())
+    assert first.startswith(status)
+    assert [answer[:3] for answer in second] == [b"200"]
+    # A whole turn, and what begins and ends a request.
+    assert 0 < most < 2 * TURN_EVENTS
 
 
 def test_a_websocket_is_under_other_deadlines(less_hasty):

@@ -1,20 +1,69 @@
-"""The server's HTTP, with a deadline for everything that a client owes.
+"""The server's HTTP, with a deadline for everything that a client owes, and fair turns.
 
 uvicorn has a time limit only for connections on which nothing at all comes after an answer. Whoever
 sends half a head, or a byte of a refused upload now and then, would keep the connection without a
 key, and a system has only so many connections.
+
+It also takes all that has come at once. Of an upload in chunks of a byte that is a second of work,
+during which everybody else waits, and no key is needed to send one.
 """
 
 import asyncio
 from asyncio.transports import BaseTransport
+from typing import Any
 
 import h11
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+TURN_EVENTS = 64
+"""Pieces of HTTP (heads, chunks of bodies) that one connection takes in while others wait."""
+
+
+class _Rationed(h11.Connection):
+    """A connection that acts as if no more had come once its turn is over."""
+
+    left = TURN_EVENTS
+
+    def next_event(self) -> Any:
+        """Return the next piece of HTTP."""
+        if self.left == 0:
+            return h11.NEED_DATA
+        self.left -= 1
+        return super().next_event()
+
+
+class _Flow(FlowControl):
+    """Reading that waits for the next turn, too, or what has come would pile up."""
+
+    _held = False
+
+    def hold(self) -> None:
+        """Read no more before the next turn."""
+        self._held = True
+        if self._transport.is_reading():
+            self._transport.pause_reading()
+
+    def release(self) -> None:
+        """Read on, unless too much of a body waits."""
+        self._held = False
+        if not self.read_paused:
+            self._transport.resume_reading()
+
+    def resume_reading(self) -> None:
+        """Called when the body that waited has been taken."""
+        if self._held:
+            self.read_paused = False
+        else:
+            super().resume_reading()
 
 
 class PunctualHTTP(H11Protocol):
     """HTTP/1.1 with a deadline for everything that a client owes. What a request takes, once its
     head is there and until it is answered, is left to its route."""
+
+    flow: _Flow
+    conn: _Rationed
 
     head_seconds = 30.0
     """For the whole head of a request, from the connection's beginning or the last answer on."""
@@ -30,14 +79,20 @@ class PunctualHTTP(H11Protocol):
     _stall: asyncio.TimerHandle | None = None
     _sent_since = False
     """Whether the client has sent anything since `_stall` was set."""
+    _turn: asyncio.Handle | None = None
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Called when a connection is made."""
         super().connection_made(transport)  # type: ignore[arg-type]
+        self.conn = _Rationed(h11.SERVER)
+        self.flow = _Flow(self.transport)
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called when a connection is lost."""
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
         self._unset_deadline()
         self._unset_stall()
         super().connection_lost(exc)
@@ -47,6 +102,32 @@ class PunctualHTTP(H11Protocol):
         self._sent_since = True
         super().data_received(data)
         self._watch()
+
+    def handle_events(self) -> None:
+        """Called when something may have come; takes in one turn's part of it."""
+        self.conn.left = TURN_EVENTS
+        super().handle_events()
+        mine = self.transport.get_protocol() is self and not self.transport.is_closing()
+        if self.conn.left == 0 and self._turn is None and mine:
+            self.flow.hold()
+            self._turn = self.loop.call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        self._turn = None
+        if self.transport.is_closing():
+            return
+        self.handle_events()
+        if self._turn is None and not self.transport.is_closing():
+            self.flow.release()
+        self._watch()
+
+    def send_400_response(self, msg: str) -> None:
+        """Called for what is no HTTP; while something is answered, or an upload was, there is no
+        room for another answer."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
 
     def on_response_complete(self) -> None:
         """Called when a request has been answered."""
