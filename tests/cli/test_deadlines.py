@@ -9,7 +9,7 @@ import h11
 import pytest
 from websockets.sync.client import connect
 
-from menura.cli.deadlines import TURN_EVENTS, PunctualHTTP
+from menura.cli.deadlines import MOST_HEAD, TURN_EVENTS, PunctualHTTP
 
 from ..api.wire import BOUNDARY, CONVERT, STREAM, VOICE, form
 from ..conftest import start_server
@@ -136,6 +136,21 @@ def test_what_is_no_http_ends_an_upload_that_was_refused(shared_server, dial, ca
     assert b"HTTP/1.1" not in heard(plain)
     # Without a key nobody fills the log with tracebacks.
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+@pytest.mark.parametrize(
+    "before", ["", "GET /health HTTP/1.1\r\nHost: x\r\n\r\n"], ids=["first", "next"]
+)
+@pytest.mark.parametrize(("length", "fits"), [(MOST_HEAD - 200, True), (MOST_HEAD, False)])
+def test_a_head_has_a_length(shared_server, dial, before, length, fits):
+    plain = dial(shared_server)
+    head = f"GET /health?{'&' * length} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    # In one piece, or the library would see by itself how long it is.
+    plain.sendall((before + head).encode())
+    answers = heard(plain).split(b"HTTP/1.1 ")[1:]
+    assert [answer[:3] for answer in answers] == [b"200"] * bool(before) + [
+        b"200" if fits else b"400"
+    ]
 
 
 def test_an_upload_takes_its_time(less_hasty, dial):

@@ -9,6 +9,7 @@ during which everybody else waits, and no key is needed to send one.
 """
 
 import asyncio
+import re
 from asyncio.transports import BaseTransport
 from typing import Any
 
@@ -20,15 +21,26 @@ TURN_EVENTS = 64
 """Pieces of HTTP (heads, chunks of bodies) that one connection takes in while others wait."""
 
 
+MOST_HEAD = 1 << 14
+"""Bytes of a head. It is h11's own limit, which knows only heads that come in parts; a whole one
+could be ten times as long, and take a third of a second."""
+
+_HEAD_END = re.compile(rb"\n\r?\n")
+
+
 class _Rationed(h11.Connection):
     """A connection that acts as if no more had come once its turn is over."""
 
     left = TURN_EVENTS
 
     def next_event(self) -> Any:
-        """Return the next piece of HTTP."""
+        """Return the next piece of HTTP. Raises RemoteProtocolError."""
         if self.left == 0:
             return h11.NEED_DATA
+        if self.their_state is h11.IDLE:
+            waiting, _ = self.trailing_data
+            if len(waiting) > MOST_HEAD and not _HEAD_END.search(waiting, 0, MOST_HEAD):
+                raise h11.RemoteProtocolError("The head is too long.", error_status_hint=431)
         self.left -= 1
         return super().next_event()
 
