@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import sqlite3
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,12 @@ from menura.voices.settings import VoiceSettings
 from menura.voices.store import Maker
 
 
+async def say_much(house: House, voice_id: str) -> None:
+    for number in range(12):
+        said = Card("Ours", consent=f"{number:>2} " + "a" * 1_900)
+        await house.voices.edit(house.maker, voice_id, said)
+
+
 def test_the_life_of_a_clone(tmp_path: Path) -> None:
     async def act(house: House) -> None:
         voices = house.voices
@@ -63,7 +70,15 @@ def test_the_life_of_a_clone(tmp_path: Path) -> None:
         await voices.edit(house.maker, made.voice_id, ours, [house.upload(FEMALE)])
         voice = await voices.get(house.account_id, made.voice_id)
         assert (voice.name, voice.description) == ("Ours", "Me at home")
-        assert voice.consent == "We both agree."
+        today = f"{datetime.now(UTC):%Y-%m-%d}"
+        stated = f"My own voice.\n\nAdded {today} by key key: We both agree."
+        assert voice.consent == stated
+        await voices.edit(house.maker, made.voice_id, ours)
+        assert (await voices.get(house.account_id, made.voice_id)).consent == stated
+        with pytest.raises(InvalidParameters, match="consent"):
+            await say_much(house, made.voice_id)
+        kept = (await voices.get(house.account_id, made.voice_id)).consent or ""
+        assert kept.startswith(stated)
         assert voice.labels == {"gender": "male"}
         assert [sample.file_name for sample in voice.samples or ()] == [MALE.name, FEMALE.name]
         both = await voices.profile(made.voice_id, engine)

@@ -171,7 +171,8 @@ class VoiceRow(Base):
     """A clone. Premade voices are not rows. settings: null means the defaults.
 
     created_by: the key it was made with. consent: what the maker declared about the speaker's
-    consent; null when nothing was declared. recording_quality: see `voices.references.judge`.
+    consent, and what was declared later; null when nothing was. recording_quality: see
+    `voices.references.judge`.
     """
 
     __tablename__ = "voices"

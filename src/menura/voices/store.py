@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -41,6 +42,9 @@ from menura.voices.references import Measured, judge
 from menura.voices.search import VoicePage, VoiceQuery, search_voices
 from menura.voices.settings import VoiceSettings, voice_settings
 from menura.voices.voice import Sample, Voice
+
+_MOST_CONSENT = 20_000
+"""Characters of all that is declared about the consent to one voice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,8 +269,7 @@ class VoiceStore:
                     row.description = card.description
                 if card.labels is not None:
                     row.labels = dict(card.labels)
-                if card.consent is not None:
-                    row.consent = card.consent
+                row.consent = _stated(row.consent, card.consent, maker)
                 if measured is not None:
                     await rows.check_samples(session, voice_id, before)
                     session.add_all([model, *(sample.object for sample in added)])
@@ -401,6 +404,27 @@ async def _replace_measurement(
     """Put a measurement in the place of all others. Returns the keys of objects that are free."""
     row.recording_quality, row.recording_quality_reason = judge(measured.measurement.warnings)
     return await rows.replace_models(session, rows.model_row(row.voice_id, engine, model))
+
+
+def _stated(before: str | None, added: str | None, maker: Maker) -> str | None:
+    """Return what is on record of the speaker's consent once more is said.
+
+    Nothing that was once declared is lost, or a key that may change a voice could take back what
+    its maker answers for. Raises InvalidParameters where it becomes too much.
+    """
+    said = before is not None and (before == added or before.endswith(f": {added}"))
+    if added is None or said:
+        return before
+    by = f" by key {maker.key_id}" if maker.key_id else ""
+    later = f"Added {datetime.now(UTC):%Y-%m-%d}{by}: {added}"
+    stated = later if before is None else f"{before}\n\n{later}"
+    if len(stated) > _MOST_CONSENT:
+        raise InvalidParameters(
+            f"All statements of consent of a voice may have at most {_MOST_CONSENT} characters, "
+            f"not {len(stated)}.",
+            param="consent",
+        )
+    return stated
 
 
 def _check_room(count: int, maker: Maker) -> None:
