@@ -177,7 +177,8 @@ def test_the_database_is_private_in_a_folder_that_others_may_enter(tmp_path):
     tmp_path.chmod(0o755)
     assert menura("doctor", data=tmp_path).returncode == 0
     database = tmp_path / "menura.db"
-    assert stat.S_IMODE(database.stat().st_mode) == 0o600
+    for private in database, tmp_path / "lock":
+        assert stat.S_IMODE(private.stat().st_mode) == 0o600
     database.chmod(0o644)
     report = menura("doctor", data=tmp_path)
     assert report.returncode == 1

@@ -15,6 +15,8 @@ class SoleProcess:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # Whoever may read the file may lock it, and so keep this process from ever being alone.
+        path.touch(mode=0o600)
         self._connection = sqlite3.connect(
             path, timeout=0, isolation_level=None, check_same_thread=False
         )
