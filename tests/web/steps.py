@@ -4,7 +4,7 @@ import time
 from contextlib import AbstractContextManager
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from .conftest import PATIENCE, SPEECH
 
@@ -38,6 +38,24 @@ def loading_voices(page: Page) -> AbstractContextManager[object]:
     return page.expect_request_finished(
         lambda request: urlsplit(request.url).path == "/v1/voices", timeout=PATIENCE
     )
+
+
+def hold(page: Page, address: str) -> list[Route]:
+    """Keep every request to it from being answered, and return those that were made."""
+    held: list[Route] = []
+
+    def keep(route: Route) -> None:
+        held.append(route)
+
+    page.route(address, keep)
+    return held
+
+
+def let_go(page: Page, held: list[Route]) -> None:
+    """Wait for a request that is held, and have it answered."""
+    while not held:
+        page.wait_for_timeout(50)
+    held.pop().continue_()
 
 
 def convert(page: Page) -> None:

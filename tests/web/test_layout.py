@@ -62,6 +62,43 @@ def test_a_long_name_leaves_room_for_what_can_be_done_with_an_item(page: Page, s
         assert box["x"] + box["width"] <= 1280
 
 
+def test_a_long_file_name_makes_no_page_wider(page: Page, shared_server):
+    page.set_viewport_size({"width": 320, "height": 700})
+    open_page(page, shared_server)
+    page.evaluate(
+        """(name) => {
+          const files = new DataTransfer();
+          for (let i = 0; i < 2; i++) files.items.add(new File(["no sound"], name));
+          const event = new DragEvent("drop", { dataTransfer: files, bubbles: true });
+          document.querySelector("#drop").dispatchEvent(event);
+        }""",
+        "W" * 190 + ".wav",
+    )
+    expect(page.locator("#source-name")).to_contain_text("this browser cannot show it")
+    expect(page.locator("#notice")).to_contain_text("was taken")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    dismiss = page.get_by_role("button", name="Dismiss").bounding_box()
+    assert dismiss["x"] + dismiss["width"] <= 320
+    assert dismiss["y"] + dismiss["height"] <= 700
+
+
+def test_the_name_of_the_chosen_voice_is_seen_above_a_long_description(page: Page, server):
+    started = server()
+    started.client.post(
+        "/v1/voices/add",
+        data={"name": "Verbose", "description": "many words " * 45},
+        files={"files": SPEECH.read_bytes()},
+    ).raise_for_status()
+    page.set_viewport_size({"width": 320, "height": 700})
+    open_page(page, started)
+    page.get_by_role("tab", name="Voices").click()
+    page.locator("#voice-library .choose", has_text="Verbose").click()
+    frame = page.locator("[data-picker=convert] .voice-list").bounding_box()
+    name = page.locator("[data-picker=convert] strong", has_text="Verbose").bounding_box()
+    assert frame["y"] <= name["y"]
+    assert name["y"] + name["height"] <= frame["y"] + frame["height"]
+
+
 def test_the_tab_key_passes_the_voices_and_the_arrows_go_through_them(page: Page, shared_server):
     open_page(page, shared_server)
     place = page.locator("[data-picker=convert]")

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, expect
 
 from .conftest import SPEECH, spoken_for
 from .line import Line
-from .steps import LISTEN, convert, loading_voices, open_page, until
+from .steps import LISTEN, convert, hold, let_go, loading_voices, open_page, until
 
 # The sockets of the page, and what it hears over them.
 LINES = """
@@ -111,24 +111,6 @@ def test_a_line_that_vanishes_without_a_word_is_noticed(page: Page, shared_serve
         until(page, "window.events.some(({ type }) => type === 'stats')")
         assert page.evaluate("window.events.find(({ type }) => type === 'stats').seconds_in") > 7
         page.locator("#live-start").click()
-
-
-def hold(page: Page, address: str) -> list[Route]:
-    """Keep every request to it from being answered, and return those that were made."""
-    held: list[Route] = []
-
-    def keep(route: Route) -> None:
-        held.append(route)
-
-    page.route(address, keep)
-    return held
-
-
-def let_go(page: Page, held: list[Route]) -> None:
-    """Wait for a request that is held, and have it answered."""
-    while not held:
-        page.wait_for_timeout(50)
-    held.pop().continue_()
 
 
 def test_a_voice_chosen_while_live_begins_is_the_one_that_is_heard(page: Page, shared_server):

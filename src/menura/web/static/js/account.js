@@ -1,7 +1,7 @@
 // Usage, limits, and the keys of this account.
 
 import { call, forgetKey, getJson, unlessGone } from "./api.js";
-import { $, make, missing, onClick, onSubmit, status } from "./page.js";
+import { $, make, missing, onClick, onSubmit, redraw, status } from "./page.js";
 import { colour } from "./plots.js";
 
 const DAY = 86400000;
@@ -9,6 +9,7 @@ const UNLIMITED = 2147483647;
 const number = (value) => value.toLocaleString();
 const used = (value, limit) => (limit >= UNLIMITED ? `${number(value)} (no limit)` : `${number(value)} of ${number(limit)}`);
 const plot = make("canvas", { width: 640, height: 200, role: "img", "aria-label": "Credits used per day over the last 30 days" });
+const rows = make("ul", { class: "list" });
 let perDay = []; // credits used
 
 export function open() {
@@ -36,6 +37,7 @@ export function open() {
     $("key-create").reset();
     await keys();
     $("key-copy").focus();
+    status("The key is made. Copy it now, it is shown only once.");
   });
 }
 
@@ -93,7 +95,8 @@ async function serviceAccount() {
 async function keys() {
   const account = await serviceAccount();
   const list = (await getJson(`/v1/service-accounts/${account}/api-keys`))["api-keys"];
-  $("key-list").replaceChildren(make("ul", { class: "list" }, ...list.map((key) => {
+  if (!rows.isConnected) $("key-list").replaceChildren(rows);
+  redraw(rows, list.map((key) => {
     const revoke = make("button", { type: "button", "aria-label": `Revoke ${key.name}` }, "Revoke");
     onClick(revoke, async () => {
       if (!confirm(`Revoke the key ${key.name}? Programs that use it stop working.`)) return;
@@ -104,6 +107,6 @@ async function keys() {
       status("The key is revoked");
     });
     const made = key.created_at_unix ? `, made on ${new Date(key.created_at_unix * 1000).toLocaleDateString()}` : "";
-    return make("li", {}, make("div", { class: "what" }, make("strong", { dir: "auto" }, key.name), make("span", { class: "faint" }, make("code", {}, `${key.hint ?? ""}…`), made)), revoke);
-  })));
+    return make("li", { "data-id": key.key_id }, make("div", { class: "what" }, make("strong", { dir: "auto" }, key.name), make("span", { class: "faint" }, make("code", {}, `${key.hint ?? ""}…`), made)), revoke);
+  }));
 }

@@ -144,7 +144,11 @@ async function take(file) {
   if (!working) clear();
   const taken = { blob: file, name: file.name, samples: null };
   source = taken;
-  const say = (more) => source === taken && $("source-name").replaceChildren(make("bdi", {}, file.name), more);
+  const say = (more) => {
+    if (source !== taken) return;
+    $("source-name").replaceChildren(make("bdi", {}, file.name), more);
+    if (more) status($("source-name").textContent);
+  };
   say("");
   $("convert").disabled = false;
   try {
@@ -256,6 +260,7 @@ function takeOver(player, seconds) {
 function showPosition(position) {
   $("seek").value = position;
   $("clock").textContent = clock(position);
+  $("seek").setAttribute("aria-valuetext", $("clock").textContent);
   moveLine(comparison ? position / comparison.duration : 0);
 }
 

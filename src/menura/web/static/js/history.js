@@ -2,7 +2,7 @@
 
 import { call, getBlob, getJson, unlessGone } from "./api.js";
 import { soundAlone } from "./audio.js";
-import { $, make, missing, onClick, roving, save, status } from "./page.js";
+import { $, make, missing, onClick, redraw, roving, save, status } from "./page.js";
 
 const ENDINGS = { "audio/mpeg": "mp3", "audio/wav": "wav", "audio/ogg": "ogg", "audio/basic": "ulaw", "audio/x-alaw-basic": "alaw", "audio/pcm": "pcm" };
 const RAW = /^(pcm|ulaw|alaw)/;
@@ -22,7 +22,6 @@ export const refresh = () => load(null);
 
 function clear() {
   rows.querySelectorAll("audio").forEach(release);
-  rows.replaceChildren();
   chosen.clear();
   allowZip();
 }
@@ -51,11 +50,17 @@ async function load(after) {
     if (after) query.set("start_after_history_item_id", after);
     const page = await getJson(`/v1/history?${query}`);
     if (mine !== asked) return; // Another request was made since, whose rows are the ones to show.
-    if (!after) clear();
     const added = page.history.map(row);
-    rows.append(...added);
-    stopAt(rows.firstElementChild);
-    place.replaceChildren(rows.children.length ? rows : "Nothing yet. What you convert appears here.");
+    if (after) {
+      rows.append(...added);
+      status(`Older items shown: ${added.length}`);
+    } else {
+      clear();
+      redraw(rows, added);
+    }
+    stopAt(added[0] ?? rows.firstElementChild);
+    if (!rows.children.length) place.replaceChildren("Nothing yet. What you convert appears here.");
+    else if (!rows.isConnected) place.replaceChildren(rows);
     lastId = page.last_history_item_id;
     if (!page.has_more && document.activeElement === $("history-more")) added[0]?.querySelector("button").focus();
     $("history-more").hidden = !page.has_more;

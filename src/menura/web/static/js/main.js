@@ -6,7 +6,7 @@ import * as clone from "./clone.js";
 import * as convert from "./convert.js";
 import * as history from "./history.js";
 import * as live from "./live.js";
-import { $, notice, onSubmit, quiet } from "./page.js";
+import { $, dismiss, notice, onSubmit, quiet } from "./page.js";
 import { local } from "./store.js";
 import { loadVoices, openLibrary } from "./voices.js";
 
@@ -38,7 +38,8 @@ function openTabs() {
   ROOMS.forEach((room, index) => {
     const tab = $(`tab-${room}`);
     tab.addEventListener("click", () => show(room));
-    tab.addEventListener("keydown", ({ key }) => {
+    tab.addEventListener("keydown", ({ key, altKey, metaKey }) => {
+      if (altKey || metaKey) return; // The browser's own way back and forward.
       const to = { ArrowRight: index + 1, ArrowLeft: index - 1, Home: 0, End: ROOMS.length - 1 }[key];
       if (to !== undefined) show(ROOMS.at(to % ROOMS.length), true);
     });
@@ -118,12 +119,21 @@ if (given) {
 window.addEventListener("hashchange", () => {
   const asked = location.hash.slice(1);
   if (asked.startsWith("key=")) location.reload();
-  else if (ROOMS.includes(asked) && !$("rooms").hidden) show(asked);
+  else if (ROOMS.includes(asked) && !$("rooms").hidden) show(asked, true);
 });
 
 openTabs();
 openTheme();
-$("notice").querySelector("button").addEventListener("click", quiet);
+$("notice").querySelector("button").addEventListener("click", dismiss);
+// What the keyboard comes to is not hidden behind the notice.
+new ResizeObserver(() => {
+  document.documentElement.style.scrollPaddingTop = `${$("notice").offsetHeight}px`;
+}).observe($("notice"));
+// Without a change of the address, which names the room.
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  $("main").focus();
+});
 document.addEventListener("menura:key-refused", lock);
 let opened = false;
 onSubmit($("key-form"), () => {

@@ -13,7 +13,10 @@ export function make(tag, attributes = {}, ...children) {
   return element;
 }
 
+let before = null; // had the focus when the notice came
+
 export function notice(error) {
+  if (!$("notice").contains(document.activeElement)) before = document.activeElement;
   $("notice").hidden = false;
   $("notice").querySelector("p").textContent = error?.message ?? String(error);
 }
@@ -30,6 +33,13 @@ export function missing(error, place) {
 
 export function quiet() {
   $("notice").hidden = true;
+}
+
+// A button that disappears takes the focus with it.
+export function dismiss() {
+  before?.focus({ preventScroll: true });
+  if ($("notice").contains(document.activeElement)) $("main").focus({ preventScroll: true });
+  quiet();
 }
 
 export function status(text) {
@@ -58,9 +68,24 @@ export function onSubmit(form, work) {
   });
 }
 
-// Makes a list one stop of the Tab key, and lets the arrow keys go from line to line. Returns what chooses the line to stop at.
+const controls = (line) => [...line.querySelectorAll("button, input, audio")];
+const lineInUse = (list) => list.querySelector(":scope > :focus-within");
+
+// Draws a list anew. Whoever is in it with the keyboard stays there, also where the line is gone by now.
+export function redraw(list, lines) {
+  const line = lineInUse(list);
+  const control = document.activeElement;
+  const place = [...list.children].indexOf(line);
+  list.replaceChildren(...lines);
+  if (!line || !lines.length) return;
+  const now = lines.find(({ dataset }) => dataset.id === line.dataset.id) ?? lines[Math.min(place, lines.length - 1)];
+  const same = controls(now).find(({ tagName, ariaLabel }) => tagName === control.tagName && ariaLabel === control.ariaLabel);
+  (same ?? controls(now)[0]).focus({ preventScroll: true });
+}
+
+// Makes a list one stop of the Tab key, and lets the arrow keys go from line to line. Returns what chooses the line to
+// stop at while none is in use.
 export function roving(list) {
-  const controls = (line) => [...line.querySelectorAll("button, input, audio")];
   const stopAt = (stop) => {
     for (const line of list.children) for (const control of controls(line)) control.tabIndex = line === stop ? 0 : -1;
   };
@@ -72,7 +97,7 @@ export function roving(list) {
     event.preventDefault();
     (controls(to)[controls(line).indexOf(event.target)] ?? controls(to)[0]).focus();
   });
-  return stopAt;
+  return (stop) => stopAt(lineInUse(list) ?? stop);
 }
 
 export const press = (button, on) => button.setAttribute("aria-pressed", String(on));

@@ -2,7 +2,7 @@
 
 import { call, getBlob, getJson, unlessGone } from "./api.js";
 import { soundAlone } from "./audio.js";
-import { $, make, notice, onClick, press, roving, status } from "./page.js";
+import { $, make, notice, onClick, press, redraw, roving, status } from "./page.js";
 import { SettingsPanel } from "./settings.js";
 import { local } from "./store.js";
 
@@ -94,12 +94,12 @@ function voiceList(place, { chosen, onChoose, tools }) {
         && (!category.value || voice.category === category.value);
     });
     found.textContent = summary(shown.length);
-    items.replaceChildren(...shown.map((voice) => {
+    redraw(items, shown.map((voice) => {
       const choose = make("button", { type: "button", class: "choose what", "data-voice": voice.voice_id }, make("strong", { dir: "auto" }, voice.name), make("span", { class: "faint", dir: "auto" }, describe(voice)));
       choose.addEventListener("click", () => onChoose(voice));
       const listen = make("button", { type: "button", "aria-label": `Hear ${voice.name}`, "data-preview": voice.voice_id, "aria-pressed": String(voice.voice_id === sounding) }, "▶");
       listen.addEventListener("click", () => toggle(voice));
-      return make("li", {}, listen, choose, ...(tools?.(voice) ?? []));
+      return make("li", { "data-id": voice.voice_id }, listen, choose, ...(tools?.(voice) ?? []));
     }));
     mark();
   }
@@ -112,10 +112,10 @@ function voiceList(place, { chosen, onChoose, tools }) {
 
   const chosenLine = () => items.querySelector(".choose[aria-pressed=true]")?.parentElement;
 
-  // The list scrolls alone: the page stays where it is.
+  // The list scrolls alone: the page stays where it is. Of a long line the beginning is shown, which is the name.
   function reveal() {
     const line = chosenLine();
-    if (line) items.scrollTop = line.offsetTop - items.offsetTop - (items.clientHeight - line.clientHeight) / 2;
+    if (line) items.scrollTop = line.offsetTop - items.offsetTop - Math.max(0, items.clientHeight - line.clientHeight) / 2;
   }
 
   for (const control of [search, gender, age, category]) control.addEventListener("input", filter);
