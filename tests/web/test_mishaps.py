@@ -337,6 +337,9 @@ def test_a_browser_that_keeps_nothing_shows_the_page(page: Page, shared_server):
         "for (const area of ['localStorage', 'sessionStorage'])"
         "  Object.defineProperty(window, area, {"
         "    get() { throw new DOMException('', 'SecurityError'); } });"
+        # As Firefox does.
+        "window.BroadcastChannel = class {"
+        "  constructor() { throw new DOMException('', 'SecurityError'); } };"
     )
     open_page(page, shared_server)
 
@@ -635,6 +638,51 @@ def test_a_key_that_is_revoked_while_the_line_is_down_ends_live_when_it_is_back(
         expect(page.locator("#gate")).to_be_visible()
         expect(page.locator("#live-start")).to_have_text("Start talking")
         expect(page.locator("#notice")).to_contain_text("menura keys create")
+
+
+@pytest.mark.parametrize(
+    ("room", "button"),
+    [("convert", "#record"), ("voices", "#clone-record")],
+)
+def test_no_recording_goes_on_behind_the_gate(page: Page, shared_server, room, button):
+    key = limited_key(shared_server, "speech_to_speech", "voices_read", "user_read")
+    page.add_init_script(SLOW_MICROPHONE)
+    open_page(page, replace(shared_server, api_key=key))
+    page.locator(f"#tab-{room}").click()
+    page.locator(button).click()
+    expect(page.locator(button)).to_contain_text("Stop")
+    revoke_limited_keys(shared_server)
+    page.locator("#tab-history").click()
+    expect(page.locator("#gate")).to_be_visible()
+    until(page, "window.tracks.every(({ readyState }) => readyState === 'ended')")
+    assert page.evaluate("window.tracks.length") == 1
+    expect(page.locator("#notice")).to_contain_text("menura keys create")
+
+
+def test_nothing_sounds_on_behind_the_gate(page: Page, shared_server):
+    key = limited_key(shared_server, "speech_to_speech", "voices_read", "user_read")
+    open_page(page, replace(shared_server, api_key=key))
+    convert(page)
+    page.locator("#seek").press("Home")
+    expect(page.locator("#play")).to_have_attribute("aria-label", "Pause")
+    revoke_limited_keys(shared_server)
+    page.locator("#tab-history").click()
+    expect(page.locator("#gate")).to_be_visible()
+    expect(page.locator("#play")).to_have_attribute("aria-label", "Play")
+    seek = page.locator("#seek")
+    assert float(seek.input_value()) < float(seek.get_attribute("max")) - 0.5
+
+
+def test_a_key_that_is_forgotten_in_one_tab_is_forgotten_in_all(page: Page, shared_server):
+    open_page(page, shared_server)
+    other = page.context.new_page()
+    other.goto(shared_server.url)
+    expect(other.locator("#rooms")).to_be_visible()
+    other.get_by_role("tab", name="Account").click()
+    other.get_by_role("button", name="Forget the key").click()
+    expect(other.locator("#gate")).to_be_visible()
+    expect(page.locator("#gate")).to_be_visible()
+    expect(page.locator("#rooms")).to_be_hidden()
 
 
 def test_the_next_key_sees_what_the_last_one_could_not(page: Page, shared_server):

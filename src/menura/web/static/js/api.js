@@ -1,6 +1,6 @@
 // Talks to this server, and turns every failure into a sentence that says what to do.
 
-import { local, session } from "./store.js";
+import { channel, local, session } from "./store.js";
 
 const STORE = "menura-key";
 let key = session.get(STORE) ?? local.get(STORE) ?? "";
@@ -32,6 +32,16 @@ export function forgetKey() {
   key = "";
   session.remove(STORE);
   local.remove(STORE);
+  otherTabs?.postMessage("forgotten");
+}
+
+// Each tab has a copy of its own.
+const otherTabs = channel(STORE);
+if (otherTabs) {
+  otherTabs.onmessage = () => {
+    session.remove(STORE);
+    location.reload();
+  };
 }
 
 const ADVICE = {

@@ -80,6 +80,7 @@ function openRecorder() {
     recorded = wrong ? null : new File([blob], "guided-recording.wav", { type: "audio/wav" });
     $("clone-level").textContent = wrong ? `${wrong} It is not used.` : "The level is good. It will be used.";
   };
+  document.addEventListener("menura:key-refused", () => recorder && finish());
   onClick($("clone-record"), async () => {
     if (recorder) return finish();
     const opened = new Recorder((peak, seconds) => {

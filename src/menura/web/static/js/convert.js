@@ -111,6 +111,7 @@ function openRecorder() {
     $("record-meter").hidden = true;
     await take(new File([blob], "recording.wav", { type: "audio/wav" }));
   };
+  document.addEventListener("menura:key-refused", () => recorder && finish());
   onClick($("record"), async () => {
     if (recorder) return finish();
     const opened = new Recorder((peak, seconds) => {

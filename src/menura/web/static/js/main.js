@@ -2,6 +2,7 @@
 
 import * as account from "./account.js";
 import { getJson, hasKey, keepKey, useKey } from "./api.js";
+import { soundAlone } from "./audio.js";
 import * as clone from "./clone.js";
 import * as convert from "./convert.js";
 import * as history from "./history.js";
@@ -96,8 +97,10 @@ function openRooms() {
   account.open();
 }
 
-// The rooms stay as they are for the next key.
+// The rooms stay as they are for the next key, but for what nobody could stop any more. A live stream is ended by the
+// server.
 function lock() {
+  soundAlone(() => {});
   $("rooms").hidden = $("tabs").hidden = true;
   $("gate").hidden = false;
   $("key").focus();

@@ -29,5 +29,14 @@ function kept(area) {
   };
 }
 
+// To the page's other tabs, with which one that may keep nothing has nothing in common.
+export function channel(name) {
+  try {
+    return new BroadcastChannel(name);
+  } catch {
+    return null;
+  }
+}
+
 export const local = kept("localStorage");
 export const session = kept("sessionStorage");
