@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from menura.accounts import Accounts
 from menura.conversion.service import ConversionService
-from menura.engine.registry import engine_for
+from menura.engine.registry import engine_for, require_model
 from menura.errors import ModelNotFound, Unavailable, UnsupportedModel
 from menura.history import History
 from menura.live.service import LiveService
@@ -64,15 +64,19 @@ class Services:
 
 
 @asynccontextmanager
-async def open_services(settings: Settings, *, sweeping: bool = False) -> AsyncIterator[Services]:
+async def open_services(
+    settings: Settings, *, sweeping: bool = False, converting: bool = True
+) -> AsyncIterator[Services]:
     """Open the data folder, bring it up to date, and lend the services.
 
-    sweeping: whether to remove what killed processes left behind. Raises CannotOpenError, and
-    ValueError when the settings contradict each other.
+    sweeping: whether to remove what killed processes left behind. converting: whether a conversion
+    is to be expected. Raises CannotOpenError, and ValueError when the settings contradict each
+    other.
     """
     try:
         # Building an engine takes a while, and the first request should not.
-        await asyncio.to_thread(engine_for, settings.default_model)
+        prepare = engine_for if converting else require_model
+        await asyncio.to_thread(prepare, settings.default_model)
     except (ModelNotFound, UnsupportedModel) as error:
         raise CannotOpenError(f"default_model cannot be used: {error.message}") from None
     async with AsyncExitStack() as stack:

@@ -58,7 +58,7 @@ def backup(
 
 
 async def _copy(settings: Settings, folder: Path) -> int:
-    async with open_services(settings) as services:
+    async with open_services(settings, converting=False) as services:
         aside = await asyncio.to_thread(_folder_beside, folder)
         try:
             # First of all: its folders are their owner's alone, wherever they are moved to.

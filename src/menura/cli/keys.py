@@ -56,7 +56,7 @@ def create(
     """Make a key and print it; it is shown only this once."""
 
     async def work() -> str:
-        async with open_services(settings_from(data=data)) as services:
+        async with open_services(settings_from(data=data), converting=False) as services:
             account = await services.accounts.local_account()
             made = await services.accounts.keys.create(
                 account.account_id,
@@ -86,7 +86,7 @@ def show(data: DataOption = None) -> None:
             Column("Made", no_wrap=True, min_width=10),
             Column("Expires", no_wrap=True, min_width=7),
         )
-        async with open_services(settings) as services:
+        async with open_services(settings, converting=False) as services:
             account = await services.accounts.local_account()
             for key in await services.accounts.keys.list(account.account_id):
                 table.add_row(
@@ -112,7 +112,7 @@ def revoke(
     require_data_folder(settings)
 
     async def work() -> None:
-        async with open_services(settings) as services:
+        async with open_services(settings, converting=False) as services:
             account = await services.accounts.local_account()
             await services.accounts.keys.revoke(account.account_id, key_id)
 

@@ -26,7 +26,7 @@ def show_all(data: DataOption = None) -> None:
     """List every voice."""
 
     async def work() -> list[Voice]:
-        async with open_services(settings_from(data=data)) as services:
+        async with open_services(settings_from(data=data), converting=False) as services:
             account = await services.accounts.local_account()
             return await services.voices.all(account.account_id)
 
@@ -57,7 +57,7 @@ def show(
     """Show one voice: labels, settings, recordings."""
 
     async def work() -> Voice:
-        async with open_services(settings_from(data=data)) as services:
+        async with open_services(settings_from(data=data), converting=False) as services:
             account = await services.accounts.local_account()
             return await services.voices.find(account.account_id, voice)
 
@@ -115,7 +115,7 @@ def add(
         raise typer.Exit(1)
 
     async def work() -> Voice:
-        async with open_services(settings_from(data=data)) as services:
+        async with open_services(settings_from(data=data), converting=False) as services:
             account = await services.accounts.local_account()
             tier = services.settings.tiers[account.tier or services.settings.default_tier]
             # Where there is no room for all, the first ones would lie there until a server starts.
@@ -142,7 +142,7 @@ def remove(
     """Delete a cloned voice and its recordings."""
 
     async def work() -> Voice:
-        async with open_services(settings_from(data=data)) as services:
+        async with open_services(settings_from(data=data), converting=False) as services:
             account = await services.accounts.local_account()
             found = await services.voices.find(account.account_id, voice)
             if not yes:

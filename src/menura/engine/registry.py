@@ -173,11 +173,20 @@ def engine_for(model_id: str = DEFAULT_MODEL) -> Engine:
 
     Raises UnsupportedModel for a model that does something else, ModelNotFound for an unknown id.
     """
+    builder = _builder_of(model_id)
+    with _building:
+        return _built.get(builder) or _built.setdefault(builder, builder())
+
+
+def require_model(model_id: str) -> None:
+    """Raise what `engine_for` would for a model that no engine runs, without building one."""
+    _builder_of(model_id)
+
+
+def _builder_of(model_id: str) -> Callable[[], Engine]:
     known = canonical(model_id)
     if known in _BUILDERS:
-        with _building:
-            builder = _BUILDERS[known]
-            return _built.get(builder) or _built.setdefault(builder, builder())
+        return _BUILDERS[known]
     if model_id in OTHER_MODELS or model_id.startswith(_OTHER_KINDS):
         raise UnsupportedModel(
             f"Model {model_id[:64]!r} cannot convert speech; use one of {', '.join(_BUILDERS)}.",
