@@ -20,7 +20,7 @@ import pytest
 
 from ..sounds import seconds_of, tone, wav
 from ..storage.full import no_file_beyond
-from .command import ROOT, SPEECH, menura
+from .command import COLD, ROOT, SPEECH, menura
 
 
 def test_voices_are_added_shown_and_removed(data):
@@ -427,7 +427,7 @@ def test_a_backup_that_finds_no_room_is_told_and_leaves_nothing(data, tmp_path):
     told = menura("backup", tmp_path / "file" / "copy", data=data)
     assert (told.returncode, told.stderr.count("\n")) == (1, 1)
     with no_file_beyond(100_000):
-        told = menura("backup", tmp_path / "copy", data=data)
+        told = menura("backup", tmp_path / "copy", data=data, program=COLD)
     assert (told.returncode, told.stderr.count("\n")) == (1, 1)
     assert str(tmp_path / "copy") in told.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
@@ -438,7 +438,7 @@ def test_a_clone_that_finds_no_room_is_told_and_leaves_nothing(data, tmp_path):
     (tmp_path / "long.wav").write_bytes(bytes(1_000_000))
     with no_file_beyond(500_000):
         files = SPEECH, tmp_path / "long.wav"
-        told = menura("voices", "add", "Mine", *files, "--consent", data=data)
+        told = menura("voices", "add", "Mine", *files, "--consent", data=data, program=COLD)
     assert told.returncode == 1
     assert "There is no room left" in told.stderr
     assert list((data / "incoming").iterdir()) == []
