@@ -1,8 +1,9 @@
 #!/bin/sh
 # What the tests need beside Python packages: Node.js with the official JS SDK, the last official
 # Python SDK with the old path, and Chromium. Installs each where it may, names it where it may not.
+# Without a Python as its argument it leaves the Python SDK for a later call.
 set -eu
-python=$1
+python=${1:-}
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(dirname "$here")
 
@@ -28,7 +29,7 @@ if command -v npm >/dev/null && [ -f "$here/sdk/js/package.json" ] \
         || echo "npm could not install the JS SDK; its tests are skipped" >&2
 fi
 
-if [ ! -d "$root/.venv-sdk-old/elevenlabs" ]; then
+if [ -n "$python" ] && [ ! -d "$root/.venv-sdk-old/elevenlabs" ]; then
     "$python" -m pip install --quiet --disable-pip-version-check --target "$root/.venv-sdk-old" \
         'elevenlabs==2.74.1' || echo "pip could not install elevenlabs 2.74.1" >&2
 fi
