@@ -4,7 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TRAIN := .venv-training
-# Processes that share the tests, file by file. Most tests wait for servers, so two suit any machine.
+# Processes that share the tests, file by file, in the order that tests/conftest.py gives. Most tests
+# wait for servers, so two suit any machine.
 WORKERS ?= 2
 
 .PHONY: help serve test lint format bench evaluate train-setup clean
@@ -31,7 +32,7 @@ serve: $(VENV)/.serve  ## Start the server on 127.0.0.1:8000, with an API key an
 
 test: $(VENV)/.dev  ## Run every test, the official SDKs and a real browser included
 	@sh tests/setup.sh $(BIN)/python
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(PYTEST)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 lint: $(VENV)/.dev  ## Types and style
 	$(BIN)/ruff check .

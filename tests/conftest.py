@@ -24,11 +24,35 @@ if TYPE_CHECKING:
 
 START_LIMIT = 60.0
 
+HERE = Path(__file__).parent
+LONGEST = (
+    "cli/test_commands.py",
+    "web/test_mishaps.py",
+    "api/test_live.py",
+    "storage/test_crash.py",
+    "cli/test_convert.py",
+    "api/test_speech_to_speech.py",
+    "engine/neural/test_engine.py",
+    "sdk/test_javascript.py",
+    "sdk/test_python.py",
+    "test_documentation.py",
+    "web/test_page.py",
+)
+"""Files that take longest. They begin first, lest one of them runs alone at the end while the other
+processes that share the tests have nothing left to do."""
+
 # How long an example takes says more of the machine than of Menura; benchmarks watch the clock.
 hypothesis_settings.register_profile(
     "menura", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 hypothesis_settings.load_profile("menura")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take longest first."""
+    places = {HERE / name: place for place, name in enumerate(LONGEST)}
+    assert all(path.is_file() for path in places), "LONGEST names a file that is not there."
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @dataclass
