@@ -7,8 +7,12 @@ python=${1:-}
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(dirname "$here")
 
+may_install() {
+    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null
+}
+
 apt_install() {
-    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    if may_install; then
         echo "Installing $* with apt-get" >&2
         # A source that is out of reach must not keep the others from being used.
         apt-get update -qq >/dev/null 2>&1 || true
@@ -19,9 +23,19 @@ apt_install() {
     fi
 }
 
+has_browser() {
+    for name in chromium-headless-shell chromium chromium-browser google-chrome; do
+        ! command -v "$name" >/dev/null || return 0
+    done
+    return 1
+}
+
 command -v node >/dev/null && command -v npm >/dev/null || apt_install nodejs npm
-command -v chromium >/dev/null || command -v chromium-browser >/dev/null \
-    || command -v google-chrome >/dev/null || apt_install chromium
+# Chromium without its windows, which Debian has apart, needs a third of the time.
+if ! command -v chromium-headless-shell >/dev/null && { may_install || ! has_browser; }; then
+    apt_install chromium-headless-shell
+fi
+has_browser || apt_install chromium
 
 if command -v npm >/dev/null && [ -f "$here/sdk/js/package.json" ] \
     && [ ! -d "$here/sdk/js/node_modules/@elevenlabs/elevenlabs-js" ]; then

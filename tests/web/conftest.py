@@ -17,10 +17,16 @@ PATIENCE = 60_000
 """Milliseconds after which something on the page is taken not to happen at all."""
 ARTEFACTS = Path(__file__).parents[1] / "artefacts"
 
+# The first is the same engine without the windows around it, which take most of the others' time.
 CHROMIUM = next(
     (
         path
-        for name in ("chromium", "chromium-browser", "google-chrome")
+        for name in (
+            "chromium-headless-shell",
+            "chromium",
+            "chromium-browser",
+            "google-chrome",
+        )
         if (path := shutil.which(name))
     ),
     os.environ.get("CHROMIUM"),
