@@ -1,6 +1,7 @@
 """The command line as a user types it, in a process of its own."""
 
 import json
+import locale
 import os
 import socket
 import subprocess
@@ -46,7 +47,7 @@ class Warm:
 
 
 def _all_of(pipe):
-    with open(pipe, encoding=sys.stdout.encoding) as reader:
+    with open(pipe, encoding=locale.getencoding()) as reader:
         return reader.read()
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from menura.engine.registry import DEFAULT_MODEL, MODELS, OTHER_MODELS, engine_for
+from menura.engine.registry import DEFAULT_MODEL, MODELS, OTHER_MODELS, engine_for, require_model
 from menura.errors import ModelNotFound, UnsupportedModel
 
 
@@ -23,16 +23,21 @@ def test_every_listed_model_has_one_engine_per_process():
     assert engine_for("eleven_english_sts_v1") is engine_for(DEFAULT_MODEL)
 
 
+ASKED = pytest.mark.parametrize("asked", [engine_for, require_model])
+
+
+@ASKED
 @pytest.mark.parametrize("model_id", [*sorted(OTHER_MODELS), "scribe_v2", "music_v1"])
-def test_models_of_other_kinds_exist_but_cannot_convert(model_id):
+def test_models_of_other_kinds_exist_but_cannot_convert(asked, model_id):
     with pytest.raises(UnsupportedModel) as caught:
-        engine_for(model_id)
+        asked(model_id)
     assert caught.value.param == "model_id"
     assert model_id in caught.value.message
 
 
+@ASKED
 @pytest.mark.parametrize("model_id", ["", "eleven", "ELEVEN_ENGLISH_STS_V2", "../../etc"])
-def test_unknown_models_are_not_found(model_id):
+def test_unknown_models_are_not_found(asked, model_id):
     with pytest.raises(ModelNotFound) as caught:
-        engine_for(model_id)
+        asked(model_id)
     assert caught.value.param == "model_id"
