@@ -534,6 +534,7 @@ def test_names_are_shown_where_their_letters_are_unknown(tmp_path):
 
 
 def test_ids_and_names_are_shown_whole_on_a_narrow_terminal_and_in_a_pipe(data):
+    assert menura("keys", "create", "one", data=data).returncode == 0
     for group in ("keys", "voices"):
         shown = menura(group, "list", data=data, COLUMNS="80").stdout
         assert re.search(r"\b[A-Za-z0-9]{20}\b", shown), shown
