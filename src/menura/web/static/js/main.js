@@ -128,9 +128,9 @@ window.addEventListener("hashchange", () => {
 openTabs();
 openTheme();
 $("notice").querySelector("button").addEventListener("click", dismiss);
-// What the keyboard comes to is not hidden behind the notice.
+// What the keyboard comes to is not hidden behind the notice, nor is the ring around it.
 new ResizeObserver(() => {
-  document.documentElement.style.scrollPaddingTop = `${$("notice").offsetHeight}px`;
+  document.documentElement.style.scrollPaddingTop = `${$("notice").offsetHeight + 8}px`;
 }).observe($("notice"));
 // Without a change of the address, which names the room.
 document.querySelector(".skip").addEventListener("click", (event) => {
