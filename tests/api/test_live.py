@@ -1169,13 +1169,16 @@ def test_a_parameter_of_a_phone_call_is_heard(shared_server, name, value, told):
 
 
 @pytest.mark.usefixtures("unhurried")
-def test_clear_empties_what_has_not_been_sent(shared_server, monkeypatch):
+@pytest.mark.parametrize("while_it_waits", [False, True])
+def test_clear_empties_what_has_not_been_sent(shared_server, monkeypatch, while_it_waits):
     tell, output = Connection.tell, LiveSession.output
     cleared = asyncio.Event()
 
     async def in_one_piece(self, *arguments):
         while self.produced < 6_400:  # noqa: ASYNC110  the thread tells nobody
             await asyncio.sleep(0.01)
+        if while_it_waits:
+            await cleared.wait()
         return await output(self, *arguments)
 
     async def over_a_slow_line(self, **event):

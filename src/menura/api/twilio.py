@@ -122,13 +122,15 @@ class Call:
         session = self._session
         while True:
             offset, data = await session.output(self._token, self._offset)
-            for start in range(0, len(data), FRAME_BYTES):
-                if self._offset >= offset:
-                    break  # `clear` came in between
-                payload = base64.b64encode(data[start : start + FRAME_BYTES]).decode()
+            at = begin = offset - len(data)
+            # `clear` may come at any time, also while the output is waited for.
+            while (at := max(at, self._offset)) < offset:
+                frame = data[at - begin : at - begin + FRAME_BYTES]
+                payload = base64.b64encode(frame).decode()
                 await self._connection.tell(
                     event="media", streamSid=self._stream_sid, media={"payload": payload}
                 )
+                at += len(frame)
             self._offset = max(offset, self._offset)
             marks = session.passed(self._offset)
             for name in marks:
