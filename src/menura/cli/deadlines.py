@@ -20,10 +20,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 TURN_EVENTS = 64
 """Pieces of HTTP (heads, chunks of bodies) that one connection takes in while others wait."""
 
-
 MOST_HEAD = 1 << 14
-"""Bytes of a head. It is h11's own limit, which knows only heads that come in parts; a whole one
-could be ten times as long, and take a third of a second."""
+"""Bytes of a head. h11 has such a limit, but for heads that come in parts; a whole one could be ten
+times as long, and take a third of a second."""
 
 _HEAD_END = re.compile(rb"\n\r?\n")
 
@@ -96,7 +95,7 @@ class PunctualHTTP(H11Protocol):
     def connection_made(self, transport: BaseTransport) -> None:
         """Called when a connection is made."""
         super().connection_made(transport)  # type: ignore[arg-type]
-        self.conn = _Rationed(h11.SERVER)
+        self.conn = _Rationed(h11.SERVER, MOST_HEAD)
         self.flow = _Flow(self.transport)
         self._watch()
 
