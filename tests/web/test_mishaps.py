@@ -770,7 +770,7 @@ def test_a_new_key_is_copied(page: Page, server):
     page.context.grant_permissions(["clipboard-read", "clipboard-write", "microphone"])
     open_page(page, server())
     page.get_by_role("tab", name="Account").click()
-    page.locator("#key-name").fill("to copy")
+    page.locator("#key-name").fill("for a game")
     page.locator("#key-create button").click()
     page.get_by_role("button", name="Copy").click()
     expect(page.get_by_role("button", name="Copied")).to_be_visible()
