@@ -73,14 +73,23 @@ class Client:
     def until(self, kind, timeout=60, key="type"):
         deadline = time.monotonic() + timeout
         while True:
-            message = self.socket.recv(timeout=max(0.01, deadline - time.monotonic()))
-            if isinstance(message, bytes):
-                self.audio += message
-                continue
-            event = json.loads(message)
-            self.events.append(event)
-            if event.get(key) == kind:
+            event = self.take(max(0.01, deadline - time.monotonic()))
+            if event is not None and event.get(key) == kind:
                 return event
+
+    def until_heard(self, size):
+        # Where that takes a second, `stats` come between the pieces of audio.
+        while len(self.audio) < size:
+            self.take()
+
+    def take(self, timeout=60):
+        """Receive a message, and return it if it is an event."""
+        message = self.socket.recv(timeout=timeout)
+        if isinstance(message, bytes):
+            self.audio += message
+            return None
+        self.events.append(json.loads(message))
+        return self.events[-1]
 
     def until_closed(self):
         with contextlib.suppress(ConnectionClosed):
@@ -402,8 +411,7 @@ def test_a_stream_that_ends_by_our_own_failure_costs_nothing(server):
             client.until("started")
         _, there, _ = started.services.conversion.lanes.all
         second.socket.send(data)
-        while len(second.audio) < len(data) // 2:
-            second.audio += second.socket.recv(timeout=60)
+        second.until_heard(len(data) // 2)
         os.kill(there.process.pid, signal.SIGKILL)
         second.socket.send(data)
         assert second.until("error")["detail"]["code"] == "service_unavailable"
@@ -467,10 +475,7 @@ def test_who_is_lost_while_the_end_is_settled_hears_it_later(server, monkeypatch
     session_id = first.until("started")["session_id"]
     first.socket.send(data)
     first.tell(type="end")
-    while len(first.audio) < len(data):
-        message = first.socket.recv(timeout=60)
-        # Where all this takes a second, `stats` come between the pieces of audio.
-        first.audio += message if isinstance(message, bytes) else b""
+    first.until_heard(len(data))
     first.socket.socket.close()
     time.sleep(0.3)
     with Client(started) as second:

@@ -7,6 +7,7 @@ import ssl
 import subprocess
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
 import numpy as np
@@ -238,3 +239,34 @@ def test_what_nobody_reads_keeps_no_connection_that_is_over(server, monkeypatch,
             client.protocol.send_close(1000)
             client.socket.sendall(b"".join(client.protocol.data_to_send()))
         until_gone(served, started)
+
+
+def test_who_talks_while_the_server_stops_hears_that_it_did(server):
+    started = server()
+    with open_socket(started) as client, ThreadPoolExecutor() as threads:
+        client.send(json.dumps(START))
+        client.recv()
+        listening = threads.submit(listen, client)
+        stopping = threads.submit(started.stop)
+        with suppress(ConnectionClosed):
+            while True:
+                client.send(bytes(640))
+                time.sleep(0.0005)
+        listening.result()
+        stopping.result()
+        assert client.close_code == 1012
+
+
+def test_who_does_not_listen_keeps_no_server_from_stopping(server):
+    started = server()
+    with open_socket(started, buffer=2048, close_timeout=0.1) as client:
+        client.send(json.dumps(START))
+        client.recv()
+        client.send(hum())
+        served = websocket_of(started)
+        deadline = time.monotonic() + 120
+        while served.transport.get_write_buffer_size() == 0:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        started.stop()
+        assert served not in started._server.server_state.connections

@@ -145,7 +145,7 @@ def test_a_line_that_is_gone_leaves_the_keyboard_in_the_list(page: Page, server)
     gone.focus()
     started.client.delete(f"/v1/voices/{voice}").raise_for_status()
     page.evaluate("import('/static/js/voices.js').then(({ loadVoices }) => loadVoices())")
-    expect(page.locator(f"#voice-library [data-preview={voice}]")).to_have_count(0)
+    expect(page.locator(f"#voice-library [data-preview='{voice}']")).to_have_count(0)
     expect(page.locator("#voice-library [data-preview]").first).to_be_focused()
 
 

@@ -11,6 +11,7 @@ from asyncio.transports import BaseTransport
 from typing import Any, cast
 
 from starlette.types import Scope
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 from websockets.http11 import Request
@@ -37,6 +38,11 @@ else waits."""
 
 TINY_BYTES = 16
 
+SERVICE_RESTART = 1012
+
+STOPPING_SECONDS = 2.0
+"""For clients to read that the server stops, which must be shorter than it has for that."""
+
 TAKEN_BYTES = 1 << 12
 """Bytes in which frames are looked for at a time: there may be hundreds. What comes behind a whole
 message waits until that was received."""
@@ -51,6 +57,7 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
     _moved = False
     _messages = 0
     _empty = 0
+    _stopping = False
     _abort: TimerHandle | None = None
 
     def connection_made(self, transport: BaseTransport) -> None:
@@ -110,7 +117,7 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
         return message
 
     def _read_on(self) -> None:
-        if self.read_paused and self.queue.empty():
+        if self.read_paused and (self.queue.empty() or self.close_sent):
             self.read_paused = False
             self._take_in()
             # Over TLS, to resume is to be given all that has come, which would pile up.
@@ -119,10 +126,26 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
 
     async def send(self, message: Any) -> None:
         """Called by the application."""
+        if self._stopping:
+            raise ClientDisconnected
         await super().send(message)
         # A close resumes the reading, too.
         self._take_in()
         self._watch_closing()
+
+    def shutdown(self) -> None:
+        """Called when the server stops."""
+        if self.close_sent or not self.handshake_complete or self.transport.is_closing():
+            super().shutdown()
+            return
+        self.stop_keepalive()
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": SERVICE_RESTART})
+        self.conn.send_close(SERVICE_RESTART)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = self._stopping = True
+        # With something unread, to close now would be to reset: who talks would not hear why.
+        self.close_timer = self.loop.call_later(STOPPING_SECONDS, self.transport.abort)
+        self._read_on()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called when the connection is lost."""
