@@ -272,7 +272,9 @@ def test_a_refused_change_leaves_the_stream_as_it_was(shared_server):
         client.tell(type="start", **FILE_PACE)
         client.until("started")
         client.tell(type="change", voice_id="nobody")
-        assert client.until("error")["detail"]["code"] == "voice_not_found"
+        refusal = client.until("error")
+        assert refusal["detail"]["code"] == "voice_not_found"
+        assert refusal["refused"] == "change"
         client.tell(type="change", voiceId=OTHER_VOICE)
         assert client.until("error")["detail"][0]["loc"] == ["body", "voiceId"]
         client.socket.send(data)
@@ -620,7 +622,9 @@ def test_a_stream_ends_with_the_credits(server):
             other.tell(type="start")
             other.until("started")
             client.socket.send(s16(speech(seconds=1.2)))
-            assert client.until("error")["detail"]["code"] == "insufficient_credits"
+            end = client.until("error")
+            assert end["detail"]["code"] == "insufficient_credits"
+            assert "refused" not in end
 
 
 def test_zero_retention_leaves_no_item(shared_server):

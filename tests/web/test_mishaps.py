@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from menura.settings import Tier
+
 from .conftest import SPEECH, spoken_for
 from .line import Line
 from .steps import LISTEN, convert, hold, let_go, loading_voices, open_page, until
@@ -284,6 +286,33 @@ def test_a_change_that_is_refused_leaves_the_stream_and_the_picker(page: Page, s
     until(page, "window.events.filter((event) => event.type === 'stats').length > 2")
     page.get_by_role("button", name="Stop").click()
     until(page, "window.events.some((event) => event.type === 'ended')")
+
+
+# A line on which no change gets through.
+NO_CHANGES = """
+const send = WebSocket.prototype.send;
+WebSocket.prototype.send = function (data) {
+  if (!String(data).includes('"change"')) send.call(this, data);
+};
+"""
+
+
+def test_the_end_of_a_stream_is_not_taken_for_the_refusal_of_a_change(page: Page, server):
+    # Of two reserves of five seconds the second is short.
+    started = server(default_tier="some", tiers={"some": Tier(concurrency=5, credits=150)})
+    page.add_init_script(LINES + NO_CHANGES)
+    open_page(page, started)
+    page.get_by_role("tab", name="Live").click()
+    page.locator("#live-start").click()
+    until(page, "window.events.some(({ type }) => type === 'started')")
+    chosen = page.locator("[data-picker=live] .choose").nth(3)
+    chosen.click()
+    until(page, "window.events.some(({ type }) => type === 'error')")
+    until(page, "window.sockets.every(({ readyState }) => readyState === WebSocket.CLOSED)")
+    expect(page.locator("#live-start")).to_have_text("Start talking")
+    expect(page.locator("#notice")).to_contain_text("Wait for the next month")
+    expect(chosen).to_have_attribute("aria-pressed", "true")
+    assert page.evaluate("window.sockets.length") == 1
 
 
 def test_the_page_works_below_a_path(page: Page, shared_server):

@@ -122,7 +122,7 @@ class Conversation:
             profile = await self._services.voices.profile(voice.own_id, session.request.engine)
             asked = asked_settings(event.get("voice_settings")).over(session.asked)
         except MenuraError as error:
-            await self._connection.refuse(error)
+            await self._connection.refuse(error, refused="change")
             return
         session.voice_id, session.asked = voice_id, asked
         loop = asyncio.get_running_loop()

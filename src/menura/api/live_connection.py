@@ -46,9 +46,10 @@ class Connection:
         """Send a JSON event."""
         await self.send(json.dumps(event))
 
-    async def refuse(self, error: MenuraError) -> None:
-        """Send an `error` event in the API's error shape."""
-        await self.tell(type="error", **error.body(self._websocket.scope["state"]["trace_id"]))
+    async def refuse(self, error: MenuraError, **more: Any) -> None:
+        """Send an `error` event in the API's error shape, with what else it tells."""
+        detail = error.body(self._websocket.scope["state"]["trace_id"])
+        await self.tell(type="error", **more, **detail)
 
     async def send(self, message: str | bytes) -> None:
         """Send text, or audio."""

@@ -75,8 +75,9 @@ export class LiveSession extends EventTarget {
       this.goOn();
     } else if (event.type === "changed") {
       this.asked.shift();
-    } else if (event.type === "error" && this.live && this.asked.shift()) {
-      // A change that is refused leaves the stream as it was.
+    } else if (event.refused === "change") {
+      // It leaves the stream as it was.
+      this.asked.shift();
       return this.tell("refused", event);
     } else if (event.type === "error" || event.type === "ended") {
       this.closing = true;
