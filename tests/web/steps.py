@@ -1,4 +1,4 @@
-"""What every test of the page does: open it, wait, choose a voice."""
+"""What tests of the page do: open it, wait, choose a voice, make a key."""
 
 import time
 from contextlib import AbstractContextManager
@@ -73,3 +73,20 @@ def choose(page: Page, room: str, gender: str) -> str:
     voice.click()
     expect(place.locator(".choose[aria-pressed=true]")).to_have_count(1)
     return voice.locator("strong").inner_text()
+
+
+def limited_key(server, *permissions: str) -> str:
+    accounts = server.client.get("/v1/service-accounts").json()["service-accounts"]
+    made = server.client.post(
+        f"/v1/service-accounts/{accounts[0]['service_account_user_id']}/api-keys",
+        json={"name": "limited", "permissions": list(permissions)},
+    )
+    return made.json()["xi-api-key"]
+
+
+def revoke_limited_keys(server) -> None:
+    accounts = server.client.get("/v1/service-accounts").json()["service-accounts"]
+    path = f"/v1/service-accounts/{accounts[0]['service_account_user_id']}/api-keys"
+    for made in server.client.get(path).json()["api-keys"]:
+        if made["name"] == "limited":
+            server.client.delete(f"{path}/{made['key_id']}").raise_for_status()

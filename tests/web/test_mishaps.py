@@ -13,7 +13,17 @@ from menura.settings import Tier
 
 from .conftest import SPEECH, spoken_for
 from .line import Line
-from .steps import LISTEN, convert, hold, let_go, loading_voices, open_page, until
+from .steps import (
+    LISTEN,
+    convert,
+    hold,
+    let_go,
+    limited_key,
+    loading_voices,
+    open_page,
+    revoke_limited_keys,
+    until,
+)
 
 # The sockets of the page, and what it hears over them.
 LINES = """
@@ -57,23 +67,6 @@ navigator.mediaDevices.getUserMedia = async (wish) => {
   return stream;
 };
 """
-
-
-def limited_key(server, *permissions: str) -> str:
-    accounts = server.client.get("/v1/service-accounts").json()["service-accounts"]
-    made = server.client.post(
-        f"/v1/service-accounts/{accounts[0]['service_account_user_id']}/api-keys",
-        json={"name": "limited", "permissions": list(permissions)},
-    )
-    return made.json()["xi-api-key"]
-
-
-def revoke_limited_keys(server) -> None:
-    accounts = server.client.get("/v1/service-accounts").json()["service-accounts"]
-    path = f"/v1/service-accounts/{accounts[0]['service_account_user_id']}/api-keys"
-    for made in server.client.get(path).json()["api-keys"]:
-        if made["name"] == "limited":
-            server.client.delete(f"{path}/{made['key_id']}").raise_for_status()
 
 
 @contextmanager
@@ -275,6 +268,7 @@ def test_a_change_that_is_refused_leaves_the_stream_and_the_picker(page: Page, s
     page.add_init_script(LINES)
     open_page(page, started)
     page.get_by_role("tab", name="Live").click()
+    page.locator("[data-picker=live] .choose").nth(3).click()
     page.get_by_role("button", name="Start talking").click()
     until(page, "window.events.some((event) => event.type === 'started')")
     pressed = page.locator("[data-picker=live] .choose[aria-pressed=true] strong")
@@ -282,6 +276,7 @@ def test_a_change_that_is_refused_leaves_the_stream_and_the_picker(page: Page, s
     started.client.delete(f"/v1/voices/{cloned}")
     page.locator("[data-picker=live] .choose", has_text="Gone soon").click()
     expect(page.locator("#notice")).to_contain_text("was not found")
+    expect(page.locator("[data-voice]", has_text="Gone soon")).to_have_count(0)
     expect(pressed).to_have_text(before)
     until(page, "window.events.filter((event) => event.type === 'stats').length > 2")
     page.get_by_role("button", name="Stop").click()

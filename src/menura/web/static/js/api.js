@@ -16,7 +16,7 @@ class Refused extends Error {
   }
 }
 
-export const hasKey = () => key !== "";
+export const heldKey = () => key;
 
 export function useKey(value) {
   key = value.trim();
@@ -74,6 +74,11 @@ export async function reading(promise) {
   }
 }
 
+// Another client may have deleted what the lists still show.
+export function heed(refusal) {
+  if (refusal?.code === "voice_not_found") document.dispatchEvent(new CustomEvent("menura:voice-gone"));
+}
+
 // What the server says of a refusal, with what helps.
 export const advised = ({ message, code }) => `${message} ${ADVICE[code] ?? ""}`.trim();
 
@@ -119,12 +124,19 @@ export async function call(path, { method = "GET", body, json, signal, headers =
   if (response.ok) return response;
   const error = await refusal(response);
   if (KEY_REFUSED.has(error.code)) document.dispatchEvent(new CustomEvent("menura:key-refused"));
+  heed(error);
   throw error;
 }
 
 // What another tab has deleted is as gone as it should be.
 export function unlessGone(error) {
   if (error.status !== 404) throw error;
+}
+
+// Whether the server takes a key that is not the page's own, whatever it may do with it.
+export async function isKey(other) {
+  const response = await fetch(here("/v1/user"), { headers: { "xi-api-key": other } });
+  return response.ok || !KEY_REFUSED.has((await refusal(response)).code);
 }
 
 export const getJson = async (path, options) => reading((await call(path, options)).json());

@@ -35,7 +35,7 @@ export function open() {
   choice = new VoiceChoice("convert");
   document.addEventListener("menura:voice", ({ detail }) => choice.choose(detail));
   $("download-format").append(...FORMATS.map(([value, label]) => make("option", { value }, label)));
-  fillModels();
+  $("model").closest("details").addEventListener("toggle", fillModels);
   $("file").addEventListener("change", () => {
     offer($("file").files);
     $("file").value = ""; // so that the same file can be chosen again
@@ -54,7 +54,10 @@ export function open() {
   });
 }
 
-export const enter = () => choice.reveal();
+export function enter() {
+  choice.reveal();
+  fillModels();
+}
 
 function hush() {
   arriving?.stop();
@@ -72,10 +75,13 @@ function clear() {
   $("timing").textContent = "";
 }
 
+// Asked for until they are there: the server may have been away, or the last key not allowed to see them.
 async function fillModels() {
+  const select = $("model");
+  if (select.options.length > 1) return;
   try {
     const models = await getJson("/v1/models");
-    $("model").append(...models.filter((model) => model.can_do_voice_conversion).map((model) => make("option", { value: model.model_id }, model.name)));
+    select.replaceChildren(select.options[0], ...models.filter((model) => model.can_do_voice_conversion).map((model) => make("option", { value: model.model_id }, model.name)));
   } catch (error) {
     if (error.code !== "missing_permissions") notice(error);
   }

@@ -1,7 +1,7 @@
 // The room to talk live: microphone in, changed voice out, with what it costs in delay.
 
 import { pitch } from "./analysis.js";
-import { advised } from "./api.js";
+import { advised, heed } from "./api.js";
 import { RATE, joined, toFloat, toInt16 } from "./audio.js";
 import { LiveSession } from "./live-session.js";
 import { addWorklet, endWorklet, openMicrophone, release } from "./microphone.js";
@@ -110,11 +110,13 @@ class Running {
       status("Connected again");
     });
     session.addEventListener("refused", ({ detail }) => {
+      heed(detail.detail);
       notice(advised(detail.detail));
       choice.choose(allVoices().find(({ voice_id }) => voice_id === this.voiceId) ?? choice.voice, false);
     });
     session.addEventListener("error", ({ detail }) => {
       if (this.left) return;
+      heed(detail.detail);
       notice(detail.detail ? advised(detail.detail) : "The live stream failed. Start again.");
       stop(this);
     });

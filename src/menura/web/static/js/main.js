@@ -1,7 +1,7 @@
 // Opens the page: the key, the rooms, the theme.
 
 import * as account from "./account.js";
-import { getJson, hasKey, keepKey, useKey } from "./api.js";
+import { getJson, heldKey, isKey, keepKey, useKey } from "./api.js";
 import { soundAlone } from "./audio.js";
 import * as clone from "./clone.js";
 import * as convert from "./convert.js";
@@ -15,7 +15,7 @@ const ROOMS = ["convert", "live", "voices", "history", "account"];
 const ENTER = {
   convert: convert.enter,
   live: live.enter,
-  voices: () => loadVoices().catch(unlessForbidden).catch(notice),
+  voices: renewVoices,
   history: history.refresh,
   account: account.refresh,
 };
@@ -66,17 +66,10 @@ function useVoice(voice) {
 
 // Opens the rooms if the key is one; `remember` is given for a key that is not kept yet.
 async function enter(remember) {
-  try {
-    await getJson("/v1/user").catch(unlessForbidden);
-    if (remember !== undefined) keepKey(remember);
-    await loadVoices().catch(unlessForbidden);
-  } catch (error) {
-    if (error.status !== 0) $("gate").hidden = false;
-    notice(error);
-    return;
-  } finally {
-    $("loading").hidden = true;
-  }
+  await getJson("/v1/user").catch(unlessForbidden);
+  if (remember !== undefined) keepKey(remember);
+  await loadVoices().catch(unlessForbidden);
+  $("loading").hidden = true;
   if (!opened) openRooms();
   opened = true;
   const typed = $("gate").contains(document.activeElement);
@@ -87,6 +80,31 @@ async function enter(remember) {
   window.history.replaceState(null, "", `#${room}`);
   show(room, typed);
 }
+
+// A server that is away while the page loads may only be starting.
+async function arrive(seconds = 1) {
+  try {
+    await enter(given ? true : undefined);
+  } catch (error) {
+    if (error.status === 0 || error.status >= 500) {
+      if (seconds === 1) notice(error);
+      $("loading").textContent = "Trying again until the server answers …";
+      setTimeout(arrive, 1000 * seconds, Math.min(2 * seconds, 10));
+      return;
+    }
+    notice(error);
+    $("loading").hidden = true;
+    $("gate").hidden = false;
+    return;
+  }
+  // One that a new data folder has made worthless is not missed.
+  if (former && former !== heldKey() && (await isKey(former).catch(() => false))) {
+    notice(`The key of the link, ${hint(heldKey())}, is used from now on. ${hint(former)}, which was used before, is no longer kept in this browser.`);
+  }
+}
+
+// As much of a key as the list under Account shows.
+const hint = (key) => `${key.slice(0, 8)}…`;
 
 function openRooms() {
   convert.open();
@@ -106,6 +124,10 @@ function lock() {
   $("key").focus();
 }
 
+function renewVoices() {
+  loadVoices().catch(unlessForbidden).catch(notice);
+}
+
 // A key may be good and yet not be allowed everything.
 function unlessForbidden(error) {
   if (error.code !== "missing_permissions") throw error;
@@ -113,6 +135,7 @@ function unlessForbidden(error) {
 
 // The link that the server prints carries the key behind the #, which no browser sends anywhere.
 const given = new URLSearchParams(location.hash.slice(1)).get("key");
+const former = heldKey();
 if (given) {
   useKey(given);
   window.history.replaceState(null, "", location.pathname);
@@ -138,11 +161,12 @@ document.querySelector(".skip").addEventListener("click", (event) => {
   $("main").focus();
 });
 document.addEventListener("menura:key-refused", lock);
+document.addEventListener("menura:voice-gone", renewVoices);
 let opened = false;
 onSubmit($("key-form"), () => {
   useKey($("key").value);
   return enter($("key-remember").checked);
 });
-$("loading").hidden = !hasKey();
-if (hasKey()) enter(given ? true : undefined);
+$("loading").hidden = !heldKey();
+if (heldKey()) arrive();
 else lock();
