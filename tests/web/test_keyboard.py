@@ -198,3 +198,15 @@ def test_a_new_key_is_said_where_there_is_no_button_to_copy_it(page: Page, serve
     page.locator("#key-create button").press("Enter")
     expect(page.locator("#key-made")).to_be_visible()
     expect(page.locator("#status")).to_contain_text("Copy it now")
+
+
+@pytest.mark.parametrize(("room", "button"), [("convert", "record"), ("voices", "clone-record")])
+def test_who_records_is_not_told_that_stop_is_pressed(page: Page, shared_server, room, button):
+    open_page(page, shared_server)
+    page.locator(f"#tab-{room}").click()
+    record = page.locator(f"#{button}")
+    for name in ("● Record", "■ Stop"):
+        expect(record).to_have_accessible_name(name)
+        assert record.get_attribute("aria-pressed") is None
+        record.click()
+    expect(record).to_contain_text("● Record")

@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from .conftest import SPEECH
-from .steps import convert, open_page, until
+from .steps import choose, convert, open_page, until
 
 OUTLINE = "element => getComputedStyle(element).outlineStyle"
 
@@ -158,6 +158,41 @@ def test_pictures_follow_the_theme(page: Page, shared_server):
     page.evaluate(f"window.before = {wave}")
     page.locator("#theme").click()
     until(page, f"document.querySelector('#plots canvas') && {wave} !== window.before")
+
+
+# The most columns in a row that show the pitch of one side.
+LONGEST_RUN = """
+(side) => {
+  const canvas = [...document.querySelectorAll("#plots canvas")].at(-1);
+  const tone = getComputedStyle(document.documentElement).getPropertyValue(`--${side}`).trim();
+  const [red, green, blue] = tone.match(/[0-9a-f]{2}/gi).map((pair) => parseInt(pair, 16));
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  let run = 0;
+  let longest = 0;
+  for (let x = 0; x < canvas.width; x++) {
+    let seen = false;
+    for (let y = 0; y < canvas.height; y++) {
+      const at = (y * canvas.width + x) * 4;
+      const apart = [red, green, blue].map((level, i) => Math.abs(data[at + i] - level));
+      seen ||= data[at + 3] > 0 && Math.max(...apart) < 20;
+    }
+    run = seen ? run + 1 : 0;
+    longest = Math.max(longest, run);
+  }
+  return longest;
+}
+"""
+
+
+def test_the_pitch_of_the_source_is_told_from_the_results_without_colours(
+    page: Page, shared_server
+):
+    open_page(page, shared_server)
+    choose(page, "convert", "female")
+    convert(page)
+    expect(page.locator("#plots canvas")).to_have_count(5)
+    assert 0 < page.evaluate(LONGEST_RUN, "source") < 9
+    assert page.evaluate(LONGEST_RUN, "result") > 12
 
 
 CHOSEN_IN_SIGHT = """(() => {

@@ -3,7 +3,7 @@
 import { call } from "./api.js";
 import { decode } from "./audio.js";
 import { Recorder } from "./microphone.js";
-import { $, notice, onClick, onSubmit, press, showLevel, status } from "./page.js";
+import { $, notice, onClick, onSubmit, showLevel, status } from "./page.js";
 import { allVoices, loadVoices } from "./voices.js";
 
 const ENOUGH = 10;
@@ -73,7 +73,7 @@ function openRecorder() {
     const peak = recorder.peak;
     const blob = recorder.stop();
     recorder = null;
-    press($("clone-record"), false);
+    $("clone-record").classList.remove("recording");
     $("clone-record").textContent = "● Record again";
     showLevel($("clone-meter"), 0);
     const wrong = fault(peak, seconds);
@@ -93,7 +93,7 @@ function openRecorder() {
     });
     await opened.start();
     recorder = opened;
-    press($("clone-record"), true);
+    $("clone-record").classList.add("recording");
     $("clone-record").textContent = "■ Stop";
     $("clone-level").textContent = `Read for at least ${ENOUGH} seconds.`;
   });

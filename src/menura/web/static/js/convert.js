@@ -112,7 +112,7 @@ function openRecorder() {
   const finish = async () => {
     const blob = recorder.stop();
     recorder = null;
-    press($("record"), false);
+    $("record").classList.remove("recording");
     $("record").textContent = "● Record";
     $("record-meter").hidden = true;
     await take(new File([blob], "recording.wav", { type: "audio/wav" }));
@@ -130,7 +130,7 @@ function openRecorder() {
     });
     await opened.start();
     recorder = opened;
-    press($("record"), true);
+    $("record").classList.add("recording");
     $("record").textContent = "■ Stop";
     $("record-meter").hidden = false;
   });

@@ -6,7 +6,7 @@ import { RATE, joined, toFloat, toInt16 } from "./audio.js";
 import { LiveSession } from "./live-session.js";
 import { addWorklet, endWorklet, openMicrophone, release } from "./microphone.js";
 import { $, notice, onClick, press, pressed, quiet, showLevel, status } from "./page.js";
-import { colour, drawContours } from "./plots.js";
+import { drawContours } from "./plots.js";
 import { VoiceChoice, allVoices } from "./voices.js";
 
 const SHOWN = 8; // seconds of pitch on the plot
@@ -170,10 +170,7 @@ class Running {
   }
 
   draw() {
-    drawContours($("live-pitch"), [
-      { values: this.pitches.source, tone: colour("source") },
-      { values: this.pitches.result, tone: colour("result") },
-    ], SHOWN);
+    drawContours($("live-pitch"), this.pitches, SHOWN);
   }
 
   facts({ processing_ms: processing, queue_ms: queue, rtf, dropped_ms: dropped }) {

@@ -80,16 +80,18 @@ function drawSpectrogram(target, levels, used) {
   pen.putImageData(picture, 0, 0);
 }
 
-// Between 60 and 500 Hz, for which style.css places the lines of .pitch.
-export function drawContours(target, lines, seconds) {
+// Between 60 and 500 Hz, for which style.css places the lines of .pitch. The source's is dotted, as not everybody tells
+// the colours apart.
+export function drawContours(target, contours, seconds) {
   const [low, high] = [60, 500];
   const pen = target.getContext("2d");
   pen.clearRect(0, 0, target.width, target.height);
   const y = (hertz) => target.height * (1 - Math.log(hertz / low) / Math.log(high / low));
-  for (const { values, tone } of lines) {
-    pen.fillStyle = tone;
-    values.forEach((hertz, frame) => {
-      if (hertz) pen.fillRect((frame * HOP / RATE / seconds) * target.width, y(hertz) - 1.5, 2, 3);
+  for (const side of ["source", "result"]) {
+    pen.fillStyle = colour(side);
+    contours[side]?.forEach((hertz, frame) => {
+      const x = (frame * HOP / RATE / seconds) * target.width;
+      if (hertz && (side === "result" || x % 9 < 3)) pen.fillRect(x, y(hertz) - 1.5, 2, 3);
     });
   }
 }
@@ -114,11 +116,11 @@ export async function compare(place, source, result) {
     add(`${name}: waveform`, 70, (picture) => drawWave(picture, data.envelope, colour(name.toLowerCase())));
     add(`${name}: spectrogram, 0 to 12 kHz`, 128, (picture) => drawSpectrogram(picture, data.spectrogram, Math.ceil((samples.length / length) * WIDTH)));
   }
-  const lines = [before && { values: before.contour, tone: colour("source") }, { values: after.contour, tone: colour("result") }].filter(Boolean);
-  add("Pitch (F0) of both, on one axis", 140, (picture) => drawContours(picture, lines, length / RATE),
+  const contours = { source: before?.contour, result: after.contour };
+  add("Pitch (F0) of both, on one axis", 140, (picture) => drawContours(picture, contours, length / RATE),
     ...["400", "200", "100"].map((hertz) => make("span", { "aria-hidden": "true" }, `${hertz} Hz`)));
   place.replaceChildren(...figures);
-  place.append(make("p", { class: "legend" }, make("span", { class: "key-source" }), " source ", make("span", { class: "key-result" }), " result"));
+  place.append(make("p", { class: "legend" }, make("span", { class: "key-source" }), " source, dotted ", make("span", { class: "key-result" }), " result"));
   place.dataset.sourceF0 = median(before?.contour);
   place.dataset.resultF0 = median(after.contour);
   return (fraction) => place.style.setProperty("--at", `${fraction * 100}%`);
