@@ -66,6 +66,14 @@ def convert(page: Page) -> None:
     expect(page.locator("#player")).to_be_visible()
 
 
+def let_play(page: Page, wanted: bool) -> None:
+    """Have the result played, or not; on a slow machine it may have come to its end by itself."""
+    page.locator("#play").evaluate(
+        "(play, label) => { if (play.ariaLabel !== label) play.click(); }",
+        "Pause" if wanted else "Play",
+    )
+
+
 def choose(page: Page, room: str, gender: str) -> str:
     place = page.locator(f"[data-picker={room}]")
     place.get_by_label("Sex").select_option(gender)

@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from .conftest import SPEECH
-from .steps import convert, hold, let_go, loading_voices, open_page, until
+from .steps import convert, hold, let_go, let_play, loading_voices, open_page, until
 
 FOCUSED = "document.activeElement.ariaLabel"
 NOT_A_SOUND = {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"Not a sound. " * 99}
@@ -169,7 +169,7 @@ def test_older_items_are_announced_and_next_to_the_button(page: Page, shared_ser
 def test_the_arrow_keys_go_through_a_result_in_a_hundred_steps(page: Page, shared_server):
     open_page(page, shared_server)
     convert(page)
-    page.locator("#play").click()
+    let_play(page, False)
     seek = page.get_by_role("slider", name="Position")
     seek.press("Home")
     for _ in range(10):

@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from .conftest import SPEECH
-from .steps import choose, convert, open_page, until
+from .steps import choose, convert, hold, let_go, loading_voices, open_page, until
 
 OUTLINE = "element => getComputedStyle(element).outlineStyle"
 
@@ -38,10 +38,10 @@ def test_a_long_name_leaves_room_for_its_buttons(page: Page, server):
         "/v1/voices/add", data={"name": "W" * 90}, files={"files": SPEECH.read_bytes()}
     ).raise_for_status()
     open_page(page, started)
-    page.get_by_role("tab", name="Voices").click()
+    with loading_voices(page):
+        page.get_by_role("tab", name="Voices").click()
     card = page.locator("#voice-library").bounding_box()
     expect(page.get_by_role("button", name="Delete W")).to_be_visible()
-    page.wait_for_load_state("networkidle")
     delete = page.get_by_role("button", name="Delete W").bounding_box()
     assert delete["x"] + delete["width"] <= card["x"] + card["width"]
 
@@ -205,10 +205,13 @@ CHOSEN_IN_SIGHT = """(() => {
 
 def test_the_chosen_voice_is_in_sight(page: Page, shared_server):
     open_page(page, shared_server)
+    held = hold(page, "**/v1/voices")
     page.get_by_role("tab", name="Voices").click()
     last = page.locator("#voice-library .choose").last
     last.click()
-    # The list of voices is fetched anew meanwhile, and drawn again when it comes.
     until(page, CHOSEN_IN_SIGHT)
-    page.wait_for_load_state("networkidle")
+    # The list of voices was asked for anew meanwhile, and is drawn again when it comes.
+    page.locator("#voice-library li").last.evaluate("(line) => { line.dataset.old = 'yes'; }")
+    let_go(page, held)
+    until(page, "!document.querySelector('[data-old]')")
     assert page.evaluate(CHOSEN_IN_SIGHT)

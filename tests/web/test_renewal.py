@@ -95,7 +95,6 @@ def test_a_link_replaces_a_key_that_is_none_any_more(page: Page, shared_server):
     page.goto("about:blank")
     with page.expect_response(lambda answer: answer.status == 401):
         open_page(page, shared_server)
-    page.wait_for_load_state("networkidle")
     expect(page.locator("#notice")).to_be_hidden()
     page.goto("about:blank")
     page.goto(shared_server.url)
