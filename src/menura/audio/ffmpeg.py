@@ -16,12 +16,13 @@ from menura.audio import limits, sniff
 from menura.audio.frames import Block, cut_to_track, mono_frame
 from menura.audio.layouts import guarded
 from menura.audio.ogg import MAX_LINKS, OggLink
+from menura.audio.packets import apart
 from menura.audio.padding import PaddingCutter
 from menura.audio.shape import check_shape, plausible_shape
 from menura.audio.steady_rate import SteadyRate
 from menura.audio.timeline import Timeline
 from menura.audio.upload import Upload
-from menura.engine.interface import Samples
+from menura.engine.interface import EMPTY, Samples
 
 limits.limit_allocations()
 
@@ -52,6 +53,7 @@ _TIMESTAMPS_TRUSTED = ("matroska", "mov")
 """Demuxers of files whose timestamps say where sound is missing; others only count samples."""
 _SILENCE_SIZE = 65_536
 """Samples of silence given at a time; a gap may be an hour."""
+_PIECES_A_SECOND = 4
 
 _ENCRYPTED_TAGS = ("enca", "encv", "drms")
 """Codec tags of protected MP4 tracks."""
@@ -81,8 +83,9 @@ class FfmpegReader:
         self._container: InputContainer | None = None
         self._steady = SteadyRate()
         self._cutter = PaddingCutter(length)
+        upload.be_patient()
         try:
-            self._blocks = self._decode_links(self._find_sound())
+            self._blocks = self._at_one_rate(self._find_sound())
         except BaseException:
             self.close()
             raise
@@ -94,11 +97,8 @@ class FfmpegReader:
 
     def read(self) -> Samples:
         """Return the next block, empty at the end."""
-        for samples, rate in self._blocks:
-            block = self._cutter.push(self._steady.push(samples, rate))
-            if block.size:
-                return block
-        return self._cutter.push(self._steady.flush())
+        self._upload.be_patient()
+        return next((block for block in self._blocks if block.size), EMPTY)
 
     def close(self) -> None:
         """Free what FFmpeg holds."""
@@ -134,6 +134,7 @@ class FfmpegReader:
         # tells. MP4's refuses by itself, and here would hold one more index.
         seen = self._max_tracks + (self._kind is not sniff.MP4)
         bounds = {"format_whitelist": demuxer, "max_streams": str(seen)}
+        self._upload.opening = True
         with self._translated():
             self._container = av.open(
                 self._upload,
@@ -143,6 +144,7 @@ class FfmpegReader:
                 metadata_errors="replace",
                 buffer_size=_READ_SIZE,
             )
+        self._upload.opening = False
         if len(self._container.streams) > self._max_tracks:
             raise self._too_many_tracks()
         for stream in self._container.streams.audio:
@@ -180,6 +182,17 @@ class FfmpegReader:
             )
         what = "with a picture but without a sound track" if "video" in kinds else "without sound"
         return errors.InvalidAudio(f"The file is {self._kind.label} {what}.", param="audio")
+
+    def _at_one_rate(self, stream: AudioStream) -> Iterator[Samples]:
+        """Yield the sound at the rate of its beginning, without padding.
+
+        A frame may be minutes long, and become hundreds of times as large at another rate.
+        """
+        for samples, rate in self._decode_links(stream):
+            size = rate // _PIECES_A_SECOND
+            for at in range(0, samples.size, size):
+                yield self._cutter.push(self._steady.push(samples[at : at + size], rate))
+        yield self._cutter.push(self._steady.flush())
 
     def _decode_links(self, stream: AudioStream) -> Iterator[tuple[Samples, int]]:
         """Yield the blocks of every link. One that has no sound or is damaged is left out."""
@@ -258,6 +271,8 @@ class FfmpegReader:
                 with self._translated():
                     packet = next(packets, None)
             except errors.InvalidAudio as error:
+                if error is self._upload.failure:
+                    raise
                 late = self._kind.demuxer in _TRACKS_FOUND_LATE
                 if late and isinstance(error.__cause__, av.error.MemoryError):
                     raise self._too_many_tracks() from error
@@ -266,7 +281,7 @@ class FfmpegReader:
                 return
             if packet.has_sidedata("encryption_info"):
                 raise encrypted(self._kind)
-            yield packet
+            yield from apart(packet, stream.codec_context.name)
 
     def _decoded(self, stream: AudioStream, packet: "Packet[AudioStream] | None") -> list[Block]:
         """Return a packet's blocks; None makes the decoder give all it has."""
@@ -274,19 +289,20 @@ class FfmpegReader:
             frames = stream.codec_context.decode(packet)
         except (av.error.FFmpegError, ValueError):
             frames = []
-        self._barren = 0 if frames or packet is None else self._barren + 1
+        channels = [guarded(frame.layout)[0] for frame in frames]
+        blocks = [
+            Block(mono_frame(frame), frame.sample_rate, frame.time if packet else None)
+            for frame, count in zip(frames, channels, strict=True)
+            if plausible_shape(frame.sample_rate, count)
+        ]
+        self._barren = 0 if blocks or packet is None else self._barren + 1
         if self._barren > limits.MAX_BARREN:
             raise errors.InvalidAudio(
                 f"The file is {self._kind.label} in which {limits.MAX_BARREN} packets in a row "
                 "hold no sound.",
                 param="audio",
             )
-        channels = [guarded(frame.layout)[0] for frame in frames]
-        return [
-            Block(mono_frame(frame), frame.sample_rate, frame.time if packet else None)
-            for frame, count in zip(frames, channels, strict=True)
-            if plausible_shape(frame.sample_rate, count)
-        ]
+        return blocks
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

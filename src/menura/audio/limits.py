@@ -26,7 +26,11 @@ MAX_BARREN = 10_000
 limit of seconds applies to them."""
 
 MAX_FRAME_SAMPLES = 1 << 20
-"""Samples of one channel that one packet may decode to."""
+"""Samples of one channel that one frame may decode to."""
+
+MAX_SECONDS = 5
+"""Seconds that a thread may compute before it has the next samples of a file. Nobody else has that
+core meanwhile."""
 
 
 def max_tracks(demuxer: str) -> int:
