@@ -254,6 +254,31 @@ def test_one_bad_recording_is_named_and_the_others_are_converted(data, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [f"{SPEECH.stem}.mp3"]
 
 
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root makes another user's link"
+)
+def test_no_link_of_another_user_leads_to_a_file_of_ours(data, tmp_path):
+    ours, shared = tmp_path / "ours", tmp_path / "shared"
+    ours.mkdir()
+    shared.mkdir()
+    shared.chmod(0o1777)
+    (ours / "out.mp3").write_bytes(b"precious")
+    for name, target in (("out.mp3", ours / "out.mp3"), ("folder", ours)):
+        (shared / name).symlink_to(target)
+        os.lchown(shared / name, 65_534, 65_534)
+        for output in (shared / name, shared / name / "new.mp3"):
+            done = converted(SPEECH, "-o", output, data=data)
+            assert done.returncode in (1, 2)
+        assert [path.name for path in ours.iterdir()] == ["out.mp3"]
+        assert (ours / "out.mp3").read_bytes() == b"precious"
+    assert "link that another user has made" in done.stderr
+    for path in shared.iterdir():
+        os.lchown(path, os.geteuid(), 0)
+    done = converted(SPEECH, "-o", shared / "out.mp3", data=data)
+    assert done.returncode == 0, done.stderr
+    assert seconds_of(ours / "out.mp3") > 2
+
+
 def test_results_that_would_be_lost_are_refused_before_anything_is_made(data, tmp_path):
     own, folder = tmp_path / "own.wav", tmp_path / "out"
     own.write_bytes(wav(tone(1.0, 16_000), 16_000))

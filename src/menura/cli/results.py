@@ -1,8 +1,10 @@
 """Where the results of `menura convert` go, and how each takes its place only when it is whole."""
 
+import errno
 import os
 import secrets
 import shutil
+import stat
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -49,11 +51,15 @@ def written(output: Path) -> Iterator[BinaryIO]:
     """Lend a file whose bytes replace those at `output` once the block has ended without an error.
 
     `-` is the standard output. Links are followed; what is no regular file is written to directly.
+    Raises OSError.
     """
     if output == STANDARD_OUTPUT:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
+    for path in (output.absolute(), *output.absolute().parents):
+        if _is_planted(path):
+            raise PermissionError(errno.EACCES, "A link that another user has made", str(path))
     place = output.resolve()
     if place.exists() and not place.is_file():
         with place.open("wb") as writer:
@@ -68,6 +74,16 @@ def written(output: Path) -> Iterator[BinaryIO]:
         os.replace(aside, place)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def _is_planted(path: Path) -> bool:
+    """Whether this is another user's link in a folder such as /tmp, which may lead to any file of
+    ours. Linux follows none either when a file is opened (`fs.protected_symlinks`)."""
+    if os.name != "posix" or not path.is_symlink():
+        return False
+    folder = path.parent.stat()
+    anybodys = folder.st_mode & stat.S_ISVTX and folder.st_mode & stat.S_IWOTH
+    return bool(anybodys) and path.lstat().st_uid not in (os.geteuid(), folder.st_uid)
 
 
 @dataclass(frozen=True, slots=True)
