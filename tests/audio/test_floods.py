@@ -2,6 +2,7 @@
 
 import io
 import struct
+import zlib
 
 import av
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from av.packet import Packet
 from tests.audio.files import make_file, sweep
 from tests.audio.reading import Trickle, read
-from tests.audio.test_limits import peak_megabytes
+from tests.audio.test_limits import box, inner, numbers, peak_megabytes
 
 from menura import errors
 from menura.audio.decode import open_decoder
@@ -222,6 +223,54 @@ def test_tags_chapters_and_attachments_of_matroska_are_passed_over() -> None:
         heard, _ = read(source)
         assert np.array_equal(heard, read(plain)[0][: heard.size])
     assert peak_megabytes() - before < 20
+
+
+def synchsafe(number: int) -> bytes:
+    return bytes(number >> shift & 127 for shift in (21, 14, 7, 0))
+
+
+def id3(kind: bytes, count: int) -> bytes:
+    frames = []
+    for at in range(count):
+        body = b"\0" * (kind == b"TXXX") + b"%x\0%d" % (at, 1)
+        frames.append(kind + synchsafe(len(body)) + bytes(2) + body)
+    tag = b"".join(frames)
+    return b"ID3\4\0\0" + synchsafe(len(tag)) + tag
+
+
+@pytest.mark.parametrize("most", [997, 1 << 20])
+@pytest.mark.parametrize("kind", [b"TXXX", b"PRIV"])
+def test_id3_tags_amid_sound_are_passed_over(kind: bytes, most: int) -> None:
+    tag = id3(kind, MANY // 2)
+    aac = make_file(SECOND, "adts", "aac")
+    for frames in (5, 20):
+        at = 0
+        for _ in range(frames):
+            at += int.from_bytes(aac[at + 3 : at + 6]) >> 5 & 0x1FFF
+        heard, _ = read(Trickle(aac[:at] + tag + aac[at:], most))
+        assert np.array_equal(heard, read(aac)[0])
+    wav = make_file(SECOND, "wav", "adpcm_ms")
+    chunk = b"id3 " + struct.pack("<I", len(tag)) + tag + bytes(len(tag) % 2)
+    heard, _ = read(Trickle(wav[:12] + chunk + wav[12:], most))
+    assert np.array_equal(heard, read(wav)[0])
+
+
+def test_the_compressed_index_of_old_films_is_refused() -> None:
+    film = make_file(SECOND, "mov", "aac", options={"movflags": "+faststart"})
+    index = inner(film, b"moov")
+    keys = [box(b"mdta", b"%x" % at) for at in range(MANY)]
+    values = [box(numbers(at), box(b"data", numbers(1, 0), b"1")) for at in range(1, MANY + 1)]
+    more = box(
+        b"meta",
+        box(b"hdlr", numbers(0, 0), b"mdta", bytes(13)),
+        box(b"keys", numbers(0, MANY), *keys),
+        box(b"ilst", *values),
+    )
+    whole = box(b"moov", index[8:], more)
+    squeezed = box(b"cmvd", numbers(len(whole)), zlib.compress(whole))
+    compressed = box(b"moov", box(b"cmov", box(b"dcom", b"zlib"), squeezed))
+    with pytest.raises(errors.InvalidAudio, match="damaged or incomplete"):
+        read(film.replace(index, compressed))
 
 
 def test_a_file_that_takes_too_long_to_open_is_refused() -> None:

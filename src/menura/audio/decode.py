@@ -8,25 +8,13 @@ from menura.audio.ffmpeg import FfmpegReader, encrypted
 from menura.audio.flac import BareFlac
 from menura.audio.ogg import OggLink
 from menura.audio.riff import PCM, PcmReader, WavFormat, open_wav
+from menura.audio.screens import AacWithoutTags, screen_for
 from menura.audio.source import Source, read_exactly, skip
 from menura.audio.upload import Upload
 from menura.engine.interface import EMPTY, Samples
 
 FILE_FORMATS = ("other", "pcm_s16le_16")
 """The values of the contract's `file_format`."""
-
-_BLANKS = (
-    (b"\x12\x54\xc3\x67", b"\x12\x54\xc3\x66"),  # Tags
-    (b"\x10\x43\xa7\x70", b"\x10\x43\xa7\x71"),  # Chapters
-    (b"\x19\x41\xa4\x69", b"\x19\x41\xa4\x68"),  # Attachments
-    (b"\x1c\x53\xbb\x6b", b"\x1c\x53\xbb\x6a"),  # Cues
-    (b"fLaC\x00", b"fLaC\x80"),  # FLAC's first block of metadata, made the last
-)
-"""Names of Matroska's elements that hold no sound, and names that FFmpeg does not know.
-
-It compares every tag, chapter and comment with all before it, so that a megabyte of them takes it
-minutes, in which nothing can stop it; it sorts every index entry in; and it keeps attachments.
-"""
 
 _MOST_TAGS = 16
 """ID3 tags in a row; a few follow each other where programs append their own."""
@@ -116,9 +104,11 @@ def open_decoder(source: Source, file_format: str = "other") -> Decoder:
     )
     length = mpeg.mp3_length(head[junk:]) if kind is sniff.MPEG_AUDIO else None
     link = OggLink(source) if kind.demuxer == "ogg" else None
-    bare = BareFlac(source) if kind.demuxer == "flac" else None
-    blanks = _BLANKS if kind.demuxer == "matroska" else ()
-    upload = Upload(link or bare or source, not in_order, blanks)
+    if kind.demuxer == "flac":
+        source = BareFlac(source)
+    elif kind is sniff.ADTS:
+        source = AacWithoutTags(source)
+    upload = Upload(link or source, not in_order, screen_for(kind.demuxer))
     return Decoder(FfmpegReader(upload, kind, length, link))
 
 

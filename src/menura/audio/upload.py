@@ -1,14 +1,11 @@
 """A file that a user sends, as FFmpeg reads it."""
 
 import time
-from collections.abc import Sequence
 
 from menura import errors
 from menura.audio import limits
+from menura.audio.screens import CARRIED, Screen
 from menura.audio.source import Source
-
-_CARRIED = 4
-"""Bytes already given that the next may make a blank of: the longest, less its last."""
 
 
 class Upload:
@@ -18,19 +15,15 @@ class Upload:
     FFmpeg may go on reading after an error, and only one can be in flight through it.
 
     seekable: whether FFmpeg may seek; if so, it looks at the end of the file before it begins.
-    blanks: bytes that FFmpeg is not to see while it opens a file, and what it sees in their place,
-    which is as long and differs in the last byte alone.
-    opening: whether it opens one now.
+    opening: whether FFmpeg opens a file now.
     """
 
     name = ""
 
-    def __init__(
-        self, source: Source, seekable: bool, blanks: Sequence[tuple[bytes, bytes]] = ()
-    ) -> None:
+    def __init__(self, source: Source, seekable: bool, screen: Screen) -> None:
         self.failure: BaseException | None = None
         self.opening = False
-        self._blanks = blanks
+        self._screen = screen
         self._given = b""
         self._deadline = 0.0
         self._source = source
@@ -48,8 +41,7 @@ class Upload:
                     param="audio",
                 )
             # PyAV copies what it gets without looking at the size it asked for.
-            data = self._source.read(size)[:size]
-            return self._blanked(data) if self.opening else data
+            return self._screened(self._source.read(size)[:size])
         except BaseException as failure:
             self.failure = failure
             return b""
@@ -58,12 +50,10 @@ class Upload:
         """Let this thread compute for `limits.MAX_SECONDS` from now on before a read fails."""
         self._deadline = time.thread_time() + limits.MAX_SECONDS
 
-    def _blanked(self, data: bytes) -> bytes:
+    def _screened(self, data: bytes) -> bytes:
         before = len(self._given)
-        data = self._given + data
-        for seen, instead in self._blanks:
-            data = data.replace(seen, instead)
-        self._given = data[-_CARRIED:]
+        data = self._screen(self._given + data, self.opening)
+        self._given = data[-CARRIED:]
         return data[before:]
 
     def seek(self, offset: int, whence: int = 0) -> int:
