@@ -15,6 +15,7 @@ from tests.audio.test_limits import box, inner, numbers, peak_megabytes
 from menura import errors
 from menura.audio.decode import open_decoder
 from menura.audio.ogg import OggLink, _checksum
+from menura.audio.screens import AacWithoutTags
 
 SECOND = sweep(44_100, 44_100)
 MANY = 200_000
@@ -253,6 +254,16 @@ def test_id3_tags_amid_sound_are_passed_over(kind: bytes, most: int) -> None:
     chunk = b"id3 " + struct.pack("<I", len(tag)) + tag + bytes(len(tag) % 2)
     heard, _ = read(Trickle(wav[:12] + chunk + wav[12:], most))
     assert np.array_equal(heard, read(wav)[0])
+
+
+def test_an_id3_tag_is_found_wherever_reading_stops() -> None:
+    for before in range(80, 101):
+        data = bytes(before) + id3(b"PRIV", 6000) + bytes(20)
+        source = AacWithoutTags(io.BytesIO(data))
+        shown = b"".join(iter(lambda: source.read(100), b""))  # noqa: B023 - read at once
+        assert shown == data.replace(b"ID3\4", b"ID3\5")
+    small = id3(b"PRIV", 100)
+    assert AacWithoutTags(io.BytesIO(small)).read(1 << 20) == small
 
 
 def test_the_compressed_index_of_old_films_is_refused() -> None:

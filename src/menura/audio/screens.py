@@ -69,18 +69,21 @@ class AacWithoutTags:
 
     def __init__(self, source: Source) -> None:
         self._source = source
+        self._given = b""
 
     def read(self, size: int, /) -> bytes:
         """Return up to `size` bytes, none at the end."""
         data = self._source.read(size)
-        ahead = b""
+        before, ahead = self._given, b""
         if b"I" in data[1 - _ID3_HEADER :]:
             ahead = read_exactly(self._source, _ID3_HEADER - 1)
             self._source.seek(-len(ahead), 1)
-        return _LARGE_ID3.sub(_NO_ID3, data + ahead)[: len(data)]
+        self._given = (before + data)[1 - len(_NO_ID3) :]
+        return _LARGE_ID3.sub(_NO_ID3, before + data + ahead)[len(before) :][: len(data)]
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
         """Move."""
+        self._given = b""
         return self._source.seek(offset, whence)
 
     def tell(self) -> int:
