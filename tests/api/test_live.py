@@ -578,6 +578,21 @@ def test_the_stream_is_charged_once_and_kept_in_the_history(shared_server):
     assert stored.content == audio
 
 
+def test_usage_counts_a_voice_once_by_whichever_id_and_way_it_was_used(server):
+    opened = server()
+    own_id = "8jlO085weiShqXxUrm55"
+    converted(opened, s16(speech(seconds=0.6)), 9600)
+    for voice_id in (own_id, VOICE):
+        answer = opened.client.post(
+            f"/v1/speech-to-speech/{voice_id}", files={"audio": SPEECH.read_bytes()}
+        )
+        assert answer.status_code == 200
+    moments = {"start_unix": 0, "end_unix": 4 * 10**12, "aggregation_interval": "cumulative"}
+    asked = moments | {"breakdown_type": "voice", "metric": "request_count"}
+    stats = opened.client.get("/v1/usage/character-stats", params=asked).json()
+    assert stats["usage"] == {"Wren": [3.0]}
+
+
 def test_streams_at_once_stay_within_the_credits(server, monkeypatch):
     # A machine so busy that nothing comes for a while must not be taken for a pause in real time.
     monkeypatch.setattr("menura.live.service.WATCH_SECONDS", 300.0)

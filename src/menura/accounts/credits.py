@@ -60,7 +60,8 @@ Product = Literal["speech_to_speech", "audio_isolation"]
 class Charge:
     """What one request costs, and what the usage statistics learn about it.
 
-    seconds: of audio produced. first_byte, duration: milliseconds.
+    seconds: of audio produced. first_byte, duration: milliseconds. voice_id: the voice's own, by
+    whichever it was asked for, so that it is one voice in the statistics.
     record: false under zero retention; then only the credits are counted.
     lease_id: what has reserved them until now.
     """

@@ -44,6 +44,7 @@ from menura.errors import (
     TooMany,
 )
 from menura.history import NewItem, Recording
+from menura.voices.premade import own_id
 
 INTAKE_POLL = 0.05
 """Seconds between attempts to be taken in."""
@@ -342,7 +343,7 @@ class Converting(ABC):
             seconds=seconds,
             product=decision.product,
             model_id=item.model_id if item else None,
-            voice_id=item.voice_id if item else None,
+            voice_id=own_id(item.voice_id) if item else None,
             voice_name=item.voice_name if item else None,
             first_byte=self._first_byte,
             duration=round((time.monotonic() - self._began) * 1000),

@@ -14,6 +14,7 @@ from menura.errors import InsufficientCredits, MenuraError, NotFound, Unavailabl
 from menura.history import History, NewItem
 from menura.live.chain import LiveRequest
 from menura.live.session import LiveSession, Totals
+from menura.voices.premade import own_id
 
 GRACE = 30.0
 """Seconds a session waits for its client to come back."""
@@ -140,7 +141,7 @@ class LiveService:
                 stats.seconds_out,
                 "speech_to_speech",
                 model_id=session.item.model_id,
-                voice_id=session.item.voice_id,
+                voice_id=own_id(session.item.voice_id),
                 voice_name=session.item.voice_name,
                 duration=round(1000 * (time.monotonic() - started)),
                 record=session.recording is not None,

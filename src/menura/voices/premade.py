@@ -69,6 +69,11 @@ def aliases() -> dict[str, str]:
     }
 
 
+def own_id(voice_id: str) -> str:
+    """Return the one id that a voice is listed under."""
+    return aliases().get(voice_id, voice_id)
+
+
 def ids_of(voice_id: str) -> tuple[str, ...]:
     """Return all ids under which that voice is known, its own and its aliases."""
     premade = find_premade(voice_id)
@@ -77,7 +82,7 @@ def ids_of(voice_id: str) -> tuple[str, ...]:
 
 def find_premade(voice_id: str) -> Premade | None:
     """Return the premade voice of that id or alias."""
-    return premade_voices().get(aliases().get(voice_id, voice_id))
+    return premade_voices().get(own_id(voice_id))
 
 
 @cache
