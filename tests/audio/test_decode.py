@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from tests.audio.files import lag, make_file, signal_to_noise, sweep
+from tests.audio.files import id3, lag, make_file, signal_to_noise, sweep
 from tests.audio.reading import Trickle, read
 
 from menura import errors
@@ -188,11 +188,6 @@ def test_names_and_tags_are_not_trusted() -> None:
 
     heard, _ = read(Misnamed(data))
     assert heard.size == meant.size
-
-
-def id3(size: int) -> bytes:
-    seven = bytes(size >> shift & 0x7F for shift in (21, 14, 7, 0))
-    return b"ID3\x04\0\0" + seven + bytes(size)
 
 
 @pytest.mark.parametrize(

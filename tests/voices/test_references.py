@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.sounds import SPEECH, wav
+from tests.audio.files import id3, make_file
+from tests.sounds import SPEECH, speech, wav
 
 from menura.engine.interface import SAMPLE_RATE
 from menura.engine.registry import engine_for
@@ -92,6 +93,33 @@ def test_two_recordings_make_one_voice() -> None:
     assert [heard.mime_type for heard in measured.heard] == ["audio/flac"] * 2
     assert all(abs(heard.seconds - 7.0) < 0.01 for heard in measured.heard)
     assert measured.measurement.voice.to_bytes()
+
+
+@pytest.mark.parametrize(
+    ("tag", "container", "codec", "media_type"),
+    [
+        # A cover picture is larger than what is looked at of a file without a tag.
+        (id3(70_000), "mp3", "libmp3lame", "audio/mpeg"),
+        (id3(70_000), "flac", "flac", "audio/flac"),
+        (b"", "aiff", "pcm_s16be", "audio/aiff"),
+        (b"", "au", "pcm_s16be", "audio/basic"),
+        (b"", "w64", "pcm_s16le", "audio/x-w64"),
+        (b"", "wv", "wavpack", "audio/x-wavpack"),
+        (b"", "tta", "tta", "audio/x-tta"),
+        (b"", "ac3", "ac3", "audio/ac3"),
+        (b"", "latm", "aac", "audio/mp4a-latm"),
+        (b"", "voc", "pcm_u8", "audio/x-voc"),
+    ],
+)
+def test_a_recording_is_audio(
+    tmp_path: Path, tag: bytes, container: str, codec: str, media_type: str
+) -> None:
+    samples = speech("male_librispeech_1235", 48_000, 3.0)
+    recording = tmp_path / "recording"
+    recording.write_bytes(tag + make_file(samples, container, codec, 48_000))
+    found = [Reference(recording.name, recording)]
+    measured = measure(engine_for(), found, max_seconds=100, permit=nullcontext)
+    assert [heard.mime_type for heard in measured.heard] == [media_type]
 
 
 def test_the_limit_counts_all_recordings() -> None:

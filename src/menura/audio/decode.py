@@ -112,6 +112,14 @@ def open_decoder(source: Source, file_format: str = "other") -> Decoder:
     return Decoder(FfmpegReader(upload, kind, length, link))
 
 
+def kind_of(source: Source) -> sniff.Kind | None:
+    """Return what `open_decoder` takes a file for; `source` is left anywhere.
+
+    Raises InvalidAudio for a file that is empty.
+    """
+    return sniff.sniff(_head(source)[1])
+
+
 def _head(source: Source) -> tuple[int, bytes]:
     """Return where the file begins behind its ID3 tags, and its first bytes.
 

@@ -9,8 +9,7 @@ from typing import IO
 
 import numpy as np
 
-from menura.audio import sniff
-from menura.audio.decode import Decoder, open_decoder
+from menura.audio.decode import Decoder, kind_of, open_decoder
 from menura.audio.resample import Resampler
 from menura.denoise import Denoiser
 from menura.engine.interface import (
@@ -37,20 +36,33 @@ _FLOOR_DB = -60.0
 
 _MIME_TYPES = {
     "aac": "audio/aac",
+    "ac3": "audio/ac3",
     "aiff": "audio/aiff",
     "amr": "audio/amr",
+    "ape": "audio/x-ape",
     "asf": "audio/x-ms-wma",
+    "au": "audio/basic",
     "avi": "video/x-msvideo",
     "caf": "audio/x-caf",
+    "dts": "audio/vnd.dts",
     "flac": "audio/flac",
     "flv": "video/x-flv",
+    "loas": "audio/mp4a-latm",
     "matroska": "audio/webm",
     "mov": "audio/mp4",
     "mp3": "audio/mpeg",
+    "mpc": "audio/x-musepack",
+    "mpc8": "audio/x-musepack",
     "mpeg": "video/mpeg",
     "mpegts": "video/mp2t",
+    "nistsphere": "audio/x-nist",
     "ogg": "audio/ogg",
+    "rm": "audio/x-pn-realaudio",
+    "tta": "audio/x-tta",
+    "voc": "audio/x-voc",
+    "w64": "audio/x-w64",
     "wav": "audio/wav",
+    "wv": "audio/x-wavpack",
 }
 
 
@@ -178,18 +190,17 @@ def _hear(
     max_seconds: float,
     permit: Permit,
 ) -> Heard:
-    kind = sniff.sniff(source.read(sniff.HEAD_SIZE))
-    source.seek(0)
-    demuxer = None if kind is None else kind.demuxer
-    mime_type = _MIME_TYPES.get(demuxer or "", "application/octet-stream")
     with _named(reference):
         with permit():
+            kind = kind_of(source)
+            source.seek(0)
             decoder = open_decoder(source)
         try:
             seconds = _pick(decoder, picker, left, max_seconds, permit)
         finally:
             decoder.close()
-    return Heard(mime_type, seconds)
+    demuxer = None if kind is None else kind.demuxer
+    return Heard(_MIME_TYPES.get(demuxer or "", "application/octet-stream"), seconds)
 
 
 @contextmanager
