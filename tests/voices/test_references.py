@@ -147,6 +147,14 @@ def test_a_refusal_names_the_recording(
     assert refused.value.param == "files"
 
 
+def test_raw_samples_are_told_what_they_lack(tmp_path: Path) -> None:
+    # Nothing but a header can tell what they are: a form of voices has no field for it.
+    path = tmp_path / "recording.raw"
+    path.write_bytes(bytes(range(256)) * 4)
+    with pytest.raises(InvalidAudio, match="Raw samples need a WAV header"):
+        measure(engine_for(), [Reference(path.name, path)], max_seconds=0, permit=nullcontext)
+
+
 def test_silence_makes_no_voice(tmp_path: Path) -> None:
     path = tmp_path / "silence.wav"
     path.write_bytes(wav(np.zeros(SAMPLE_RATE * 6, np.float32), SAMPLE_RATE))

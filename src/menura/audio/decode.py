@@ -80,8 +80,8 @@ def open_decoder(source: Source, file_format: str = "other") -> Decoder:
     if kind is None:
         raise errors.InvalidAudio(
             f"The audio cannot be decoded: it begins with the bytes {head[:8].hex(' ')}, "
-            "which no known kind of audio file does. Raw samples need file_format=pcm_s16le_16 "
-            "and must be signed 16-bit, 16 kHz, mono.",
+            "which no known kind of audio file does. Raw samples need a WAV header or, in requests "
+            "that have it, file_format=pcm_s16le_16 (signed 16-bit, 16 kHz, mono).",
             param="audio",
         )
     if kind.demuxer is None:
