@@ -19,10 +19,14 @@ def sweep(samples: int, sample_rate: int) -> Samples:
     return (loudness * np.sin(phase)).astype(np.float32)
 
 
-def id3(size: int) -> bytes:
-    """Return a tag of so many zeros behind its header."""
-    seven = bytes(size >> shift & 0x7F for shift in (21, 14, 7, 0))
-    return b"ID3\x04\0\0" + seven + bytes(size)
+def id3(body: bytes) -> bytes:
+    """Return an ID3 tag around its frames."""
+    return b"ID3\x04\0\0" + synchsafe(len(body)) + body
+
+
+def synchsafe(number: int) -> bytes:
+    """Return a number as ID3 writes it, in seven bits of each of four bytes."""
+    return bytes(number >> shift & 0x7F for shift in (21, 14, 7, 0))
 
 
 def make_file(

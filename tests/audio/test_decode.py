@@ -197,14 +197,14 @@ def test_tags_in_front_are_skipped(container: str, codec: str) -> None:
     meant = sweep(24000, 24000)
     data = make_file(meant, container, codec, 24000)
     plain, _ = read(data[sniff.id3_size(data) :])
-    for tags in (id3(3), id3(2_300_000), id3(0) + id3(70)):
+    for tags in (id3(bytes(3)), id3(bytes(2_300_000)), id3(bytes(0)) + id3(bytes(70))):
         tagged, _ = read(Trickle(tags + data, most=1000))
         assert np.array_equal(tagged, plain)
 
 
 def test_a_tag_that_is_all_there_is_has_no_sound() -> None:
     with pytest.raises(errors.InvalidAudio, match="empty"):
-        read(id3(500))
+        read(id3(bytes(500)))
 
 
 def ape_tag(size: int) -> bytes:
@@ -221,7 +221,7 @@ def test_mp3_with_junk_in_front_is_heard_as_without(rate: int, junk: bytes) -> N
     heard, _ = read(Trickle(junk + data, most=1000))
     assert heard.size == meant.size
     assert lag(heard, meant) == 0
-    tagged, _ = read(id3(70) + junk + data)
+    tagged, _ = read(id3(bytes(70)) + junk + data)
     assert np.array_equal(heard, tagged)
 
 

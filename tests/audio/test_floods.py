@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 from av.packet import Packet
-from tests.audio.files import make_file, sweep
+from tests.audio.files import id3, make_file, sweep, synchsafe
 from tests.audio.reading import Trickle, read
 from tests.audio.test_limits import box, inner, numbers, peak_megabytes
 
@@ -226,23 +226,19 @@ def test_tags_chapters_and_attachments_of_matroska_are_passed_over() -> None:
     assert peak_megabytes() - before < 20
 
 
-def synchsafe(number: int) -> bytes:
-    return bytes(number >> shift & 127 for shift in (21, 14, 7, 0))
-
-
-def id3(kind: bytes, count: int) -> bytes:
+def many_frames(kind: bytes, count: int) -> bytes:
+    """Return an ID3 tag without two frames of one name."""
     frames = []
     for at in range(count):
         body = b"\0" * (kind == b"TXXX") + b"%x\0%d" % (at, 1)
         frames.append(kind + synchsafe(len(body)) + bytes(2) + body)
-    tag = b"".join(frames)
-    return b"ID3\4\0\0" + synchsafe(len(tag)) + tag
+    return id3(b"".join(frames))
 
 
 @pytest.mark.parametrize("most", [997, 1 << 20])
 @pytest.mark.parametrize("kind", [b"TXXX", b"PRIV"])
 def test_id3_tags_amid_sound_are_passed_over(kind: bytes, most: int) -> None:
-    tag = id3(kind, MANY // 2)
+    tag = many_frames(kind, MANY // 2)
     aac = make_file(SECOND, "adts", "aac")
     for frames in (5, 20):
         at = 0
@@ -258,11 +254,11 @@ def test_id3_tags_amid_sound_are_passed_over(kind: bytes, most: int) -> None:
 
 def test_an_id3_tag_is_found_wherever_reading_stops() -> None:
     for before in range(80, 101):
-        data = bytes(before) + id3(b"PRIV", 6000) + bytes(20)
+        data = bytes(before) + many_frames(b"PRIV", 6000) + bytes(20)
         source = AacWithoutTags(io.BytesIO(data))
         shown = b"".join(iter(lambda: source.read(100), b""))  # noqa: B023 - read at once
         assert shown == data.replace(b"ID3\4", b"ID3\5")
-    small = id3(b"PRIV", 100)
+    small = many_frames(b"PRIV", 100)
     assert AacWithoutTags(io.BytesIO(small)).read(1 << 20) == small
 
 

@@ -99,8 +99,8 @@ def test_two_recordings_make_one_voice() -> None:
     ("tag", "container", "codec", "media_type"),
     [
         # A cover picture is larger than what is looked at of a file without a tag.
-        (id3(70_000), "mp3", "libmp3lame", "audio/mpeg"),
-        (id3(70_000), "flac", "flac", "audio/flac"),
+        (id3(bytes(70_000)), "mp3", "libmp3lame", "audio/mpeg"),
+        (id3(bytes(70_000)), "flac", "flac", "audio/flac"),
         (b"", "aiff", "pcm_s16be", "audio/aiff"),
         (b"", "au", "pcm_s16be", "audio/basic"),
         (b"", "w64", "pcm_s16le", "audio/x-w64"),
