@@ -10,12 +10,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from sqlalchemy import func, select, update
 from tests.history.rooms import Room, room, tone
 from tests.storage.full import let_grow
 
 from menura.accounts import Charge
+from menura.audio.encode import open_encoder
 from menura.audio.formats import find_format
 from menura.errors import (
     HistoryItemNotFound,
@@ -357,6 +359,28 @@ def test_several_items_come_as_wav_when_asked(tmp_path: Path) -> None:
             with zipfile.ZipFile(io.BytesIO(await collect(found.content))) as archive:
                 assert archive.namelist() == [f"{name}.wav" for name in wanted]
                 assert all(archive.read(name)[:4] == b"RIFF" for name in archive.namelist())
+
+    asyncio.run(work())
+
+
+def test_what_grows_beyond_any_measure_as_wav_is_zipped_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 500_000)
+
+    async def work() -> None:
+        async with room(tmp_path) as opened:
+            made_as = find_format("opus_48000_32")
+            assert made_as is not None
+            encoder = open_encoder(made_as)
+            silence = encoder.push(np.zeros(10 * 48_000, np.float32)) + encoder.finish()
+            items = [await opened.add(silence, output_format=made_as.name) for _ in range(2)]
+            found = await opened.history.download(
+                opened.caller_.account_id, [item.history_item_id for item in items], as_wav=True
+            )
+            with zipfile.ZipFile(io.BytesIO(await collect(found.content))) as archive:
+                for name in archive.namelist():
+                    assert len(archive.read(name)) == 44 + 2 * 10 * 48_000
 
     asyncio.run(work())
 

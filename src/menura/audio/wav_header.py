@@ -22,3 +22,8 @@ def wav_header(sample_rate: int, samples: int | None) -> bytes:
         b"data",
         size,
     )
+
+
+def wav_size(header: bytes) -> int:
+    """Return how many bytes a file has that begins with such a header."""
+    return 8 + int.from_bytes(header[4:8], "little")

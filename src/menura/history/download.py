@@ -9,15 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from menura.audio.formats import find_format
+from menura.audio.wav_header import wav_size
 from menura.history.wav import to_wav
 from menura.storage.objects import CHUNK, Objects
 from menura.storage.tables import HistoryItem
 
 ZIP_EPOCH = 315_532_800
 """Unix seconds of 1980, before which a zip file knows no time."""
-
-MOST_AS_WAV = 24
-"""The most by which audio grows as WAV, which is Opus of 32 kbit/s."""
 
 _WAV_WORKERS = ThreadPoolExecutor(2, "wav")
 """Threads besides the event loop's own few, which store what anybody converts: an hour of audio
@@ -65,11 +63,14 @@ async def zip_of(
             entry.compress_type = zipfile.ZIP_DEFLATED
             # Public from Python 3.13 on, as compress_level.
             entry._compresslevel = 0  # type: ignore[attr-defined]
-            # What may be beyond 2 GiB is written in another form, which such programs do not know.
+            pieces = audio(objects, item, as_wav=as_wav)
+            first = await anext(pieces, b"")
+            # What is beyond 2 GiB is written in another form, which such programs do not know.
             stored = await objects.size(item.object_key)
-            entry.file_size = stored * MOST_AS_WAV if as_wav else stored
+            entry.file_size = max(stored, wav_size(first)) if as_wav else stored
             with archive.open(entry, "w") as file:
-                async for piece in audio(objects, item, as_wav=as_wav):
+                file.write(first)
+                async for piece in pieces:
                     file.write(piece)
                     if sink.pending >= CHUNK:
                         yield sink.take()
