@@ -210,6 +210,15 @@ def test_frames_without_a_word_keep_nobody_waiting(server, monkeypatch, frames):
     assert 0 < kinds.total() < 5_000
 
 
+def test_what_is_no_text_ends_the_connection(shared_server, caplog):
+    with call_without_a_key(shared_server) as plain:
+        plain.sendall(b'\x81\x84\0\0\0\0{"\xff}' + b"\x81\x81\0\0\0\0\xff")
+        assert plain.recv(4) == b"\x88\x02\x03\xef"
+        assert plain.recv(1) == b""
+    # Without a key nobody fills the log with tracebacks.
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 def test_pings_whose_answers_nobody_reads_end_the_connection(impatient):
     with call_without_a_key(impatient) as plain:
         pings = 100_000 * (b"\x89\xfd" + bytes(4) + bytes(125))

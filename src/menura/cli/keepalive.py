@@ -13,7 +13,7 @@ from typing import Any, cast
 from starlette.types import Scope
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.frames import Frame
+from websockets.frames import CloseCode, Frame
 from websockets.http11 import Request
 
 from menura.api.auth import authenticates_itself
@@ -37,8 +37,6 @@ which nobody receives any more. They are sent far faster than they can be looked
 else waits."""
 
 TINY_BYTES = 16
-
-SERVICE_RESTART = 1012
 
 STOPPING_SECONDS = 2.0
 """For clients to read that the server stops, which must be shorter than it has for that."""
@@ -79,6 +77,14 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
     def send_receive_event_to_app(self) -> None:
         """Called when a message is whole. What comes in one piece with it is under the limit
         before, what comes later is not."""
+        if self.curr_msg_data_type == "text" and not self.close_sent:
+            try:
+                b"".join(self.frames).decode()
+            except UnicodeDecodeError:
+                # uvicorn would close as well, and log a traceback, for which nobody needs a key.
+                self.conn.send_close(CloseCode.INVALID_DATA)
+                self.handle_parser_exception()
+                return
         is_tiny = sum(map(len, self.frames)) < TINY_BYTES
         super().send_receive_event_to_app()
         self._messages += 1
@@ -139,8 +145,8 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
             super().shutdown()
             return
         self.stop_keepalive()
-        self.queue.put_nowait({"type": "websocket.disconnect", "code": SERVICE_RESTART})
-        self.conn.send_close(SERVICE_RESTART)
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": CloseCode.SERVICE_RESTART})
+        self.conn.send_close(CloseCode.SERVICE_RESTART)
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = self._stopping = True
         # With something unread, to close now would be to reset: who talks would not hear why.
