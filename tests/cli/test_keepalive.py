@@ -101,12 +101,16 @@ def websocket_of(server):
     return served
 
 
-def until_gone(served, server):
-    """Wait until the server has let a connection go."""
+def until(condition):
     deadline = time.monotonic() + 120
-    while served in server._server.server_state.connections:
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def until_gone(served, server):
+    """Wait until the server has let a connection go."""
+    until(lambda: served not in server._server.server_state.connections)
 
 
 def test_a_listener_who_stopped_reading_is_lost_and_resumes_without_a_gap(impatient):
@@ -238,10 +242,7 @@ def test_what_nobody_reads_keeps_no_connection_that_is_over(server, monkeypatch,
         client.recv()
         served = websocket_of(started)
         client.send(hum()[:10_000])
-        deadline = time.monotonic() + 120
-        while served.transport.get_write_buffer_size() < 24_000:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        until(lambda: served.transport.get_write_buffer_size() >= 24_000)
         if farewell == "end":
             client.send(json.dumps({"type": "end"}))
         else:
@@ -273,9 +274,6 @@ def test_who_does_not_listen_keeps_no_server_from_stopping(server):
         client.recv()
         client.send(hum())
         served = websocket_of(started)
-        deadline = time.monotonic() + 120
-        while served.transport.get_write_buffer_size() == 0:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        until(lambda: served.transport.get_write_buffer_size() > 0)
         started.stop()
         assert served not in started._server.server_state.connections

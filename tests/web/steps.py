@@ -25,6 +25,11 @@ def open_page(page: Page, server) -> None:
     expect(page.locator("#room-convert .voice-list li").first).to_be_visible()
 
 
+def wait_for_all(page: Page) -> None:
+    """Wait for the last that the page asks for by itself when it opens."""
+    expect(page.locator("#model option")).not_to_have_count(1)
+
+
 def until(page: Page, expression: str) -> None:
     """Wait for an expression; the page's own security policy forbids waiting inside it."""
     deadline = time.monotonic() + PATIENCE / 1000

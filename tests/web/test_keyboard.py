@@ -115,10 +115,10 @@ def test_a_list_that_comes_late_leaves_the_keyboard_where_it_is(
 ):
     keep_items(shared_server, 2)
     open_page(page, shared_server)
-    page.locator(f"#tab-{room}").click()
+    with page.expect_response(asked):
+        page.locator(f"#tab-{room}").click()
     control = page.locator(button).last
     expect(control).to_be_visible()
-    page.wait_for_load_state("networkidle")
     page.locator("#tab-live").click()
     held = hold(page, asked)
     page.locator(f"#tab-{room}").click()
